@@ -1,0 +1,29 @@
+"""The variables that tie a `dispatch()` to what surrounds it: the only global state of the package."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any
+
+from fastapi_events.event import Event
+
+handler_store: defaultdict[int, Iterable[Any]] = defaultdict(list)
+"""The handlers of each middleware (or other scope), by its id."""
+
+event_store: ContextVar[deque[Event]] = ContextVar("fastapi_event_store")
+"""The events that the current scope has collected."""
+
+in_req_res_cycle: ContextVar[bool | None] = ContextVar("fastapi_in_req_res_cycle", default=None)
+"""Whether a scope is open: its events wait for the flush, instead of being handled at once."""
+
+middleware_identifier: ContextVar[int] = ContextVar("fastapi_middleware_identifier")
+"""Whose handlers get the events."""
+
+current_event: ContextVar[Event | None] = ContextVar("fastapi_events_current_event", default=None)
+"""The event that is being handled, which causes what its subscription dispatches."""
+
+handling_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("fastapi_events_loop", default=None)
+"""The loop on which the surrounding scope handles its events, for functions that run in threads."""

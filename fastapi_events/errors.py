@@ -1,0 +1,111 @@
+"""Everything that this package raises.
+
+FastapiEventError
+├── ConfigurationError                        wrong use, found before any event is lost by it
+│   └── MissingDependencyError (ImportError)  an extra that is not installed
+├── MissingEventNameError
+│   ├── MissingEventNameDuringRegistration
+│   └── MissingEventNameDuringDispatch
+├── MultiplePayloadsDetectedDuringDispatch (ValueError)
+├── UnserialisablePayload (ValueError)        a payload that cannot travel
+├── InvalidPayload (ValueError)               a payload that does not fit its subscription
+├── UnreadableEnvelope (ValueError)           a message that is no event
+├── UnknownSubscription (LookupError)         a message for a function that this worker does not have
+└── NotPublished (RuntimeError)               a broker that did not take the events
+"""
+
+import sys
+from collections.abc import Sequence
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+
+class FastapiEventError(Exception):
+    """The root: `except FastapiEventError` catches all that this package raises."""
+
+
+class ConfigurationError(FastapiEventError):
+    """Raised when something is set up in a way that cannot work."""
+
+
+class MissingDependencyError(ConfigurationError, ImportError):
+    """Raised on import when a handler's library is not installed."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(
+            f"{library} is not installed. Install it with: pip install 'fastapi-events[{extra}]'"
+        )
+
+
+class MissingEventNameError(FastapiEventError):
+    """Raised when nothing says what an event is called."""
+
+
+class MissingEventNameDuringRegistration(MissingEventNameError):
+    """Raised when a schema or model is registered that has no `__event_name__`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The event has no name: define __event_name__ on the schema or model, "
+            "or pass event_name= to register()."
+        )
+
+
+class MissingEventNameDuringDispatch(MissingEventNameError):
+    """Raised when `dispatch()` is given no name and its model has no `__event_name__`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The event has no name: pass event_name= to dispatch(), or define __event_name__ on the model."
+        )
+
+
+class MultiplePayloadsDetectedDuringDispatch(FastapiEventError, ValueError):
+    """Raised when `dispatch()` is given a model, which is a payload, and a payload beside it."""
+
+    def __init__(self) -> None:
+        super().__init__("dispatch() was given two payloads: pass either a model or payload=, not both.")
+
+
+class UnserialisablePayload(FastapiEventError, ValueError):
+    """Raised at the line that dispatches, when the payload cannot travel to a queue.
+
+    Parameters:
+        event_name: The event's name.
+        path: Where in the payload, such as `payload.items[3].price`.
+        reason: What is wrong there.
+    """
+
+    def __init__(self, event_name: str, path: str, reason: str) -> None:
+        super().__init__(f"Event {event_name!r} cannot be sent: {path} {reason}.")
+        self.event_name = event_name
+        self.path = path
+        self.reason = reason
+
+
+class InvalidPayload(FastapiEventError, ValueError):
+    """Raised when a payload does not validate for its schema or subscription; no retry can mend it."""
+
+
+class UnreadableEnvelope(FastapiEventError, ValueError):
+    """Raised when a message is not a CloudEvents 1.0 envelope; no retry can mend it."""
+
+
+class UnknownSubscription(FastapiEventError, LookupError):
+    """Raised when a message names a subscription that this worker does not have.
+
+    During a rolling deploy that mends itself, so it is retried for a while before the message is kept aside.
+    """
+
+
+class NotPublished(FastapiEventError, RuntimeError):
+    """Raised when a broker or service did not confirm events; they may or may not have arrived."""
+
+
+def raise_together(errors: Sequence[Exception], message: str) -> None:
+    """Raise a single error as it is, several as an `ExceptionGroup`, none not at all."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ExceptionGroup(message, errors)

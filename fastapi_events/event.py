@@ -1,0 +1,125 @@
+"""The event: a name and a payload, with what it remembers of its way."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any, TypeAlias
+
+EventName: TypeAlias = str | Enum
+
+
+class Event(tuple[EventName, Any]):
+    """A name and a payload. Unpacks and compares as the 2-tuple `(name, payload)`.
+
+    Parameters:
+        name: What happened. An Enum member stands for its string value on the wire.
+        payload: Anything; what leaves the process has to be plain data (see `codec`).
+        id: Identifies the event wherever it goes; a UUID made at dispatch.
+        dispatched_at: When, with a time zone.
+        headers: What travels beside the payload: `traceparent`, `tracestate`, `correlationid`,
+            `causationid`, and attributes that this version does not know.
+    """
+
+    encoded: str | None = None
+    """The payload as JSON text, once a queue handler has encoded it."""
+
+    # Most events are handled where they were dispatched, by functions that look at nothing but the pair. What
+    # they do not look at is not made.
+    _id: str
+    _headers: dict[str, Any]
+    _at: float | datetime
+
+    def __new__(
+        cls,
+        name: EventName,
+        payload: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the attribute's name in CloudEvents
+        dispatched_at: datetime | None = None,
+        headers: Mapping[str, Any] | None = None,
+        encoded: str | None = None,
+    ) -> Event:
+        self = super().__new__(cls, (name, payload))
+        self._at = time.time() if dispatched_at is None else dispatched_at
+        if id is not None:
+            self._id = id
+        if headers is not None:
+            self._headers = dict(headers)
+        if encoded is not None:
+            self.encoded = encoded
+        return self
+
+    @property
+    def id(self) -> str:
+        """Identifies the event wherever it goes; a UUID."""
+        try:
+            return self._id
+        except AttributeError:
+            # setdefault is atomic: two threads that ask at once get the same answer.
+            self.__dict__.setdefault("_id", str(uuid.uuid4()))
+            return self._id
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """What travels beside the payload; may be written to until the event has been flushed."""
+        try:
+            return self._headers
+        except AttributeError:
+            self.__dict__.setdefault("_headers", {"correlationid": self.id})
+            return self._headers
+
+    @property
+    def dispatched_at(self) -> datetime:
+        """When, with a time zone."""
+        if isinstance(self._at, float):
+            self._at = datetime.fromtimestamp(self._at, timezone.utc)
+        return self._at
+
+    @classmethod
+    def of(cls, event: tuple[EventName, Any]) -> Event:
+        """The event itself, or one made of a plain pair that someone passed to a handler."""
+        return event if isinstance(event, cls) else cls(*event)
+
+    @property
+    def name(self) -> EventName:
+        return self[0]
+
+    @property
+    def payload(self) -> Any:
+        return self[1]
+
+    def with_payload(self, payload: Any) -> Event:
+        """The same event, whose payload has been rebuilt as another type."""
+        return Event(
+            self.name, payload, id=self.id, dispatched_at=self.dispatched_at, headers=self.headers,
+            encoded=self.encoded,
+        )  # fmt: skip
+
+    def __getnewargs__(self) -> tuple[EventName, Any]:
+        return self[0], self[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.id, self.headers  # noqa: B018 - made now, lest a copy make others
+        return self.__dict__
+
+    def __repr__(self) -> str:
+        return f"Event({self.name!r}, {self.payload!r}, id={self.id!r})"
+
+
+def wire_name(name: EventName) -> str:
+    """The name as it travels: an Enum member's string value, else `Class.MEMBER`."""
+    if isinstance(name, Enum):
+        return name.value if isinstance(name.value, str) else str(name)
+    return name
+
+
+def names(name: EventName) -> tuple[str, ...]:
+    """Every spelling under which the event is found, the one on the wire first."""
+    if isinstance(name, Enum) and isinstance(name.value, str):
+        spelled = f"{type(name).__name__}.{name.name}"
+        return (name.value,) if name.value == spelled else (name.value, spelled)
+    return (wire_name(name),)

@@ -1,0 +1,62 @@
+"""The event: a pair that remembers more."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from enum import Enum
+
+import pytest
+
+from fastapi_events.event import Event, names, wire_name
+
+
+class Cat(Enum):
+    WOKE = "cat-woke-up"
+    NUMBER = 7
+
+
+class Text(str, Enum):
+    WOKE = "cat-woke-up"
+
+
+def test_it_is_the_pair_that_it_always_was() -> None:
+    event = Event("hello", {"n": 1})
+    name, payload = event
+
+    assert (name, payload) == ("hello", {"n": 1}) == event
+    assert event[0] == event.name == "hello"
+    assert event[1] == event.payload == {"n": 1}
+    assert isinstance(event, tuple)
+    assert len(event) == 2
+    assert hash(Event("hello")) == hash(("hello", None))
+
+
+def test_two_events_are_never_the_same() -> None:
+    assert Event("hello") == Event("hello")
+    assert Event("hello").id != Event("hello").id
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda event: pickle.loads(pickle.dumps(event))])
+def test_a_copy_remembers_everything(again: object) -> None:
+    event = Event("hello", {"n": 1}, headers={"tenant": "acme"})
+    twin = again(event)  # type: ignore[operator]
+
+    assert twin == event
+    assert (twin.id, twin.dispatched_at, twin.headers) == (event.id, event.dispatched_at, event.headers)
+
+
+def test_a_plain_pair_becomes_one() -> None:
+    event = Event("hello")
+    assert Event.of(event) is event
+    assert Event.of(("hello", 5)) == ("hello", 5)
+
+
+def test_the_name_on_the_wire_and_all_its_spellings() -> None:
+    assert wire_name("hello") == "hello"
+    assert wire_name(Cat.WOKE) == "cat-woke-up"
+    assert wire_name(Cat.NUMBER) == "Cat.NUMBER"
+    assert names("hello") == ("hello",)
+    assert names(Cat.WOKE) == ("cat-woke-up", "Cat.WOKE")
+    assert names(Text.WOKE) == ("cat-woke-up", "Text.WOKE")
+    assert names(Cat.NUMBER) == ("Cat.NUMBER",)
