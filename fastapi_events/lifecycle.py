@@ -1,0 +1,173 @@
+"""The whole life of an event, as hooks in the order they are called.
+
+Subclass `Lifecycle`, override what you want to hear of, and `observe()` an instance:
+
+```python
+class CountLosses(Lifecycle):
+    def lost(self, event, *, handler, reason):
+        losses.labels(event=event.name).inc()
+
+observe(CountLosses())
+```
+
+A hook is called where the thing happens, possibly in a thread, so it should be quick; one that raises is
+logged and does no harm. What listens by default is the visible list `default_observers`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec
+
+from fastapi_events.event import Event, wire_name
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+
+
+class Lifecycle:
+    """No-op hooks. `handler` and `subscription` are names."""
+
+    # In the process that dispatches
+
+    def dispatched(self, event: Event) -> None:
+        """The event entered a scope, or was handed over at once outside of any."""
+
+    def discarded(self, event: Event) -> None:
+        """The flush policy decided that the finished scope's events are not to be handled."""
+
+    def published(self, events: Sequence[Event], *, handler: str) -> None:
+        """The broker has confirmed the events."""
+
+    def lost(self, event: Event, *, handler: str, reason: str) -> None:
+        """Nobody holds the event any more, or nobody can tell: it may not have arrived."""
+
+    # In the process that handles
+
+    def unmatched(self, event: Event, *, handler: str) -> None:
+        """No subscription of this worker listens to the event."""
+
+    def started(self, event: Event, *, subscription: str) -> None:
+        """A subscription is about to run."""
+
+    def succeeded(self, event: Event, *, subscription: str) -> None:
+        """It returned, and what it dispatched has been published."""
+
+    def failed(
+        self, events: Sequence[Event], *, handler: str, subscription: str | None, error: BaseException
+    ) -> None:
+        """A subscription raised; or, where it is None, a whole handler."""
+
+    def retried(
+        self, event: Event, *, subscription: str, error: BaseException, attempt: int, wait: float
+    ) -> None:
+        """The failed attempt, counted from 1, will be followed by another in `wait` seconds."""
+
+    def dead(self, event: Event | None, *, subscription: str, reason: str, attempts: int) -> None:
+        """The message was given up and kept aside; `event` is None where it cannot be read."""
+
+
+class LogLifecycle(Lifecycle):
+    """Writes what someone must be able to find later. Payloads are never logged."""
+
+    def discarded(self, event: Event) -> None:
+        logger.debug("Event %r (%s) discarded by the flush policy.", wire_name(event.name), event.id)
+
+    def lost(self, event: Event, *, handler: str, reason: str) -> None:
+        logger.error("Event %r (%s) lost by %s: %s", wire_name(event.name), event.id, handler, reason)
+
+    def unmatched(self, event: Event, *, handler: str) -> None:
+        logger.info("Event %r (%s): nobody listens in %s.", wire_name(event.name), event.id, handler)
+
+    def failed(
+        self, events: Sequence[Event], *, handler: str, subscription: str | None, error: BaseException
+    ) -> None:
+        for event in events:
+            logger.error(
+                "Event %r (%s) failed in %s: %s: %s",
+                wire_name(event.name), event.id, subscription or handler, type(error).__name__, error,
+                exc_info=error if event is events[0] else None,
+            )  # fmt: skip
+
+    def retried(
+        self, event: Event, *, subscription: str, error: BaseException, attempt: int, wait: float
+    ) -> None:
+        logger.warning(
+            "Event %r (%s): attempt %d of %s failed, the next in %.1f s.",
+            wire_name(event.name), event.id, attempt, subscription, wait,
+        )  # fmt: skip
+
+    def dead(self, event: Event | None, *, subscription: str, reason: str, attempts: int) -> None:
+        name, event_id = (wire_name(event.name), event.id) if event else (None, None)
+        logger.error(
+            "Event %r (%s) given up by %s after %d attempts, kept in the dead letters: %s",
+            name, event_id, subscription, attempts, reason,
+        )  # fmt: skip
+
+
+default_observers: list[type[Lifecycle]] = [LogLifecycle]
+
+_observers: list[Lifecycle] = []
+_listening: dict[str, list[Callable[..., None]]] = {}
+
+
+def observe(observer: Lifecycle) -> None:
+    """Call the hooks of `observer` from now on, in every scope of this process."""
+    _observers.append(observer)
+    _listening.clear()
+
+
+def forget(observer: Lifecycle) -> None:
+    """Undo `observe`."""
+    _observers.remove(observer)
+    _listening.clear()
+
+
+def tell(hook: Callable[Concatenate[Any, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call a hook of every observer that overrides it: `tell(Lifecycle.lost, event, handler=…, reason=…)`."""
+    for call in listeners(hook):
+        try:
+            call(*args, **kwargs)
+        except Exception:  # an observer's fault must not become the event's
+            logger.exception("The lifecycle hook %r failed.", call)
+
+
+def listeners(hook: Callable[..., None]) -> list[Callable[..., None]]:
+    """Who overrides `hook`; empty for most hooks, which then cost nothing."""
+    found = _listening.get(hook.__name__)
+    if found is None:
+        found = _listening[hook.__name__] = [
+            getattr(observer, hook.__name__)
+            for observer in _observers
+            if getattr(type(observer), hook.__name__) is not hook
+        ]
+    return found
+
+
+def report_failure(
+    events: Sequence[Event], *, handler: str, error: BaseException, subscription: str | None = None
+) -> None:
+    """Tell `failed` once of an error, however many hands it passes through on its way up.
+
+    Of a group of errors, each is told that has not been told before.
+    """
+    if getattr(error, "__fastapi_events_reported__", False):
+        return
+    mark_reported(error)
+    together = getattr(error, "exceptions", None)  # an ExceptionGroup, whose name Python 3.10 does not know
+    if isinstance(together, tuple):
+        for each in together:
+            report_failure(events, handler=handler, error=each, subscription=subscription)
+    else:
+        tell(Lifecycle.failed, events, handler=handler, subscription=subscription, error=error)
+
+
+def mark_reported(error: BaseException) -> None:
+    """Say that the observers already know of this error."""
+    error.__fastapi_events_reported__ = True  # type: ignore[attr-defined]
+
+
+for _kind in default_observers:
+    observe(_kind())

@@ -1,0 +1,76 @@
+"""Hooks, observers, and what is logged by default."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from fastapi_events import lifecycle
+from fastapi_events.event import Event
+from fastapi_events.lifecycle import Lifecycle, LogLifecycle, forget, observe, report_failure, tell
+from tests.recording import Diary
+
+
+def test_only_those_who_listen_are_called() -> None:
+    heard: list[str] = []
+
+    class Losses(Lifecycle):
+        def lost(self, event: Event, *, handler: str, reason: str) -> None:
+            heard.append(reason)
+
+    observer = Losses()
+    observe(observer)
+    tell(Lifecycle.lost, Event("hello"), handler="h", reason="gone")
+    tell(Lifecycle.dispatched, Event("hello"))
+    forget(observer)
+    tell(Lifecycle.lost, Event("hello"), handler="h", reason="again")
+
+    assert heard == ["gone"]
+    assert lifecycle.listeners(Lifecycle.dispatched) == []
+
+
+def test_an_observer_that_fails_harms_nobody(diary: Diary, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Lifecycle):
+        def dispatched(self, event: Event) -> None:
+            raise ValueError("broken observer")
+
+    broken = Broken()
+    observe(broken)
+    try:
+        tell(Lifecycle.dispatched, Event("hello"))
+    finally:
+        forget(broken)
+
+    assert [name for name, _ in diary.of("dispatched")] == ["hello"]
+    assert "broken observer" in caplog.text
+
+
+def test_a_failure_is_told_once(diary: Diary) -> None:
+    error, event = ValueError("no"), Event("hello")
+
+    report_failure([event], handler="inner", error=error, subscription="work")
+    report_failure([event], handler="outer", error=error)
+
+    assert [rest["handler"] for _, rest in diary.of("failed")] == ["inner"]
+
+
+def test_what_is_lost_failed_or_dead_is_logged_with_its_id_and_never_with_its_payload(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    event = Event("hello", {"secret": "swordfish"})
+    log, error = LogLifecycle(), ValueError("no")
+
+    log.lost(event, handler="H", reason="the broker is away")
+    log.failed([event], handler="H", subscription="work", error=error)
+    log.retried(event, subscription="work", error=error, attempt=1, wait=2.0)
+    log.dead(event, subscription="work", reason="ValueError: no", attempts=3)
+    log.dead(None, subscription="work", reason="not an event", attempts=1)
+    log.unmatched(event, handler="H")
+
+    assert [record.levelname for record in caplog.records] == [
+        "ERROR", "ERROR", "WARNING", "ERROR", "ERROR", "INFO",
+    ]  # fmt: skip
+    assert all(event.id in record.getMessage() for record in caplog.records if "hello" in record.getMessage())
+    assert "swordfish" not in caplog.text
