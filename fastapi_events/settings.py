@@ -1,0 +1,74 @@
+"""What the environment says: the only module that reads it."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+from pydantic import field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from fastapi_events.constants import (
+    BROKER_URL_ENV_VAR,
+    DEFAULT_QUEUE,
+    DEFAULT_SOURCE,
+    FASTAPI_EVENTS_DISABLE_DISPATCH_ENV_VAR,
+    FASTAPI_EVENTS_USE_SPAN_LINKING_ENV_VAR,
+)
+
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+_BROKERS = ("redis", "rediss", "unix", "amqp", "amqps")
+
+
+def dispatch_disabled() -> bool:
+    """Whether `dispatch()` is to do nothing; read at each call, so that a test can switch it."""
+    return _flag(FASTAPI_EVENTS_DISABLE_DISPATCH_ENV_VAR, default=False)
+
+
+def span_linking() -> bool:
+    """Whether a handler's span links to the span that dispatched, rather than being its child."""
+    return _flag(FASTAPI_EVENTS_USE_SPAN_LINKING_ENV_VAR, default=True)
+
+
+class Settings(BaseSettings):
+    """What `workers/` and the demo are configured by: the variables FASTAPI_EVENTS_….
+
+    Raises:
+        pydantic.ValidationError: When a variable cannot be what it is; a `ValueError` that names it.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FASTAPI_EVENTS_", env_ignore_empty=True, extra="ignore")
+
+    broker_url: str = "redis://localhost:6379/0"
+    handlers: Annotated[tuple[str, ...], NoDecode] = ()
+    queue: str = DEFAULT_QUEUE
+    source: str = DEFAULT_SOURCE
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        scheme, separator, _ = value.partition("://")
+        if not separator or scheme not in _BROKERS:
+            expected = ", ".join(f"{known}://" for known in _BROKERS)
+            raise ValueError(f"{BROKER_URL_ENV_VAR} must begin with one of {expected}")
+        return value
+
+    @field_validator("handlers", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _flag(variable: str, *, default: bool) -> bool:
+    value = os.environ.get(variable)
+    if not value:
+        return default
+    lowered = value.lower()
+    if lowered in _TRUE:
+        return True
+    if lowered in _FALSE:
+        return False
+    raise ValueError(f"{variable}={value!r}: expected a truth value such as 1, true, 0 or false.")

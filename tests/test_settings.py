@@ -1,0 +1,63 @@
+"""What the environment says."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from fastapi_events.settings import Settings, dispatch_disabled, span_linking
+
+
+@pytest.mark.parametrize("value", ["1", "t", "true", "TRUE", "y", "yes", "on"])
+def test_flags_that_are_true(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FASTAPI_EVENTS_DISABLE_DISPATCH", value)
+    monkeypatch.setenv("FASTAPI_EVENTS_USE_SPAN_LINKING", value)
+    assert dispatch_disabled()
+    assert span_linking()
+
+
+@pytest.mark.parametrize("value", ["0", "f", "False", "n", "no", "off"])
+def test_flags_that_are_false(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FASTAPI_EVENTS_DISABLE_DISPATCH", value)
+    monkeypatch.setenv("FASTAPI_EVENTS_USE_SPAN_LINKING", value)
+    assert not dispatch_disabled()
+    assert not span_linking()
+
+
+def test_flags_that_are_unset_or_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FASTAPI_EVENTS_DISABLE_DISPATCH", raising=False)
+    monkeypatch.setenv("FASTAPI_EVENTS_USE_SPAN_LINKING", "")
+    assert not dispatch_disabled()
+    assert span_linking()
+
+
+def test_a_flag_that_is_neither_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTAPI_EVENTS_DISABLE_DISPATCH", "maybe")
+    with pytest.raises(ValueError, match="FASTAPI_EVENTS_DISABLE_DISPATCH='maybe'"):
+        dispatch_disabled()
+
+
+def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BROKER_URL", "HANDLERS", "QUEUE", "SOURCE"):
+        monkeypatch.delenv(f"FASTAPI_EVENTS_{name}", raising=False)
+    settings = Settings()
+    assert settings.broker_url == "redis://localhost:6379/0"
+    assert (settings.handlers, settings.queue, settings.source) == ((), "events", "fastapi-events")
+
+
+def test_a_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTAPI_EVENTS_BROKER_URL", "amqp://guest:guest@localhost")
+    monkeypatch.setenv("FASTAPI_EVENTS_HANDLERS", " shop.handlers, billing.handlers,")
+    monkeypatch.setenv("FASTAPI_EVENTS_QUEUE", "shop")
+    monkeypatch.setenv("FASTAPI_EVENTS_SOURCE", "")
+    settings = Settings()
+    assert settings.broker_url == "amqp://guest:guest@localhost"
+    assert settings.handlers == ("shop.handlers", "billing.handlers")
+    assert (settings.queue, settings.source) == ("shop", "fastapi-events")
+
+
+@pytest.mark.parametrize("url", ["localhost", "http://localhost", "redis:localhost"])
+def test_a_broker_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("FASTAPI_EVENTS_BROKER_URL", url)
+    with pytest.raises(ValidationError, match="FASTAPI_EVENTS_BROKER_URL must begin with one of redis://"):
+        Settings()
