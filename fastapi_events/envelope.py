@@ -1,0 +1,148 @@
+"""The event as it travels: a CloudEvents 1.0 object in JSON.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, TypeAlias
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from fastapi_events import codec
+from fastapi_events.errors import ConfigurationError, UnreadableEnvelope
+from fastapi_events.event import Event, wire_name
+
+Envelope: TypeAlias = Mapping[str, Any]
+
+_CORE = frozenset(
+    ("specversion", "id", "source", "type", "time", "datacontenttype", "data", "data_base64")
+)  # fmt: skip
+
+_datetime = TypeAdapter(datetime)
+
+
+def seal(event: Event, *, source: str, dataschema: str | None = None) -> str:
+    """The event's envelope, as JSON text.
+
+    Parameters:
+        source: Which service the event comes from; a URI reference.
+        dataschema: Identifies the schema that the payload was validated against; a URI.
+    """
+    attributes = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": source,
+        "type": wire_name(event.name),
+        "time": event.dispatched_at.isoformat(),
+        "datacontenttype": "application/json",
+        **event.headers,
+    }
+    if dataschema is not None:
+        attributes["dataschema"] = dataschema
+    encoded = event.encoded
+    if encoded is None:
+        encoded = codec.encode(event.payload, event_name=attributes["type"])
+    # The payload is JSON already; encoding the attributes around it saves encoding it twice.
+    return f'{to_json(attributes).decode()[:-1]},"data":{encoded}}}'
+
+
+def unseal(envelope: Any) -> Event:
+    """The event in an envelope, given as a JSON value or as its text. Unknown attributes become headers.
+
+    Raises:
+        UnreadableEnvelope: When it is no CloudEvents 1.x object, with the reason.
+    """
+    value = _parsed(envelope)
+    if not isinstance(value, Mapping):
+        raise UnreadableEnvelope(f"an envelope is a JSON object, not a {type(value).__name__}")
+    if not str(value.get("specversion")).startswith("1."):
+        raise UnreadableEnvelope(f"specversion is {_shown(value.get('specversion'))}, expected '1.0'")
+    for attribute in ("id", "type"):
+        if not isinstance(value.get(attribute), str) or not value[attribute]:
+            raise UnreadableEnvelope(f"{attribute} is {_shown(value.get(attribute))}, expected a string")
+    return Event(
+        value["type"],
+        _data(value),
+        id=value["id"],
+        dispatched_at=_time(value.get("time")),
+        headers={name: header for name, header in value.items() if name == "source" or name not in _CORE},
+    )
+
+
+def read_batch(batch: Any) -> list[Any]:
+    """The envelopes of a batch, given as a JSON value or as its text; a single envelope is a batch of one.
+
+    Raises:
+        UnreadableEnvelope: When there is no list to take apart.
+    """
+    value = _parsed(batch)
+    if isinstance(value, Mapping):
+        return [value]
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise UnreadableEnvelope(f"a batch is a JSON array of envelopes, not a {type(value).__name__}")
+    return list(value)
+
+
+def write(envelope: Envelope) -> str:
+    """An envelope that has been read, as text again; what we do not know about it is kept."""
+    try:
+        return to_json(envelope).decode()
+    except (ValueError, RecursionError) as error:
+        raise UnreadableEnvelope(f"the envelope cannot be written again: {error}") from error
+
+
+def check_header_names(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers, if CloudEvents allows them as extension attributes.
+
+    Raises:
+        ConfigurationError: When a name is taken or has other characters than a-z and 0-9, or a value is no
+            string, number or boolean.
+    """
+    for name, value in headers.items():
+        if name in _CORE or not (name.isascii() and name.isalnum() and name == name.lower()):
+            raise ConfigurationError(
+                f"header {name!r}: names are lower-case letters and digits, and none of {sorted(_CORE)}."
+            )
+        if not isinstance(value, (str, int, bool)):
+            raise ConfigurationError(f"header {name!r}: a {type(value).__name__} cannot be a header.")
+    return headers
+
+
+def _parsed(value: Any) -> Any:
+    if not isinstance(value, (str, bytes, bytearray)):
+        return value
+    try:
+        return codec.decode(value if isinstance(value, str) else bytes(value))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableEnvelope(f"not JSON: {error}") from error
+
+
+def _data(envelope: Envelope) -> Any:
+    if "data_base64" not in envelope:
+        return envelope.get("data")
+    try:
+        return base64.b64decode(envelope["data_base64"], validate=True)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise UnreadableEnvelope(f"data_base64 is not base64: {error}") from error
+
+
+def _time(value: Any) -> datetime:
+    if value is None:  # optional in CloudEvents
+        return datetime.now(timezone.utc)
+    try:
+        # Before Python 3.11, datetime.fromisoformat reads only a part of RFC 3339.
+        time = _datetime.validate_python(value if isinstance(value, str) else None)
+    except ValidationError as error:
+        raise UnreadableEnvelope(f"time is {_shown(value)}, expected RFC 3339") from error
+    return time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}…"
