@@ -1,0 +1,84 @@
+"""Spans around dispatching and handling, and the context that connects them.
+
+Where OpenTelemetry is not installed, or no SDK has been set up, nothing of this costs more than a look: even
+a span that records nothing takes longer to make than an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
+
+from fastapi_events.event import Event, EventName
+from fastapi_events.otel.attributes import SpanAttributes
+from fastapi_events.settings import span_linking
+
+try:
+    from opentelemetry import propagate, trace
+except ImportError:
+    _installed = False
+else:
+    _installed = True
+
+Span: TypeAlias = AbstractContextManager[Any]
+
+_NO_SPAN: Span = nullcontext()
+
+_recording = False
+"""Whether a tracer provider was ever seen; it can be set once, and is not taken away again."""
+
+
+def _records() -> bool:
+    global _recording
+    if not _recording and _installed:
+        _recording = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    return _recording
+
+
+def dispatch_span(event_name: EventName) -> Span:
+    """A span named `Event NAME dispatched`, around a `dispatch()`."""
+    if not _records():
+        return _NO_SPAN
+    tracer = trace.get_tracer("fastapi_events.dispatcher")
+    return tracer.start_as_current_span(f"Event {event_name} dispatched", kind=trace.SpanKind.PRODUCER)
+
+
+def handle_span(event: Event, handler: object) -> Span:
+    """A span named `handling event NAME with HANDLER`, around the handling of one event.
+
+    It links to the span that dispatched the event; with FASTAPI_EVENTS_USE_SPAN_LINKING off it is the child
+    of that span, and links to the current one.
+    """
+    if not _records():
+        return _NO_SPAN
+    remote = propagate.extract(_text(event.headers))
+    if span_linking():
+        context, linked = None, trace.get_current_span(remote)
+    else:
+        context, linked = remote, trace.get_current_span()
+    span_context = linked.get_span_context()
+    kind = type(handler)
+    tracer = trace.get_tracer(kind.__module__)
+    return tracer.start_as_current_span(
+        f"handling event {event.name} with {kind.__name__}",
+        context=context,
+        links=[trace.Link(span_context)] if span_context.is_valid else [],
+        kind=trace.SpanKind.CONSUMER,
+        attributes={SpanAttributes.HANDLER: f"{kind.__module__}.{kind.__name__}"},
+    )
+
+
+def has_context() -> bool:
+    """Whether there is a current span, whose context `inject` would write."""
+    return _installed and trace.get_current_span() is not trace.INVALID_SPAN
+
+
+def inject(headers: dict[str, Any]) -> None:
+    """Write the current span's context into an event's headers: `traceparent`, and `tracestate` if any."""
+    if has_context():
+        propagate.inject(headers)
+
+
+def _text(headers: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if isinstance(value, str)}
