@@ -1,0 +1,1 @@
+"""Who hears an event: functions, the patterns they listen to, and how they are called."""

@@ -1,0 +1,147 @@
+"""What a function's parameters ask for, read once when it is registered."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+UNRESOLVED = object()
+"""Stands for an annotation that names something unknown where the function was defined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter, with its annotation taken apart."""
+
+    name: str
+    kind: Any
+    default: Any
+    annotation: Any
+    """The bare type; `UNRESOLVED` or `inspect.Parameter.empty` where there is none to use."""
+    metadata: tuple[Any, ...]
+    """What stands beside the type in `Annotated[…]`."""
+    spelled: str
+    """The annotation as written, for messages."""
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty and self.kind not in (
+            inspect.Parameter.VAR_POSITIONAL,
+            inspect.Parameter.VAR_KEYWORD,
+        )
+
+
+def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
+    """The parameters of a function, class, bound method, partial or callable object."""
+    found = []
+    hints = _hints(function)
+    for parameter in _signature(function).parameters.values():
+        hint = hints.get(parameter.name, inspect.Parameter.empty)
+        metadata: tuple[Any, ...] = ()
+        if typing.get_origin(hint) is typing.Annotated:
+            metadata, hint = hint.__metadata__, hint.__origin__
+        spelled = parameter.annotation
+        found.append(
+            Parameter(
+                parameter.name,
+                parameter.kind,
+                parameter.default,
+                hint,
+                metadata,
+                spelled if isinstance(spelled, str) else getattr(spelled, "__name__", repr(spelled)),
+            )
+        )
+    return found
+
+
+def describe(function: Callable[..., Any]) -> str:
+    """The function's `module.qualname`, as far as it has one."""
+    function = innermost(function)
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return f"{getattr(function, '__module__', None) or type(function).__module__}.{name}"
+
+
+def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function inside of partials."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling the function gives a coroutine."""
+    return _is(inspect.iscoroutinefunction, function)
+
+
+def is_generator(function: Callable[..., Any]) -> bool:
+    """Whether the function yields."""
+    return _is(inspect.isgeneratorfunction, function)
+
+
+def is_async_generator(function: Callable[..., Any]) -> bool:
+    """Whether the function yields and is async."""
+    return _is(inspect.isasyncgenfunction, function)
+
+
+def _is(test: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
+    function = innermost(function)
+    if test(function):
+        return True
+    return not isinstance(function, type) and test(_call_method(function))
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # of some built-in functions, and of mocks, Python cannot tell
+        return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
+
+
+def _call_method(instance: Any) -> Any:
+    return getattr(type(instance), "__call__", None)  # noqa: B004 - the method is wanted, not whether there is one
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    annotated = innermost(function)
+    if isinstance(annotated, type):
+        annotated = annotated.__init__  # type: ignore[misc]  # on the class: its signature is what we want
+    elif not inspect.isroutine(annotated):
+        annotated = _call_method(annotated)
+    annotated = inspect.unwrap(annotated)
+    around = _names_around(annotated)
+    try:
+        return typing.get_type_hints(annotated, localns=around, include_extras=True)
+    except (NameError, AttributeError, TypeError):
+        return _hints_one_by_one(annotated, around)
+
+
+def _hints_one_by_one(function: Any, around: dict[str, Any] | None) -> dict[str, Any]:
+    """The annotations that can be resolved, where some cannot: names imported for type checkers only."""
+    hints = {}
+    names = getattr(function, "__globals__", {})
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        try:
+            single = SimpleNamespace(__annotations__={name: annotation})
+            hints.update(typing.get_type_hints(single, names, around, include_extras=True))
+        except (NameError, AttributeError, TypeError):
+            hints[name] = UNRESOLVED
+    return hints
+
+
+def _names_around(function: Any) -> dict[str, Any] | None:
+    """The local names of the function that has just defined this one, if it is still running.
+
+    An annotation that is text, as under `from __future__ import annotations`, may name them.
+    """
+    code = getattr(function, "__code__", None)
+    frame = inspect.currentframe()
+    while code is not None and frame is not None:
+        if code in frame.f_code.co_consts:
+            return dict(frame.f_locals)
+        frame = frame.f_back
+    return None

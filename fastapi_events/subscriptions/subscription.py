@@ -1,0 +1,123 @@
+"""Subscriptions: functions, the patterns they listen to, and their options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeVar
+
+from fastapi_events.errors import ConfigurationError, MissingEventNameDuringRegistration
+from fastapi_events.event import EventName, names
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.subscriptions.pattern import PatternIndex
+from fastapi_events.subscriptions.payload import is_payload_type
+from fastapi_events.subscriptions.plan import Plan
+from fastapi_events.subscriptions.signature import describe
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(eq=False, slots=True)
+class Subscription:
+    """A function, the patterns it listens to, and its options.
+
+    Parameters:
+        name: Identifies it in logs and messages, and is the name of its actor or task.
+        patterns: Shell-style; the function runs once for an event, however many of them match.
+        function: What was registered.
+        plan: How it is called.
+        queue: Where its messages wait; None in this process.
+        retry: When it runs again after a failure; None in this process.
+        options: Passed on to the engine.
+    """
+
+    name: str
+    patterns: tuple[str, ...]
+    function: Callable[..., Any]
+    plan: Plan
+    queue: str | None = None
+    retry: RetryPolicy | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pattern(self) -> str:
+        """The first pattern."""
+        return self.patterns[0]
+
+
+class Subscriptions:
+    """The subscriptions of a handler, in order of registration, found by the names of events."""
+
+    def __init__(self) -> None:
+        self._all: list[Subscription] = []
+        self._index: PatternIndex[Subscription] = PatternIndex()
+
+    def add(self, subscription: Subscription) -> None:
+        """Take in a new subscription."""
+        self._all.append(subscription)
+        for pattern in subscription.patterns:
+            self._index.add(pattern, subscription)
+
+    def add_patterns(self, subscription: Subscription, patterns: tuple[str, ...]) -> None:
+        """Let a subscription listen to more."""
+        new = tuple(pattern for pattern in patterns if pattern not in subscription.patterns)
+        subscription.patterns += new
+        for pattern in new:
+            self._index.add(pattern, subscription)
+
+    def replace(self, subscriptions: list[Subscription]) -> None:
+        """Forget all subscriptions and take in these."""
+        self._all, self._index = [], PatternIndex()
+        for subscription in subscriptions:
+            self.add(subscription)
+
+    def match(self, name: EventName) -> tuple[Subscription, ...]:
+        """Who listens to an event, each once."""
+        found = self._index.match(*names(name))
+        return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What `register(…)` was given, taken apart."""
+
+    function: Callable[..., Any] | None
+    model: type | None
+    patterns: tuple[str, ...]
+
+
+def registration(target: Any, event_name: EventName) -> Registration:
+    """Tell apart the forms of `register`: bare, with a function, with a model, with `event_name=`.
+
+    Raises:
+        ConfigurationError: When `target` is none of them.
+        MissingEventNameDuringRegistration: When a model has no `__event_name__`.
+    """
+    if not isinstance(event_name, (str, Enum)):
+        raise ConfigurationError(f"register(event_name={event_name!r}): expected a string or an Enum member.")
+    if isinstance(target, (str, Enum)):
+        raise ConfigurationError(f"register({target!r}): write register(event_name={target!r}).")
+    if isinstance(target, type) and (is_payload_type(target) or hasattr(target, "__event_name__")):
+        name = getattr(target, "__event_name__", None) if event_name == "*" else event_name
+        if not name:
+            raise MissingEventNameDuringRegistration
+        if not is_payload_type(target):
+            raise ConfigurationError(
+                f"register({target.__name__}): expected a pydantic model, a dataclass or a TypedDict."
+            )
+        return Registration(None, target, names(name))
+    if target is not None and not callable(target):
+        raise ConfigurationError(f"register({target!r}): expected a function or a model.")
+    return Registration(target, None, names(event_name))
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The default name of a function's subscription: `module.qualname`."""
+    return describe(function)
