@@ -1,0 +1,123 @@
+"""Handing events to handlers: each gets them all, and none suffers from another's failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
+
+from fastapi_events import lifecycle
+from fastapi_events.context import handler_store, handling_loop, in_req_res_cycle
+from fastapi_events.event import Event
+from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.subscriptions.loop import process_loop
+
+T = TypeVar("T")
+
+
+def prepare(handlers: Iterable[Any], event: Event) -> None:
+    """Let every handler look at an event before it is taken in; one that raises refuses it."""
+    for handler in handlers:
+        check = getattr(handler, "prepare", None)  # handlers need not derive from our base
+        if check is not None:
+            check(event)
+
+
+def report_lost(event: Event, handlers: Iterable[Any], reason: str) -> None:
+    """Tell `lost` for each handler that will not get the event, or once if there is none."""
+    for name in [_name(handler) for handler in handlers] or ["no handler"]:
+        tell(Lifecycle.lost, event, handler=name, reason=reason)
+
+
+async def deliver(owner: int, events: Sequence[Event]) -> list[Exception]:
+    """Hand events to every handler of a scope; no handler sees another's failure.
+
+    Returns:
+        The errors of the handlers, already reported.
+    """
+    in_req_res_cycle.set(None)  # we run in a task of our own: what handlers dispatch is no longer collected
+    handling_loop.set(asyncio.get_running_loop())
+    if owner not in handler_store:
+        for event in events:
+            report_lost(event, (), f"no middleware has the id {owner}")
+        return []
+    outcomes = await asyncio.gather(*(_hand_over(handler, events) for handler in handler_store[owner]))
+    return [error for error in outcomes if error is not None]
+
+
+def handle_soon(handlers: Sequence[Any], event: Event) -> asyncio.Task[None] | None:
+    """Hand one event, dispatched outside of any scope, to handlers on the loop that fits best.
+
+    Returns:
+        The task that handles it, where that is of this thread's loop.
+    """
+
+    async def handle() -> None:
+        handling_loop.set(asyncio.get_running_loop())
+        await asyncio.gather(*(_hand_over(handler, [event], one=True) for handler in handlers))
+
+    if running_loop() is not None:
+        return keep(handle())
+    loop = handling_loop.get()
+    if loop is None or loop.is_closed():
+        loop = process_loop().loop
+    loop.call_soon_threadsafe(lambda: keep(handle()))
+    return None
+
+
+async def deliver_after(
+    previous: asyncio.Task[list[Exception]] | None, owner: int, events: Sequence[Event]
+) -> list[Exception]:
+    """Deliver events once an earlier delivery of their scope has ended, so that they keep their order."""
+    if previous is not None and not previous.done():
+        await asyncio.wait([previous])
+    return await deliver(owner, events)
+
+
+async def _hand_over(handler: Any, events: Sequence[Event], *, one: bool = False) -> Exception | None:
+    try:
+        await (handler.handle(events[0]) if one else handler.handle_many(events=events))
+    except asyncio.CancelledError:
+        for event in events:
+            report_lost(event, [handler], "cancelled before it was handled")
+        raise
+    except Exception as error:
+        lifecycle.report_failure(events, handler=_name(handler), error=error)
+        return error
+    return None
+
+
+# The event loop itself keeps only weak references to tasks, so that they could vanish half done.
+_kept: set[asyncio.Task[Any]] = set()
+
+
+def keep(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start a task and hold on to it until it ends."""
+    task = asyncio.get_running_loop().create_task(coroutine)
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
+    return task
+
+
+async def settle(timeout: float) -> None:
+    """Wait for what has been started on this loop and nobody waits for: flushes of late events.
+
+    Parameters:
+        timeout: Seconds; what is not done by then is reported lost when the loop ends.
+    """
+    loop = asyncio.get_running_loop()
+    waiting = [task for task in _kept if task.get_loop() is loop and task is not asyncio.current_task()]
+    if waiting:
+        await asyncio.wait(waiting, timeout=timeout)
+
+
+def _name(handler: Any) -> str:
+    return str(getattr(handler, "name", None) or type(handler).__name__)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,255 @@
+"""The scope: a stretch of code whose events are collected, and flushed together when it ends.
+
+A request is one (the middleware opens it), a worker's task is one, and so is a block of a script:
+
+```python
+with collect_events([events]):
+    dispatch("cats-counted", payload={"cats": 9})
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from fastapi_events.context import (
+    event_store,
+    handler_store,
+    in_req_res_cycle,
+    middleware_identifier,
+)
+from fastapi_events.delivery import deliver_after, keep, prepare, report_lost, running_loop
+from fastapi_events.errors import raise_together
+from fastapi_events.event import Event
+from fastapi_events.flush import FinishedScope, FlushPolicy, FlushWhen, always, flush_policy
+from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.subscriptions.loop import process_loop
+
+__all__ = ["Backlog", "FinishedScope", "collect_events", "flush"]
+
+
+class Backlog(deque[Event]):
+    """The events of one scope, and what becomes of those that come late.
+
+    An event that is dispatched after its scope has been flushed, by a thread or a detached task that
+    outlived the request, is flushed by itself at once; where that is impossible it is reported lost.
+
+    Parameters:
+        owner: The id under which the scope's handlers stand in `handler_store`.
+        policy: Decides whether the finished scope is flushed.
+        yields_to_id: Whether a `middleware_id` given to `dispatch()` is obeyed inside; see `dispatcher`.
+    """
+
+    __slots__ = ("_closed", "_last", "_loop", "_policy", "_refused", "owner", "yields_to_id")
+
+    def __init__(self, owner: int, policy: FlushPolicy = always, *, yields_to_id: bool = False) -> None:
+        super().__init__()
+        self.owner = owner
+        self.yields_to_id = yields_to_id
+        self._policy = policy
+        self._loop = running_loop()
+        self._closed = False
+        self._refused = False
+        self._last: asyncio.Task[list[Exception]] | None = None
+
+    def append(self, event: Event) -> None:
+        """Take an event in, once every handler has accepted it."""
+        prepare(handler_store.get(self.owner, ()), event)
+        super().append(event)
+        tell(Lifecycle.dispatched, event)
+        # Asked after the event is in: whoever closes the backlog meanwhile drains it, or we do.
+        if self._closed:
+            self._flush_late()
+
+    def flush_soon(self) -> asyncio.Task[list[Exception]] | None:
+        """Start to deliver what has been collected, after the flushes that are still under way."""
+        events = self._drain()
+        if not events:
+            return self._last
+        self._last = keep(deliver_after(self._last, self.owner, events))
+        return self._last
+
+    async def flush(self) -> list[Exception]:
+        """Deliver what has been collected so far and wait for it, whatever the policy says.
+
+        The delivery goes on even if the one who waits is cancelled.
+        """
+        task = self.flush_soon()
+        return await asyncio.shield(task) if task is not None else []
+
+    async def finish(self, error: BaseException | None = None, status: int | None = None) -> list[Exception]:
+        """Close the scope and flush it if its policy says so.
+
+        Returns:
+            The errors of the handlers, already reported; to be raised only by those who asked for it.
+        """
+        self.close(error, status)
+        return await self.flush() if self or self._last is not None else []
+
+    def close(self, error: BaseException | None = None, status: int | None = None) -> None:
+        """End the collecting: what comes from now on is late. What the policy refuses is discarded."""
+        if self and self._policy is not always:
+            self._refused = not self._policy(FinishedScope(error, status, tuple(self)))
+        self._closed = True
+        if self._refused:
+            self._discard()
+
+    def wants_flush(self) -> bool:
+        """Whether the policy lets a scope that is still running flush what it has so far."""
+        return bool(self) and self._policy(FinishedScope(None, None, tuple(self)))
+
+    def _flush_late(self) -> None:
+        if self._refused:
+            self._discard()
+        elif self._loop is not None and self._loop is running_loop():
+            self.flush_soon()
+        else:
+            try:
+                loop = self._loop if self._loop is not None else process_loop().loop
+                loop.call_soon_threadsafe(self.flush_soon)
+            except RuntimeError as error:
+                for event in self._drain():
+                    report_lost(
+                        event, handler_store.get(self.owner, ()), f"its scope's event loop is gone ({error})"
+                    )
+
+    def _discard(self) -> None:
+        for event in self._drain():
+            tell(Lifecycle.discarded, event)
+
+    def _drain(self) -> list[Event]:
+        events = []
+        while True:
+            try:
+                events.append(self.popleft())  # one at a time: a thread may drain it, too
+            except IndexError:
+                return events
+
+
+raise_errors_everywhere = False
+"""Whether every scope raises the errors of its handlers; the pytest plugin turns it on."""
+
+
+def raise_if_asked(errors: Sequence[Exception], asked: bool) -> None:
+    """Raise what handlers raised, where the scope or the test suite asks for it."""
+    if errors and (asked or raise_errors_everywhere):
+        raise_together(errors, "several handlers failed")
+
+
+class collect_events:  # noqa: N801 - used like a function
+    """Collect the events dispatched in a `with` or `async with` block, and flush them when it ends.
+
+    Parameters:
+        handlers: Where the events go.
+        flush_when: `"success"` (the block did not raise), `"always"`, or a callable that judges a
+            `FinishedScope`.
+        raise_errors: Raise what handlers raised, once all have run; the block's own error comes first.
+            Without it such errors are logged and reported.
+    """
+
+    def __init__(
+        self, handlers: Iterable[Any], *, flush_when: FlushWhen = "success", raise_errors: bool = False
+    ) -> None:
+        self._handlers = tuple(handlers)
+        self._policy = flush_policy(flush_when)
+        self._raise_errors = raise_errors
+        self._entered: list[tuple[Backlog, StoreContext, CycleContext]] = []
+
+    def __enter__(self) -> Backlog:
+        if running_loop() is not None:
+            raise RuntimeError("An event loop is running here: use `async with collect_events(…)`.")
+        return self._enter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._leave() as backlog:
+            backlog.close(error)
+            errors = process_loop().run(backlog.flush()) if backlog else []
+        if error is None:
+            raise_if_asked(errors, self._raise_errors)
+
+    async def __aenter__(self) -> Backlog:
+        return self._enter()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._leave() as backlog:
+            errors = await backlog.finish(error)
+        if error is None:
+            raise_if_asked(errors, self._raise_errors)
+
+    def _enter(self) -> Backlog:
+        # The backlog itself is the scope's identity. Whoever may still dispatch into it holds it in a
+        # context, so its handlers are forgotten only when nobody can.
+        backlog = Backlog(0, self._policy)
+        backlog.owner = id(backlog)
+        handler_store[backlog.owner] = self._handlers
+        weakref.finalize(backlog, handler_store.pop, backlog.owner, None).atexit = False
+        around, collecting = StoreContext(backlog), CycleContext()
+        around.__enter__()
+        collecting.__enter__()
+        self._entered.append((backlog, around, collecting))
+        return backlog
+
+    @contextmanager
+    def _leave(self) -> Iterator[Backlog]:
+        # While it is flushed, the scope no longer collects, but its handlers are still those around.
+        backlog, around, collecting = self._entered.pop()
+        collecting.__exit__()
+        try:
+            yield backlog
+        finally:
+            around.__exit__()
+
+
+class StoreContext:
+    """A block in which `dispatch()` finds a backlog and the handlers of its owner.
+
+    This and `CycleContext` are classes rather than generators, because every request passes through them.
+    """
+
+    __slots__ = ("_backlog", "_tokens")
+
+    def __init__(self, backlog: Backlog) -> None:
+        self._backlog = backlog
+
+    def __enter__(self) -> Backlog:
+        self._tokens = middleware_identifier.set(self._backlog.owner), event_store.set(self._backlog)
+        return self._backlog
+
+    def __exit__(self, *_: object) -> None:
+        identifier, store = self._tokens
+        event_store.reset(store)
+        middleware_identifier.reset(identifier)
+
+
+class CycleContext:
+    """A block in which events are collected rather than handled at once."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = in_req_res_cycle.set(True)
+
+    def __exit__(self, *_: object) -> None:
+        in_req_res_cycle.reset(self._token)
+
+
+async def flush() -> None:
+    """Flush the current scope now: for streams, server-sent events and long requests.
+
+    Raises:
+        LookupError: When no scope is open here.
+    """
+    backlog = event_store.get(None)
+    if not isinstance(backlog, Backlog) or not in_req_res_cycle.get():
+        raise LookupError("flush() was called where no scope is open: nothing has been collected here.")
+    await backlog.flush()
