@@ -1,0 +1,168 @@
+"""`dispatch()`: the door through which events enter."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel
+
+from fastapi_events.context import (
+    current_event,
+    event_store,
+    handler_store,
+    in_req_res_cycle,
+    middleware_identifier,
+)
+from fastapi_events.delivery import handle_soon, prepare, report_lost
+from fastapi_events.envelope import check_header_names
+from fastapi_events.errors import MissingEventNameDuringDispatch, MultiplePayloadsDetectedDuringDispatch
+from fastapi_events.event import Event, EventName
+from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.otel import tracing
+from fastapi_events.registry.base import BaseEventPayloadSchemaRegistry
+from fastapi_events.registry.payload_schema import registry as default_payload_schema_registry
+from fastapi_events.scope import Backlog
+from fastapi_events.settings import dispatch_disabled
+from fastapi_events.typing import Payload
+
+logger = logging.getLogger(__name__)
+
+_DUMP_ARGUMENTS: Mapping[str, Any] = {"exclude_unset": True}
+
+
+def dispatch(
+    event_name_or_model: EventName | Any = None,
+    payload: Payload | None = None,
+    event_name: EventName | None = None,
+    validate_payload: bool = True,
+    payload_schema_cls_dict_args: dict[str, Any] | None = None,
+    payload_schema_registry: BaseEventPayloadSchemaRegistry | None = None,
+    middleware_id: int | None = None,
+    payload_schema_dump: bool = True,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Dispatch an event: it is handled once the scope has ended, which for a request is after its response.
+
+    Outside of a scope it is handled at once, by the middleware that `middleware_id` names.
+
+        dispatch("cat-requested-a-fish", payload={"cat_id": 7})
+        dispatch(CatRequestedAFish(cat_id=7))         # named by the model's __event_name__
+
+    Parameters:
+        event_name_or_model: The name, or a model (a dataclass does, too) that is the payload.
+        payload: Any object; for a queue handler it has to be plain data, models or dataclasses.
+        event_name: The name; wins over the model's own.
+        validate_payload: Validate a dict against the schema registered under the name, if there is one.
+        payload_schema_cls_dict_args: Passed to the model's `model_dump`; `{"exclude_unset": True}` if not
+            given.
+        payload_schema_registry: Where to look for the schema, instead of the default registry.
+        middleware_id: Whose handlers get the event, outside of a scope; ignored inside.
+        payload_schema_dump: Hand the payload on as a dict (the default) or as the model.
+        headers: Travel beside the payload: attributes of the CloudEvents envelope such as `correlationid`,
+            in lower-case letters and digits.
+
+    Raises:
+        MissingEventNameDuringDispatch: When neither an argument nor the model names the event.
+        MultiplePayloadsDetectedDuringDispatch: When a model and a payload are given.
+        UnserialisablePayload: When the payload cannot travel and a handler of the scope is a queue.
+        LookupError: Outside of a scope, without `middleware_id`.
+    """
+    is_name = isinstance(event_name_or_model, (str, Enum))
+    if payload and event_name_or_model and not is_name:
+        raise MultiplePayloadsDetectedDuringDispatch
+    if not event_name:
+        event_name = event_name_or_model if is_name else getattr(event_name_or_model, "__event_name__", None)
+    if not event_name:
+        raise MissingEventNameDuringDispatch
+
+    with tracing.dispatch_span(event_name):
+        if not is_name and event_name_or_model is not None:
+            if not payload:
+                payload = _payload_of(event_name_or_model, payload_schema_cls_dict_args, payload_schema_dump)
+        elif validate_payload and (not payload or isinstance(payload, dict)):
+            # Not `or`: an empty registry is falsy, and still the one that was asked for.
+            schemas = payload_schema_registry
+            if schemas is None:
+                schemas = default_payload_schema_registry
+            schema = schemas.get(event_name)
+            if schema is not None:
+                model = schema(**(payload or {}))
+                payload = _payload_of(model, payload_schema_cls_dict_args, payload_schema_dump)
+
+        extra: dict[str, Any] = {} if headers is None else {"headers": check_header_names(headers)}
+        if middleware_id is None:
+            _dispatch(event_name=event_name, payload=payload, **extra)
+        else:
+            with _set_middleware_identifier(middleware_id):
+                _dispatch(event_name=event_name, payload=payload, **extra)
+
+
+def _dispatch(event_name: EventName, payload: Any = None, headers: Mapping[str, str] | None = None) -> None:
+    if dispatch_disabled():
+        return
+    if in_req_res_cycle.get():
+        event_store.get().append(_new_event(event_name, payload, headers))
+    elif headers is None:
+        _dispatch_as_task(event_name, payload)
+    else:
+        _dispatch_as_task(event_name, payload, headers)
+
+
+def _dispatch_as_task(
+    event_name: EventName, payload: Any = None, headers: Mapping[str, str] | None = None
+) -> Any:
+    handlers = list(_list_handlers())
+    event = _new_event(event_name, payload, headers)
+    prepare(handlers, event)
+    tell(Lifecycle.dispatched, event)
+    if middleware_identifier.get() not in handler_store:
+        report_lost(event, (), f"no middleware has the id {middleware_identifier.get()!r}")
+    return handle_soon(handlers, event)
+
+
+def _list_handlers() -> Iterable[Any]:
+    return handler_store.get(middleware_identifier.get(), ())
+
+
+def _new_event(name: EventName, payload: Any, headers: Mapping[str, str] | None) -> Event:
+    event = Event(name, payload)
+    cause = current_event.get()
+    if headers is not None or cause is not None:
+        if cause is not None:
+            event.headers.update(
+                causationid=cause.id, correlationid=cause.headers.get("correlationid", cause.id)
+            )
+        event.headers.update(headers or {})
+    if tracing.has_context():
+        tracing.inject(event.headers)
+    return event
+
+
+def _payload_of(model: Any, dump_arguments: Mapping[str, Any] | None, dump: bool) -> Any:
+    if dump and isinstance(model, BaseModel):
+        return model.model_dump(**(dump_arguments or _DUMP_ARGUMENTS))
+    if dump and dataclasses.is_dataclass(model) and not isinstance(model, type):
+        return dataclasses.asdict(model)
+    return model
+
+
+@contextlib.contextmanager
+def _set_middleware_identifier(middleware_id: int) -> Iterator[None]:
+    token = middleware_identifier.set(middleware_id)
+    # A task that the lifespan started runs as long as the application, inside of the lifespan's scope:
+    # there the id is obeyed, as it always was.
+    store = event_store.get(None)
+    outside = isinstance(store, Backlog) and store.yields_to_id
+    cycle = in_req_res_cycle.set(None) if outside else None
+    try:
+        yield
+    finally:
+        if cycle is not None:
+            in_req_res_cycle.reset(cycle)
+        middleware_identifier.reset(token)

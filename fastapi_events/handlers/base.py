@@ -1,0 +1,40 @@
+"""What every handler is."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from fastapi_events.errors import raise_together
+from fastapi_events.event import Event
+
+
+class BaseEventHandler(ABC):
+    """A place events go. Subclass it and write `handle`; override `handle_many` to take a flush at once.
+
+    An error that is raised is logged and told to the lifecycle hooks; it harms no other handler.
+    """
+
+    @property
+    def name(self) -> str:
+        """How logs and traces call this handler."""
+        return type(self).__name__
+
+    def prepare(self, event: Event) -> None:
+        """Look at an event on the line that dispatches it; raise to refuse it there."""
+
+    async def startup(self) -> None:
+        """Called once the application has started, where the server speaks the lifespan protocol."""
+
+    async def shutdown(self) -> None:
+        """Called when the application stops: deliver or report what is still held, in bounded time."""
+
+    async def handle_many(self, events: Iterable[Event]) -> None:
+        """Handle the events of a flush, in order of dispatch."""
+        outcomes = await asyncio.gather(*map(self.handle, events), return_exceptions=True)
+        raise_together([each for each in outcomes if isinstance(each, Exception)], f"errors in {self.name}")
+
+    @abstractmethod
+    async def handle(self, event: Event) -> None:
+        """Handle one event, the pair `(name, payload)`."""

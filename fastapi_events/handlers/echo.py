@@ -1,0 +1,13 @@
+"""Print events: for a first try, and for debugging."""
+
+from pprint import pprint
+
+from fastapi_events.event import Event
+from fastapi_events.handlers.base import BaseEventHandler
+
+
+class EchoHandler(BaseEventHandler):
+    """Prints each event to standard output."""
+
+    async def handle(self, event: Event) -> None:
+        pprint(tuple(event))  # noqa: T203 - printing is what it is for

@@ -1,0 +1,16 @@
+"""Do nothing with events, where a handler is expected."""
+
+from collections.abc import Iterable
+
+from fastapi_events.event import Event
+from fastapi_events.handlers.base import BaseEventHandler
+
+
+class NullHandler(BaseEventHandler):
+    """Takes events and forgets them."""
+
+    async def handle_many(self, events: Iterable[Event]) -> None:
+        pass
+
+    async def handle(self, event: Event) -> None:
+        pass

@@ -1,0 +1,166 @@
+"""The ASGI middleware: one scope around each request, websocket and lifespan."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from fastapi_events.context import handler_store
+from fastapi_events.delivery import settle
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.flush import FlushWhen, always, flush_policy
+from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.scope import Backlog, CycleContext, StoreContext, raise_if_asked
+from fastapi_events.typing import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+SHUTDOWN_DEADLINE_SECONDS = 5.0
+"""How long the application waits, when it stops, for handlers that are still at work."""
+
+
+class EventHandlerASGIMiddleware:
+    """Collects the events dispatched during a request, and flushes them once the response is out.
+
+    A websocket is flushed whenever the application waits for its next message; what the application
+    dispatches while it starts is flushed when it has started.
+
+    Parameters:
+        app: The ASGI application inside.
+        handlers: Where the events go; each gets all of them, and none suffers from another's failure.
+        middleware_id: A name for this middleware, so that `dispatch(…, middleware_id=…)` reaches its
+            handlers from outside of a request. They then outlive the middleware object.
+        flush_when: `"always"`, `"success"` (nothing was raised and the status is below 400), or a callable
+            that judges a `FinishedScope`.
+        raise_errors: Raise what handlers raised into the server, for tests. The endpoint's own error wins.
+
+    Raises:
+        ConfigurationError: When `handlers` or `flush_when` cannot be what they are.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        handlers: Iterable[BaseEventHandler],
+        middleware_id: int | None = None,
+        *,
+        flush_when: FlushWhen = "always",
+        raise_errors: bool = False,
+    ) -> None:
+        self.app = app
+        self._id = id(self) if middleware_id is None else middleware_id
+        self._policy = flush_policy(flush_when)
+        self._raise_errors = raise_errors
+        self.register_handlers(handlers)
+
+    def __del__(self) -> None:
+        # Before __init__ has got as far as the id there is nothing to undo.
+        if getattr(self, "_id", None) == id(self):
+            self.deregister_handlers()
+
+    def register_handlers(self, handlers: Iterable[BaseEventHandler]) -> None:
+        """Make `handlers` those that get this middleware's events."""
+        if not isinstance(handlers, Iterable):
+            raise ConfigurationError(
+                f"handlers={handlers!r}: expected a list of handlers; for a single one write handlers=[…]."
+            )
+        handler_store[self._id] = handlers if isinstance(handlers, (list, tuple)) else list(handlers)
+
+    def deregister_handlers(self) -> None:
+        """Forget this middleware's handlers."""
+        handler_store.pop(self._id, None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._serve(scope, receive, send, waits_for_messages=True)
+        elif scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def event_store_ctx(self) -> StoreContext:
+        """A block in which `dispatch()` finds this middleware's handlers and an empty backlog."""
+        return StoreContext(Backlog(self._id, self._policy))
+
+    def res_req_cycle_ctx(self) -> CycleContext:
+        """A block in which events are collected rather than handled at once."""
+        return CycleContext()
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, *, waits_for_messages: bool = False
+    ) -> None:
+        with self.event_store_ctx() as backlog:
+            error: BaseException | None = None
+            status = _StatusWatch(send) if self._policy is not always and not waits_for_messages else None
+            try:
+                with self.res_req_cycle_ctx():
+                    await self.app(
+                        scope,
+                        _flushing(receive, backlog) if waits_for_messages else receive,
+                        send if status is None else status.send,
+                    )
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                errors = await backlog.finish(error, None if status is None else status.status)
+                if error is None:
+                    raise_if_asked(errors, self._raise_errors)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handlers = [each for each in handler_store[self._id] if isinstance(each, BaseEventHandler)]
+        backlog = Backlog(self._id, yields_to_id=True)
+
+        async def send_and_tend(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                for handler in handlers:
+                    await handler.startup()
+                await send(message)
+                # Nobody comes back to flush what a task started here dispatches later: each of its events
+                # is late, and therefore handled at once.
+                backlog.close()
+                backlog.flush_soon()
+            elif message["type"].startswith("lifespan.shutdown."):
+                await backlog.finish()
+                await settle(SHUTDOWN_DEADLINE_SECONDS)
+                await _shut_down(handlers)
+                await send(message)
+            else:
+                await send(message)
+
+        with StoreContext(backlog), CycleContext():
+            await self.app(scope, receive, send_and_tend)
+
+
+async def _shut_down(handlers: Iterable[BaseEventHandler]) -> None:
+    for handler in handlers:
+        try:
+            await handler.shutdown()
+        except Exception:  # the next handler has events to deliver, too
+            logger.exception("%s could not shut down properly.", handler.name)
+
+
+def _flushing(receive: Receive, backlog: Backlog) -> Receive:
+    async def receive_while_flushing() -> Message:
+        if backlog.wants_flush():
+            backlog.flush_soon()
+        return await receive()
+
+    return receive_while_flushing
+
+
+class _StatusWatch:
+    """Remembers the status that passes by."""
+
+    __slots__ = ("_send", "status")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)

@@ -1,0 +1,221 @@
+"""`dispatch()`: names, payloads, schemas, ids and causes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from enum import Enum
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from fastapi_events.context import handler_store
+from fastapi_events.dispatcher import dispatch
+from fastapi_events.errors import (
+    ConfigurationError,
+    MissingEventNameDuringDispatch,
+    MultiplePayloadsDetectedDuringDispatch,
+)
+from fastapi_events.handlers.local import LocalHandler
+from fastapi_events.registry.payload_schema import EventPayloadSchemaRegistry
+from fastapi_events.scope import collect_events
+from tests.recording import Diary, Recorder
+
+
+class Fish(BaseModel):
+    __event_name__ = "fish"
+
+    size: int
+    kind: str = "cod"
+
+
+def dispatched(*args, **kwargs):
+    recorder = Recorder()
+    with collect_events([recorder]):
+        dispatch(*args, **kwargs)
+    [event] = recorder.events
+    return event
+
+
+def test_an_event_is_a_pair_that_remembers_more() -> None:
+    event = dispatched("hello", {"n": 1})
+
+    name, payload = event
+    assert (name, payload) == ("hello", {"n": 1}) == event
+    assert event.id
+    assert event.dispatched_at.tzinfo is not None
+    assert event.headers["correlationid"] == event.id
+
+
+def test_a_model_names_itself_and_is_dumped() -> None:
+    assert dispatched(Fish(size=3)) == ("fish", {"size": 3})
+
+
+def test_the_dump_arguments_are_passed_on() -> None:
+    assert dispatched(Fish(size=3), payload_schema_cls_dict_args={"exclude": {"size"}}) == (
+        "fish",
+        {"kind": "cod"},
+    )
+
+
+def test_a_model_can_be_handed_over_as_it_is() -> None:
+    fish = Fish(size=3)
+    assert dispatched(fish, payload_schema_dump=False).payload is fish
+
+
+def test_an_explicit_name_wins_over_the_models_own() -> None:
+    assert dispatched(Fish(size=3), event_name="bigger-fish").name == "bigger-fish"
+
+
+def test_a_dataclass_does_as_well() -> None:
+    @dataclasses.dataclass
+    class Bone:
+        __event_name__ = "bone"
+        length: int
+
+    assert dispatched(Bone(length=2)) == ("bone", {"length": 2})
+
+
+@pytest.mark.parametrize("args", [(), (None,), ("",), (object(),)])
+def test_an_event_without_a_name_is_refused(args: tuple[object, ...]) -> None:
+    with pytest.raises(MissingEventNameDuringDispatch, match="no name"):
+        dispatched(*args)
+
+
+def test_two_payloads_are_refused() -> None:
+    with pytest.raises(MultiplePayloadsDetectedDuringDispatch):
+        dispatched(Fish(size=3), payload={"size": 4})
+    with pytest.raises(ValueError, match="two payloads"):
+        dispatched(Fish(size=3), payload={"size": 4})
+
+
+def test_a_registered_schema_validates_and_completes_the_payload() -> None:
+    schemas = EventPayloadSchemaRegistry()
+    schemas.register(Fish)
+
+    assert dispatched("fish", {"size": "3"}, payload_schema_registry=schemas) == ("fish", {"size": 3})
+    with pytest.raises(ValidationError):
+        dispatched("fish", {"size": "big"}, payload_schema_registry=schemas)
+    with pytest.raises(ValidationError):
+        dispatched("fish", payload_schema_registry=schemas)
+    assert dispatched("fish", {"size": "big"}, validate_payload=False, payload_schema_registry=schemas)
+
+
+class Kind(Enum):
+    FISH = "fish"
+    NUMBER = 7
+
+
+def test_a_schema_is_found_by_the_enum_member_or_its_value() -> None:
+    schemas = EventPayloadSchemaRegistry()
+    schemas.register(event_name=Kind.FISH)(Fish)
+
+    assert dispatched("fish", {"size": 3}, payload_schema_registry=schemas).payload == {"size": 3}
+    with pytest.raises(ValidationError):
+        dispatched(Kind.FISH, {}, payload_schema_registry=schemas)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "YES", "on"])
+def test_dispatching_can_be_switched_off_at_any_time(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    with collect_events([recorder]):
+        dispatch("before")
+        monkeypatch.setenv("FASTAPI_EVENTS_DISABLE_DISPATCH", value)
+        dispatch("unheard")
+        monkeypatch.setenv("FASTAPI_EVENTS_DISABLE_DISPATCH", "0")
+        dispatch("after")
+
+    assert recorder.names == ["before", "after"]
+
+
+def test_outside_of_a_scope_the_plain_lookup_error_is_raised() -> None:
+    with pytest.raises(LookupError) as raised:
+        dispatch("hello")
+    assert type(raised.value) is LookupError
+    assert str(raised.value).startswith("<ContextVar name='fastapi_middleware_identifier' at")
+
+
+def test_inside_of_a_scope_the_middleware_id_is_ignored() -> None:
+    other = Recorder()
+    handler_store[77] = [other]
+
+    assert dispatched("hello", middleware_id=77) == ("hello", None)
+    assert other.events == []
+    del handler_store[77]
+
+
+def test_outside_of_a_scope_the_middleware_id_says_who_handles_it() -> None:
+    recorder = Recorder()
+    handler_store[77] = [recorder]
+
+    async def main():
+        dispatch("hello", middleware_id=77)
+        while not recorder.single:
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert recorder.single == [("hello", None)]
+    del handler_store[77]
+
+
+def test_a_thread_without_a_loop_may_dispatch_by_id() -> None:
+    heard = threading.Event()
+    handler = LocalHandler()
+    handler.register(lambda event: heard.set())
+    handler_store[77] = [handler]
+
+    dispatch("hello", middleware_id=77)
+
+    assert heard.wait(10)
+    del handler_store[77]
+
+
+def test_an_unknown_middleware_id_is_reported_lost(diary: Diary) -> None:
+    async def main():
+        dispatch("hello", middleware_id=123456)
+
+    asyncio.run(main())
+
+    [(name, rest)] = diary.of("lost")
+    assert name == "hello"
+    assert "123456" in rest["reason"]
+
+
+def test_a_chain_of_events_remembers_its_cause_and_its_beginning() -> None:
+    async def main():
+        handler, recorder = LocalHandler(), Recorder()
+        done = asyncio.Event()
+
+        @handler.register(event_name="one")
+        def first(event):  # in a thread
+            dispatch("two")
+
+        @handler.register(event_name="two")
+        async def second(event):
+            dispatch("three")
+
+        @handler.register(event_name="three")
+        async def third(event):
+            done.set()
+
+        async with collect_events([handler, recorder]):
+            dispatch("one")
+        await done.wait()
+        return recorder.events
+
+    one, two, three = asyncio.run(asyncio.wait_for(main(), 10))
+    assert (one.name, two.name, three.name) == ("one", "two", "three")
+    assert two.headers["causationid"] == one.id
+    assert three.headers["causationid"] == two.id
+    assert {event.headers["correlationid"] for event in (one, two, three)} == {one.id}
+
+
+def test_the_caller_may_begin_the_chain() -> None:
+    assert dispatched("hello", headers={"correlationid": "order-7"}).headers["correlationid"] == "order-7"
+
+
+@pytest.mark.parametrize("name", ["Upper", "with-dash", "id", "data", ""])
+def test_a_header_that_cannot_travel_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="lower-case letters"):
+        dispatched("hello", headers={name: "x"})

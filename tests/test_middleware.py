@@ -1,0 +1,372 @@
+"""The ASGI middleware: requests, websockets, lifespan; no framework needed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+
+from fastapi_events.context import event_store, handler_store
+from fastapi_events.dispatcher import dispatch
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.middleware import EventHandlerASGIMiddleware
+from fastapi_events.scope import flush
+from tests.asgi import call, responding
+from tests.recording import Diary, Failing, Recorder
+
+
+def test_events_are_handled_after_the_response() -> None:
+    order: list[str] = []
+
+    class Late(Recorder):
+        async def handle_many(self, events):
+            order.append("handled")
+
+    async def app(scope, receive, send):
+        dispatch("hello")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        order.append("responded")
+
+    asyncio.run(call(EventHandlerASGIMiddleware(app, [Late()])))
+
+    assert order == ["responded", "handled"]
+
+
+def test_a_request_without_events_calls_no_handler() -> None:
+    recorder = Recorder()
+
+    asyncio.run(call(EventHandlerASGIMiddleware(responding(), [recorder])))
+
+    assert recorder.flushes == []
+
+
+@pytest.mark.parametrize(
+    ("flush_when", "status", "heard"),
+    [
+        ("always", 200, True),
+        ("always", 500, True),
+        ("success", 200, True),
+        ("success", 302, True),
+        ("success", 404, False),
+        (lambda scope: scope.status == 418, 418, True),
+        (lambda scope: scope.status == 418, 200, False),
+    ],
+)
+def test_the_flush_policy_sees_the_status(flush_when: Any, status: int, heard: bool) -> None:
+    recorder = Recorder()
+    app = responding(status, then=lambda: dispatch("hello"))
+
+    asyncio.run(call(EventHandlerASGIMiddleware(app, [recorder], flush_when=flush_when)))
+
+    assert bool(recorder.events) is heard
+
+
+@pytest.mark.parametrize(("flush_when", "heard"), [("always", ["hello"]), ("success", [])])
+def test_an_endpoint_that_raises(flush_when: Any, heard: list[str]) -> None:
+    recorder = Recorder()
+
+    def fail() -> None:
+        dispatch("hello")
+        raise ValueError("the endpoint's own")
+
+    middleware = EventHandlerASGIMiddleware(responding(then=fail), [recorder], flush_when=flush_when)
+    with pytest.raises(ValueError, match="the endpoint's own"):
+        asyncio.run(call(middleware))
+
+    assert recorder.names == heard
+
+
+def test_a_handlers_error_reaches_neither_the_server_nor_the_other_handlers(diary: Diary) -> None:
+    recorder = Recorder()
+    app = responding(then=lambda: dispatch("hello"))
+
+    sent = asyncio.run(call(EventHandlerASGIMiddleware(app, [Failing(ValueError("broken")), recorder])))
+
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert recorder.names == ["hello"]
+    assert [rest["handler"] for _, rest in diary.of("failed")] == ["Failing"]
+
+
+def test_a_handlers_error_never_replaces_the_endpoints() -> None:
+    def fail() -> None:
+        dispatch("hello")
+        raise KeyError("the endpoint's own")
+
+    middleware = EventHandlerASGIMiddleware(
+        responding(then=fail), [Failing(ValueError("broken"))], raise_errors=True
+    )
+    with pytest.raises(KeyError):
+        asyncio.run(call(middleware))
+
+
+def test_raise_errors_lets_tests_see_what_failed() -> None:
+    app = responding(then=lambda: dispatch("hello"))
+    middleware = EventHandlerASGIMiddleware(app, [Failing(ValueError("broken"))], raise_errors=True)
+
+    with pytest.raises(ValueError, match=r"^broken$"):
+        asyncio.run(call(middleware))
+
+
+def test_handlers_may_be_a_generator_which_serves_every_request() -> None:
+    recorder = Recorder()
+    middleware = EventHandlerASGIMiddleware(
+        responding(then=lambda: dispatch("hello")), (each for each in [recorder])
+    )
+
+    asyncio.run(call(middleware))
+    asyncio.run(call(middleware))
+
+    assert recorder.names == ["hello", "hello"]
+
+
+def test_a_handler_instead_of_a_list_is_refused_with_the_cure() -> None:
+    with pytest.raises(ConfigurationError, match=r"handlers=\[…\]"):
+        EventHandlerASGIMiddleware(responding(), Recorder())  # type: ignore[arg-type]
+
+
+def test_an_unknown_flush_policy_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="flush_when='sometimes'"):
+        EventHandlerASGIMiddleware(responding(), [], flush_when="sometimes")  # type: ignore[arg-type]
+
+
+def test_handlers_under_an_implicit_id_go_with_the_middleware() -> None:
+    middleware = EventHandlerASGIMiddleware(responding(), [Recorder()])
+    identifier = middleware._id
+    assert identifier in handler_store
+
+    del middleware
+    gc.collect()
+
+    assert identifier not in handler_store
+
+
+@pytest.mark.parametrize("identifier", [0, 4711])
+def test_handlers_under_an_explicit_id_outlive_the_middleware(identifier: int) -> None:
+    recorder = Recorder()
+    middleware = EventHandlerASGIMiddleware(responding(), [recorder], middleware_id=identifier)
+
+    del middleware
+    gc.collect()
+
+    async def main():
+        dispatch("hello", middleware_id=identifier)
+        while not recorder.events:
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert recorder.names == ["hello"]
+    del handler_store[identifier]
+
+
+def test_other_kinds_of_scope_pass_through() -> None:
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((scope["type"], event_store.get(None)))
+
+    asyncio.run(call(EventHandlerASGIMiddleware(app, []), {"type": "something-new"}))
+
+    assert seen == [("something-new", None)]
+
+
+def test_a_websocket_is_flushed_whenever_it_waits_for_the_next_message() -> None:
+    recorder = Recorder()
+
+    async def app(scope, receive, send):
+        await receive()
+        for _ in range(2):
+            message = await receive()
+            dispatch(message["text"])
+        while recorder.names != ["one"]:  # flushed by the second receive, while the socket is open
+            await asyncio.sleep(0)
+        await receive()
+
+    messages = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "text": "one"},
+        {"type": "websocket.receive", "text": "two"},
+        {"type": "websocket.disconnect"},
+    ]
+    middleware = EventHandlerASGIMiddleware(app, [recorder])
+    asyncio.run(asyncio.wait_for(call(middleware, {"type": "websocket"}, receive=messages), 10))
+
+    assert recorder.flushes == [[("one", None)], [("two", None)]]
+
+
+def test_flushes_of_one_websocket_keep_their_order_even_if_the_first_is_slow() -> None:
+    async def main():
+        gate = asyncio.Event()
+        handled = []
+
+        class Slow(Recorder):
+            async def handle_many(self, events):
+                if events[0][0] == "one":
+                    await gate.wait()
+                handled.extend(name for name, _ in events)
+
+        async def app(scope, receive, send):
+            dispatch("one")
+            await receive()
+            dispatch("two")
+            await receive()
+            gate.set()
+
+        messages = [{"type": "websocket.receive"}, {"type": "websocket.disconnect"}]
+        await call(EventHandlerASGIMiddleware(app, [Slow()]), {"type": "websocket"}, receive=messages)
+        return handled
+
+    assert asyncio.run(asyncio.wait_for(main(), 10)) == ["one", "two"]
+
+
+def test_a_stream_flushes_when_it_says_so() -> None:
+    recorder = Recorder()
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for chunk in range(3):
+            dispatch("chunk", payload=chunk)
+            await send({"type": "http.response.body", "body": b".", "more_body": True})
+            await flush()
+            assert len(recorder.events) == chunk + 1
+        await send({"type": "http.response.body", "body": b""})
+
+    asyncio.run(call(EventHandlerASGIMiddleware(app, [recorder])))
+
+    assert len(recorder.flushes) == 3
+
+
+class Housekeeping(Recorder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    async def startup(self) -> None:
+        self.calls.append("startup")
+
+    async def shutdown(self) -> None:
+        self.calls.append(f"shutdown after {self.names}")
+
+
+async def lifespan_app(scope, receive, send):
+    assert (await receive())["type"] == "lifespan.startup"
+    dispatch("starting")
+    await send({"type": "lifespan.startup.complete"})
+    assert (await receive())["type"] == "lifespan.shutdown"
+    dispatch("stopping")
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+LIFESPAN = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+
+def test_what_the_application_dispatches_while_it_starts_and_stops_is_handled() -> None:
+    handler = Housekeeping()
+
+    sent = asyncio.run(
+        call(EventHandlerASGIMiddleware(lifespan_app, [handler]), {"type": "lifespan"}, receive=LIFESPAN)
+    )
+
+    assert [message["type"] for message in sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+    assert handler.calls == ["startup", "shutdown after ['starting', 'stopping']"]
+
+
+def test_what_is_still_being_handled_when_the_application_stops_is_waited_for() -> None:
+    async def main() -> list[str]:
+        gate, done = asyncio.Event(), []
+
+        class Slow(Housekeeping):
+            async def handle(self, event):
+                await gate.wait()
+                done.append(event[0])
+
+            async def shutdown(self):
+                done.append("shutdown")
+
+        async def app(scope, receive, send):
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            dispatch("late", middleware_id=816)
+            asyncio.get_running_loop().call_soon(gate.set)
+            await send({"type": "lifespan.shutdown.complete"})
+
+        middleware = EventHandlerASGIMiddleware(app, [Slow()], middleware_id=816)
+        await call(middleware, {"type": "lifespan"}, receive=LIFESPAN)
+        middleware.deregister_handlers()
+        return done
+
+    assert asyncio.run(asyncio.wait_for(main(), 10)) == ["late", "shutdown"]
+
+
+def test_a_handler_that_cannot_shut_down_does_not_keep_the_others_from_it() -> None:
+    class Broken(Housekeeping):
+        async def shutdown(self) -> None:
+            raise ValueError("stuck")
+
+    healthy = Housekeeping()
+    middleware = EventHandlerASGIMiddleware(lifespan_app, [Broken(), healthy])
+
+    sent = asyncio.run(call(middleware, {"type": "lifespan"}, receive=LIFESPAN))
+
+    assert sent[-1]["type"] == "lifespan.shutdown.complete"
+    assert healthy.calls[-1].startswith("shutdown")
+
+
+def test_a_task_started_by_the_lifespan_reaches_the_middleware_that_it_names() -> None:
+    named, surrounding = Recorder(), Recorder()
+    EventHandlerASGIMiddleware(responding(), [named], middleware_id=815)
+
+    async def app(scope, receive, send):
+        await receive()
+        dispatch("with an id", middleware_id=815)
+        dispatch("without")
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    asyncio.run(call(EventHandlerASGIMiddleware(app, [surrounding]), {"type": "lifespan"}, receive=LIFESPAN))
+
+    assert (named.names, surrounding.names) == (["with an id"], ["without"])
+    del handler_store[815]
+
+
+def test_the_seams_that_public_code_uses() -> None:
+    recorder: BaseEventHandler = Recorder()
+    middleware = EventHandlerASGIMiddleware(responding(), [])
+    middleware.register_handlers([recorder])
+    assert list(handler_store[middleware._id]) == [recorder]
+
+    with middleware.event_store_ctx(), middleware.res_req_cycle_ctx():
+        dispatch("hello")
+        assert list(event_store.get()) == [("hello", None)]
+
+    middleware.deregister_handlers()
+    assert handler_store[middleware._id] == []
+    handler_store.pop(middleware._id)
+
+
+def test_concurrent_requests_keep_their_events_apart() -> None:
+    async def main():
+        recorder = Recorder()
+
+        async def app(scope, receive, send):
+            for n in range(3):
+                dispatch(scope["path"], payload=n)
+                await asyncio.sleep(0)
+
+        middleware = EventHandlerASGIMiddleware(app, [recorder])
+        await asyncio.gather(
+            *(call(middleware, {"type": "http", "path": str(number)}) for number in range(20))
+        )
+        return recorder.flushes
+
+    flushes = asyncio.run(main())
+    assert sorted(flush[0][0] for flush in flushes) == sorted(str(number) for number in range(20))
+    assert all([payload for _, payload in flush] == [0, 1, 2] for flush in flushes)
+    assert all(len({name for name, _ in flush}) == 1 for flush in flushes)
