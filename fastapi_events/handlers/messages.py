@@ -1,0 +1,102 @@
+"""What queue handlers send: messages that carry events, and the words on a grave."""
+
+from __future__ import annotations
+
+import traceback
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from fastapi_events import envelope
+from fastapi_events.errors import UnknownSubscription, UnreadableEnvelope
+from fastapi_events.event import Event
+
+MAX_EVENTS_PER_MESSAGE = 1_000
+MAX_BYTES_PER_MESSAGE = 1_048_576
+
+_IDENTITY = uuid.UUID("5f0f7f0e-3f4c-5c0a-9a63-6c1d7be4b1ad")
+
+
+def message_id(*parts: str) -> str:
+    """A name-based UUID: the same parts always give the same id, so that a duplicate can be told.
+
+    A message to a subscription is made of the event's id and the subscription's name.
+    """
+    return str(uuid.uuid5(_IDENTITY, "\n".join(parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message on its way to the engine.
+
+    Parameters:
+        task: The actor's or task's name.
+        queue: Where it waits.
+        argument: Its one argument, JSON text.
+        id: Identifies it, however often it is sent.
+    """
+
+    task: str
+    queue: str
+    argument: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    events: Sequence[Event]
+    envelopes: Sequence[str]
+
+
+def chunks(texts: Sequence[str]) -> Iterable[Sequence[str]]:
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        if chunk and (len(chunk) == MAX_EVENTS_PER_MESSAGE or size + len(text) > MAX_BYTES_PER_MESSAGE):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(text)
+        size += len(text)
+    if chunk:
+        yield chunk
+
+
+def only_argument(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    if len(args) != 1 or kwargs:
+        raise UnreadableEnvelope(
+            f"the message has {len(args)} positional and {len(kwargs)} keyword arguments, expected one"
+        )
+    return args[0]
+
+
+def event_in(arguments: Sequence[Any]) -> Event | None:
+    """The event in a message to a subscription, or the first in one to fan-out; None if it cannot be read."""
+    try:
+        return envelope.unseal(envelope.read_batch(arguments[0])[0])
+    except (UnreadableEnvelope, IndexError):
+        return None
+
+
+def epitaph(name: str, error: BaseException, *, attempts: int) -> dict[str, Any]:
+    """Why a message was given up, for whoever finds it.
+
+    Parameters:
+        name: The subscription that the message was for.
+        attempts: How often it was tried.
+    """
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, UnknownSubscription):
+        reason = f"UnknownSubscription: no worker of this queue has {name!r}"
+    return {
+        "reason": reason,
+        "traceback": traceback_of(error),
+        "attempts": attempts,
+        "at": datetime.now(timezone.utc).isoformat(),
+    }
+
+
+def traceback_of(error: BaseException) -> str:
+    """The last thirty frames, as Python would print them."""
+    return "".join(traceback.format_exception(error, limit=-30))

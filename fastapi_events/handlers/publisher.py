@@ -1,0 +1,144 @@
+"""The thread that publishes: it commits the flushes of concurrent requests together.
+
+Whatever the broker does, refuse, hang or answer slowly, happens in this thread and not on the event loop.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from fastapi_events.errors import NotPublished
+
+T = TypeVar("T")
+
+
+class Publisher(Generic[T]):
+    """A thread and the bounded buffer in front of it.
+
+    The thread starts with the first item and ends with `shutdown`, or when the process does. A forked child
+    has none of its parent's items: the parent publishes them.
+
+    Parameters:
+        send: Publishes items in one round trip, or raises; called in the thread.
+        name: The thread's name.
+        max_pending: How much may wait, as the sum of sizes; more is refused.
+        max_batch: How much is sent at once.
+    """
+
+    def __init__(
+        self, send: Callable[[Sequence[T]], None], *, name: str, max_pending: int, max_batch: int
+    ) -> None:
+        self._send = send
+        self._name = name
+        self._max_pending = max_pending
+        self._max_batch = max_batch
+        self._thread: threading.Thread | None = None
+        self._pending: deque[tuple[Future[None], T, int]] = deque()
+        self._pending_size = 0
+        self._start_over()
+
+    def submit(self, item: T, *, size: int) -> Future[None]:
+        """Hand over an item. Cancel the future to take it back, as long as it has not been sent.
+
+        Parameters:
+            size: How much of the buffer it takes.
+
+        Raises:
+            NotPublished: When the buffer is full.
+        """
+        if self._pid != os.getpid():
+            self._start_over()
+        with self._changed:
+            if self._pending_size + size > self._max_pending:
+                self._forget_cancelled()
+            if self._pending_size + size > self._max_pending and self._pending:
+                raise NotPublished(
+                    f"{self._pending_size} events wait for the broker already, the limit of the buffer"
+                )
+            future: Future[None] = Future()
+            self._pending.append((future, item, size))
+            self._pending_size += size
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+        return future
+
+    def shutdown(self, timeout: float) -> list[T]:
+        """Let the thread send what waits, then end it; the next `submit` starts another.
+
+        Parameters:
+            timeout: Seconds to wait for it.
+
+        Returns:
+            What could not be sent in time. What is being sent just then is not among it: its future tells.
+        """
+        if self._pid != os.getpid():
+            return []
+        with self._changed:
+            thread, self._thread = self._thread, None
+            self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+        with self._changed:
+            left = (
+                [item for future, item, _ in self._pending if future.cancel()] if self._thread is None else []
+            )
+            self._pending.clear()
+            self._pending_size = 0
+        return left
+
+    @property
+    def pending(self) -> int:
+        """How much waits, as the sum of sizes."""
+        return self._pending_size
+
+    def _start_over(self) -> None:
+        self._pid = os.getpid()
+        self._changed = threading.Condition()
+        self._pending = deque()
+        self._pending_size = 0
+        self._thread = None
+
+    def _forget_cancelled(self) -> None:
+        self._pending = deque(each for each in self._pending if not each[0].cancelled())
+        self._pending_size = sum(size for _, _, size in self._pending)
+
+    def _work(self) -> None:
+        this = threading.current_thread()
+        while True:
+            with self._changed:
+                while not self._pending:
+                    if self._thread is not this:
+                        return
+                    self._changed.wait()
+                batch = self._take()
+            # One that was cancelled meanwhile has been reported lost; it must not be sent after all.
+            futures_and_items = [(f, item) for f, item in batch if f.set_running_or_notify_cancel()]
+            if futures_and_items:
+                self._send_batch(futures_and_items)
+
+    def _send_batch(self, batch: Sequence[tuple[Future[None], T]]) -> None:
+        try:
+            self._send([item for _, item in batch])
+        except Exception as error:  # whatever the broker's client raises; each flush gets to know
+            for future, _ in batch:
+                future.set_exception(error)
+        else:
+            for future, _ in batch:
+                future.set_result(None)
+
+    def _take(self) -> list[tuple[Future[None], T]]:
+        batch: list[tuple[Future[None], T]] = []
+        taken = 0
+        while self._pending and (not batch or taken + self._pending[0][2] <= self._max_batch):
+            future, item, size = self._pending.popleft()
+            self._pending_size -= size
+            taken += size
+            batch.append((future, item))
+        return batch
