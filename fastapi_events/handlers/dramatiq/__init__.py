@@ -1,0 +1,20 @@
+"""Handle events in Dramatiq workers.
+
+```python
+broker = RedisBroker(url="redis://localhost:6379/0")
+dramatiq.set_broker(broker)
+events = DramatiqHandler(broker)
+```
+"""
+
+from fastapi_events.errors import MissingDependencyError
+
+try:
+    import dramatiq as dramatiq
+except ImportError as missing:
+    raise MissingDependencyError("dramatiq", "dramatiq") from missing
+
+from fastapi_events.handlers.dramatiq.handler import DramatiqHandler
+from fastapi_events.handlers.dramatiq.redelivery import DEAD, UNKNOWN
+
+__all__ = ["DEAD", "UNKNOWN", "DramatiqHandler"]

@@ -1,0 +1,233 @@
+"""The broker middleware that decides what follows a failure of our actors."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import MessageProxy
+from dramatiq.common import q_name
+from dramatiq.middleware import Middleware, Retries
+
+from fastapi_events.errors import UnknownSubscription
+from fastapi_events.handlers.messages import epitaph, event_in, traceback_of
+from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.retry import RetryPolicy
+
+UNKNOWN = "fastapi_events.unknown"
+"""The actor that takes messages for subscriptions which its worker does not have."""
+
+DEAD = "fastapi_events_dead"
+"""The message option that says why a message was given up."""
+
+BINDING = "fastapi_events"
+"""The actor option by which our middleware knows our actors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What our middleware knows of an actor of ours."""
+
+    name: str
+    policy: RetryPolicy
+    retry_when: Callable[[int, BaseException], bool] | None = None
+    on_retry_exhausted: str | None = None
+
+
+class Redelivery(Middleware):
+    """Decides what follows a failure of our actors: another attempt, or the dead letters.
+
+    Dramatiq's own Retries enqueues the next attempt while errors are swallowed and acknowledges the message
+    whatever came of it (https://github.com/Bogdanp/dramatiq/pull/545): a broker that is away just then costs
+    the message. Here it is acknowledged only when its successor is known to be in the broker.
+
+    A message given up is enqueued once more with its reason, and then rejected, because what a broker moves
+    to its dead-letter queue is the message as it was sent.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[str, RetryPolicy] = {}
+        self._stopping = threading.Event()
+
+    @property
+    def actor_options(self) -> set[str]:
+        return {BINDING}
+
+    def serve(self, queue: str, unknown_retry: RetryPolicy) -> None:
+        """Take care of messages on a queue whose actor this worker does not have."""
+        self._queues.setdefault(queue, unknown_retry)
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
+        self._stopping.clear()
+        if UNKNOWN not in broker.actors:
+            queue = next(iter(self._queues))
+            unknown = dramatiq.actor(
+                actor_name=UNKNOWN, queue_name=queue, broker=broker, **left_to_us(broker)
+            )
+            unknown(_take_unknown)
+            broker.actors = _KnownActors(broker.actors)
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
+        self._stopping.set()
+
+    def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
+        if DEAD in message.options:
+            message.fail()  # the actor is not run, and the message rejected
+
+    def after_process_message(
+        self,
+        broker: dramatiq.Broker,
+        message: MessageProxy,
+        *,
+        result: Any = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        binding = self._binding(broker, message)
+        if exception is None or binding is None:
+            return
+        attempt = message.options.get("retries", 0) + 1
+        wait = _next_wait(binding, message, attempt, exception)
+        if wait is None:
+            self._bury(broker, message, binding, attempt, exception)
+        else:
+            self._try_again(broker, message, binding, attempt, wait, exception)
+
+    def _binding(self, broker: dramatiq.Broker, message: MessageProxy) -> Binding | None:
+        actor = broker.get_actor(message.actor_name)
+        if actor.actor_name == UNKNOWN:
+            policy = self._queues.get(q_name(message.queue_name))
+            if policy is None:  # not a queue of ours: what Dramatiq does itself
+                message.fail()
+                return None
+            return Binding(message.actor_name, policy)
+        return actor.options.get(BINDING)
+
+    def _try_again(
+        self,
+        broker: dramatiq.Broker,
+        message: MessageProxy,
+        binding: Binding,
+        attempt: int,
+        wait: float,
+        exception: BaseException,
+    ) -> None:
+        again = message.copy(
+            options={
+                "retries": attempt,
+                "traceback": traceback_of(exception),
+                "requeue_timestamp": int(time.time() * 1000),
+            }
+        )
+        event = event_in(message.args)
+        if event is not None:
+            tell(
+                Lifecycle.retried,
+                event,
+                subscription=binding.name,
+                error=exception,
+                attempt=attempt,
+                wait=wait,
+            )
+        self._replace(broker, message, again, delay=int(wait * 1000))
+
+    def _bury(
+        self,
+        broker: dramatiq.Broker,
+        message: MessageProxy,
+        binding: Binding,
+        attempts: int,
+        exception: BaseException,
+    ) -> None:
+        grave = epitaph(binding.name, exception, attempts=attempts)
+        tell(
+            Lifecycle.dead,
+            event_in(message.args),
+            subscription=binding.name,
+            reason=grave["reason"],
+            attempts=attempts,
+        )
+        dead = message.copy(options={DEAD: grave})
+        if self._replace(broker, message, dead) and binding.on_retry_exhausted:
+            broker.get_actor(binding.on_retry_exhausted).send(
+                message.asdict(), {"retries": attempts - 1, "max_retries": binding.policy.max_retries}
+            )
+
+    def _replace(
+        self, broker: dramatiq.Broker, message: MessageProxy, successor: Any, *, delay: int | None = None
+    ) -> bool:
+        """Enqueue a message's successor and let it be acknowledged; never the second without the first."""
+        pause = 0.1
+        while True:
+            try:
+                broker.enqueue(successor, delay=delay)
+            except Exception as error:  # whatever a broker's client raises
+                broker.logger.warning(
+                    "The successor of message %r cannot be enqueued: %s", message.message_id, error
+                )
+                if self._stopping.wait(pause):
+                    # Rejected rather than acknowledged: should the broker be back for that, the message is
+                    # in its dead-letter queue; if not, it is delivered again.
+                    message.fail()
+                    return False
+                pause = min(pause * 2, 5.0)
+            else:
+                message.failed = False
+                return True
+
+
+class _KnownActors(dict[str, Any]):
+    """A worker's actors; any other name gets the actor that takes unknown messages.
+
+    Dramatiq moves a message for an actor that it does not know to the dead-letter queue at once, before any
+    middleware is asked, which during a rolling deploy is too early.
+    """
+
+    def __missing__(self, name: str) -> Any:
+        return self[UNKNOWN]
+
+
+def left_to_us(broker: dramatiq.Broker) -> dict[str, Any]:
+    """The option that keeps Dramatiq's Retries from retrying our actors, which Redelivery does.
+
+    For an error that an actor "throws", Retries leaves the message to the middleware around it.
+    """
+    return {"throws": BaseException} if "throws" in broker.actor_options else {}
+
+
+def _take_unknown(*args: Any, **kwargs: Any) -> None:
+    raise UnknownSubscription("this worker does not have the subscription that the message is for")
+
+
+def _next_wait(
+    binding: Binding, message: MessageProxy, attempt: int, exception: BaseException
+) -> float | None:
+    policy = binding.policy
+    if binding.retry_when is not None:  # takes precedence over the number of retries, as in Dramatiq
+        if not binding.retry_when(attempt - 1, exception):
+            return None
+        policy = replace(policy, max_retries=max(policy.max_retries, attempt))
+    wait = policy.next_wait(attempt, exception)
+    if wait is not None and isinstance(exception, dramatiq.Retry) and exception.delay is not None:
+        return exception.delay / 1000
+    return wait
+
+
+def middleware_of(broker: dramatiq.Broker) -> Redelivery:
+    """The broker's one instance of our middleware, added where it belongs.
+
+    Middleware is asked in reverse order after a message: before Retries in the list means to decide after
+    it, and before whoever looks at the outcome, such as Callbacks.
+    """
+    for each in broker.middleware:
+        if isinstance(each, Redelivery):
+            return each
+    middleware = Redelivery()
+    if any(isinstance(each, Retries) for each in broker.middleware):
+        broker.add_middleware(middleware, before=Retries)
+    else:
+        broker.add_middleware(middleware)
+    return middleware
