@@ -1,0 +1,43 @@
+"""Celery, with the settings that we would ship; `celery -A workers` finds `app` here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from fastapi_events.handlers.celery import CeleryHandler
+from fastapi_events.settings import Settings
+
+
+def app_from(url: str) -> Celery:
+    """An app whose workers hold no more than they work on, and come back when their broker does.
+
+    On Redis a message that a killed worker held is delivered again after the visibility timeout. It has to be
+    longer than the longest function and the longest wait for a retry.
+    """
+    app = Celery("workers", broker=url)
+    transport: dict[str, Any] = {"confirm_publish": True}
+    if not url.startswith("amqp"):
+        transport = {
+            "visibility_timeout": 3_600,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+        }
+    app.conf.update(
+        accept_content=["json"],
+        broker_connection_max_retries=None,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options=transport,
+        task_ignore_result=True,
+        worker_prefetch_multiplier=1,
+    )
+    return app
+
+
+_settings = Settings()
+app = app_from(_settings.broker_url)
+events = CeleryHandler(app, queue=_settings.queue, source=_settings.source)
