@@ -1,0 +1,154 @@
+"""Start everything; with --once, send a known set of requests and check what became of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from examples.demo.journal import Journal
+from fastapi_events.embedded import EmbeddedServer, Supervisor
+
+CATS = 10
+PATIENCE_SECONDS = 90.0
+
+ENGINES = ("celery", "dramatiq")
+
+Happening = tuple[str, str, str, str]
+"""The event, the subscription, the engine, and what became of it."""
+
+EXPECTED: dict[Happening, int] = {
+    (event, subscription, engine, outcome): times
+    for engine in ENGINES
+    for event, subscription, outcome, times in (
+        ("cat-requested-a-fish", "feed", "handled", CATS),
+        ("cat-requested-a-fish", "cook", "handled", CATS),
+        ("cat-lost-its-ball", "search", "retried", 1),
+        ("cat-lost-its-ball", "search", "handled", 1),
+        ("cat-dreamt-of-a-mouse", "catch", "retried", 1),
+        ("cat-dreamt-of-a-mouse", "catch", "dead", 1),
+    )
+}
+
+
+def main() -> int:
+    """Run the demo; the exit code says whether everything happened."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="send requests, check what became of them, end")
+    parser.add_argument("--port", type=int, default=0, help="of the web process (default: any free one)")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        broker_url = os.environ.get("FASTAPI_EVENTS_BROKER_URL") or _embedded(stack, once=options.once)
+        output = stack.enter_context(tempfile.TemporaryFile("w+")) if options.once else None
+        supervisor = Supervisor(output=output)
+        port = options.port or _free_port()
+        web = {"FASTAPI_EVENTS_BROKER_URL": broker_url, "FASTAPI_EVENTS_HANDLERS": ""}
+        worker = {
+            **web,
+            "FASTAPI_EVENTS_HANDLERS": "examples.demo.handlers",
+            "dramatiq_worker_timeout": "100",  # an idle worker looks ten times a second
+        }
+        python = [sys.executable, "-m"]
+        supervisor.add(
+            "web",
+            [*python, "uvicorn", "examples.demo.web:app", "--port", str(port), "--log-level", "warning"],
+            env=web,
+        )
+        supervisor.add("dramatiq", [*python, "dramatiq", "workers", "--processes", "1"], env=worker)
+        supervisor.add(
+            "celery",
+            [*python, "celery", "-A", "workers", "worker", "--pool", "threads", "--concurrency", "8"],
+            env=worker,
+        )
+        url = f"http://127.0.0.1:{port}/"
+        if not options.once:
+            print(f"broker  {broker_url}\nweb     {url}\nCtrl-C ends it.", flush=True)  # noqa: T201
+            supervisor.run()
+            return 0
+        found: Counter[Happening] = Counter()
+        with supervisor:
+            try:
+                found = _send_and_wait(url, broker_url)
+            except OSError as error:
+                print(f"The web process did not answer: {error}", file=sys.stderr)  # noqa: T201
+        _print_table(found)
+        if found != EXPECTED and output is not None:
+            output.seek(0)
+            print(output.read(), file=sys.stderr)  # noqa: T201
+        return 0 if found == EXPECTED else 1
+
+
+def _send_and_wait(url: str, broker_url: str) -> Counter[Happening]:
+    journal = Journal(broker_url)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    _wait_for(url, deadline)
+    before = len(journal.entries())  # a broker of one's own may remember earlier runs
+    for cat in range(CATS):
+        _post(f"{url}cats/{cat}/fish")
+    _post(f"{url}cats/7/ball")
+    _post(f"{url}cats/7/mouse")
+
+    found: Counter[Happening] = Counter()
+    tick = threading.Event()
+    while found != EXPECTED and time.monotonic() < deadline:
+        tick.wait(0.1)
+        found = Counter(
+            (entry["event"], entry["subscription"], entry["engine"], entry["outcome"])
+            for entry in journal.entries()[before:]
+        )
+    journal.close()
+    return found
+
+
+def _print_table(found: Counter[Happening]) -> None:
+    rows = [("event", "subscription", "engine", "outcome", "expected", "found")]
+    rows += [(*key, str(EXPECTED.get(key, 0)), str(found[key])) for key in sorted({*EXPECTED, *found})]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))  # noqa: T201
+    verdict = "Everything happened." if found == EXPECTED else "Not everything happened."
+    print(verdict, flush=True)  # noqa: T201
+
+
+def _embedded(stack: ExitStack, *, once: bool) -> str:
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory())) if once else Path(".valkey")
+    return stack.enter_context(EmbeddedServer(directory)).url
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(url: str, deadline: float) -> None:
+    tick = threading.Event()
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - our own address
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            tick.wait(0.1)
+        else:
+            return
+
+
+def _post(url: str) -> Any:
+    request = urllib.request.Request(url, method="POST")  # noqa: S310 - our own address
+    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+        return json.load(response)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

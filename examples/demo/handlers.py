@@ -1,0 +1,57 @@
+"""What the worker runs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from examples.demo.journal import Journal, WriteJournal
+from fastapi_events.event import Event
+from fastapi_events.lifecycle import observe
+from fastapi_events.retry import RetryPolicy
+from workers.events import events
+
+# Both engines run these functions, each in a process started by its own command.
+ENGINE = next((part for part in Path(sys.argv[0]).parts[-2:] if part in ("celery", "dramatiq")), "")
+observe(WriteJournal(Journal(engine=ENGINE)))
+
+QUICK = RetryPolicy(max_retries=1, min_backoff=0.2)
+
+
+class CatRequestedAFish(BaseModel):
+    __event_name__ = "cat-requested-a-fish"
+
+    cat_id: int
+
+
+@events.register(event_name="cat-requested-*")
+async def feed(event: Event) -> None:
+    """Succeeds at once."""
+    await asyncio.sleep(0)
+
+
+@events.register(CatRequestedAFish)
+def cook(order: CatRequestedAFish) -> None:
+    """Gets the payload as a model again."""
+    if not isinstance(order.cat_id, int):
+        raise TypeError(order.cat_id)
+
+
+_seen: set[str] = set()
+
+
+@events.register(event_name="cat-lost-its-ball", retry=QUICK)
+def search(event: Event) -> None:
+    """Fails at the first attempt and succeeds at the second."""
+    if event.id not in _seen:
+        _seen.add(event.id)
+        raise LookupError("not under the sofa")
+
+
+@events.register(event_name="cat-dreamt-of-a-mouse", retry=QUICK)
+def catch(event: Event) -> None:
+    """Never succeeds, and ends in the dead letters."""
+    raise RuntimeError("there is no mouse")
