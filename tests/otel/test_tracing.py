@@ -1,0 +1,160 @@
+"""Spans, with a real SDK that keeps them in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from fastapi_events.dispatcher import dispatch
+from fastapi_events.event import Event
+from fastapi_events.handlers.local import LocalHandler
+from fastapi_events.scope import collect_events
+from tests.places import QueuePlace
+from tests.recording import Recorder
+
+
+@pytest.fixture(scope="session")
+def exporter() -> InMemorySpanExporter:
+    # A process has one tracer provider, which cannot be taken away again.
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter
+
+
+@pytest.fixture
+def spans(exporter: InMemorySpanExporter) -> Iterator[Any]:
+    exporter.clear()
+
+    def by_name(name: str) -> list[Any]:
+        return [span for span in exporter.get_finished_spans() if span.name == name]
+
+    yield by_name
+    exporter.clear()
+
+
+class Cat(Enum):
+    WOKE = "woke"
+
+
+@pytest.mark.parametrize("payload", [None, {"n": 1}, 5, [1]])
+def test_dispatching_and_handling_make_spans(spans: Any, payload: Any) -> None:
+    handler = LocalHandler()
+    handler.register(lambda event: None)
+
+    with collect_events([handler]):
+        dispatch("hello", payload=payload)
+
+    [dispatched] = spans("Event hello dispatched")
+    [handled] = spans("handling event hello with LocalHandler")
+    assert dispatched.kind is trace.SpanKind.PRODUCER
+    assert handled.kind is trace.SpanKind.CONSUMER
+    assert handled.attributes == {"fastapi_events.handler": "fastapi_events.handlers.local.LocalHandler"}
+    assert [link.context.span_id for link in handled.links] == [dispatched.context.span_id]
+
+
+def test_without_linking_the_handling_is_a_child(spans: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTAPI_EVENTS_USE_SPAN_LINKING", "false")
+    handler = LocalHandler()
+    handler.register(lambda event: None)
+
+    with collect_events([handler]):
+        dispatch("hello")
+
+    [dispatched], [handled] = spans("Event hello dispatched"), spans("handling event hello with LocalHandler")
+    assert handled.parent.span_id == dispatched.context.span_id
+    assert handled.context.trace_id == dispatched.context.trace_id
+
+
+def test_an_enum_member_is_spelled_as_before(spans: Any) -> None:
+    with collect_events([Recorder()]):
+        dispatch(Cat.WOKE)
+
+    assert len(spans("Event Cat.WOKE dispatched")) == 1
+
+
+def test_the_context_travels_in_the_headers_and_not_in_the_payload(spans: Any) -> None:
+    recorder, payload = Recorder(), {"n": 1}
+
+    with collect_events([recorder]):
+        dispatch("hello", payload=payload)
+
+    [event] = recorder.events
+    [dispatched] = spans("Event hello dispatched")
+    assert (
+        f"{dispatched.context.trace_id:032x}-{dispatched.context.span_id:016x}"
+        in event.headers["traceparent"]
+    )
+    assert payload == {"n": 1} == event.payload
+
+
+def test_a_failure_is_recorded_on_the_span(spans: Any) -> None:
+    with pytest.raises(ValueError, match="no"), collect_events([Recorder()]):
+        dispatch("hello", headers={"tenant": "acme"})
+        raise ValueError("no")
+
+    async def fail(event: Event) -> None:
+        raise ValueError("no")
+
+    handler = LocalHandler()
+    handler.register(fail)
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(handler.handle(Event("hello")))
+
+    assert len(spans("handling event hello with LocalHandler")) == 1
+
+
+def test_a_worker_continues_the_trace(spans: Any, queue_place: QueuePlace) -> None:
+    queue_place.handler.register(lambda event: None, name="work")
+
+    queue_place.dispatch("hello")
+
+    [dispatched], [handled] = (
+        spans("Event hello dispatched"),
+        spans(f"handling event hello with {queue_place.handler.name}"),
+    )
+    assert [link.context.span_id for link in handled.links] == [dispatched.context.span_id]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "what"), [("opentelemetry", "without opentelemetry"), (None, "without an SDK set up")]
+)
+def test_nothing_is_made(hidden: str | None, what: str) -> None:
+    code = (
+        "import sys\n"
+        f"hidden = {hidden!r}\n"
+        "if hidden: sys.modules[hidden] = None\n"
+        "from fastapi_events.otel import tracing\n"
+        "from fastapi_events.event import Event\n"
+        "headers = {}; tracing.inject(headers)\n"
+        "assert headers == {}\n"
+        "assert tracing.dispatch_span('a') is tracing.handle_span(Event('a'), object())\n"
+        "with tracing.dispatch_span('a'): pass\n"
+        "with tracing.dispatch_span('a'): print('fine')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "fine\n", f"{what}: {run.stderr}"
+
+
+def test_the_context_of_a_span_that_somebody_else_made_travels_without_an_sdk() -> None:
+    code = (
+        "from opentelemetry import propagate, context\n"
+        "from fastapi_events.otel import tracing\n"
+        "parent = '00-' + 'ab' * 16 + '-' + 'cd' * 8 + '-01'\n"
+        "context.attach(propagate.extract({'traceparent': parent}))\n"
+        "headers = {}; tracing.inject(headers)\n"
+        "print(headers['traceparent'] == parent)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "True\n", run.stderr

@@ -1,0 +1,263 @@
+"""Places where subscriptions run, behind one face, for tests that hold for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import celery
+import celery.signals
+import dramatiq
+import redis
+from celery.contrib.testing.worker import start_worker
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import Middleware
+
+from fastapi_events.dispatcher import dispatch
+from fastapi_events.handlers.celery import CeleryHandler
+from fastapi_events.handlers.dramatiq import DEAD, DramatiqHandler
+from fastapi_events.handlers.local import LocalHandler
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.scope import collect_events
+
+QUICK = RetryPolicy(max_retries=2, min_backoff=0.01, max_backoff=0.02)
+
+
+class Place:
+    """A handler, and a way to wait until nothing is left to do."""
+
+    handler: Any
+
+    def dispatch(self, *args: Any, **kwargs: Any) -> None:
+        """Dispatch one event in a scope of its own, and wait until all that follows is done."""
+
+        async def scope() -> None:
+            async with collect_events([self.handler], raise_errors=False):
+                dispatch(*args, **kwargs)
+
+        asyncio.run(scope())
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until every message has been handled, retries included."""
+
+
+class Local(Place):
+    def __init__(self) -> None:
+        self.handler = LocalHandler()
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message as it was handed to the broker."""
+
+    task: str
+    queue: str
+    id: str
+    argument: Any
+
+
+@dataclass(frozen=True)
+class Dead:
+    """A message that was given up."""
+
+    task: str
+    arguments: tuple[Any, ...]
+    grave: dict[str, Any]
+
+
+class QueuePlace(Place):
+    """A task queue, whatever its engine: a worker of two threads in this process, on an empty broker."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+
+    def work(self) -> None:
+        """Start the worker: by then every function must be registered, as in a worker process."""
+        raise NotImplementedError
+
+    def send(self, *arguments: Any, task: str | None = None, queue: str = "events") -> None:
+        """Put a message of any content into a queue, as a stranger might, with the engine's own means."""
+        raise NotImplementedError
+
+    def dead(self, queue: str = "events") -> list[Dead]:
+        """What was given up of a queue."""
+        raise NotImplementedError
+
+    def reasons(self, queue: str = "events") -> list[str]:
+        """Why it was."""
+        return [dead.grave["reason"] for dead in self.dead(queue)]
+
+    @property
+    def queues(self) -> set[str]:
+        return {self.handler.queue, *(each.queue for each in self.handler.subscriptions)}
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Dramatiq(QueuePlace):
+    def __init__(self, broker: dramatiq.Broker, **settings: Any) -> None:
+        super().__init__()
+        self.broker: Any = broker
+        self.broker.add_middleware(_Listening(self.sent))
+        self.handler = DramatiqHandler(broker, **{"retry": QUICK, "unknown_retry": QUICK, **settings})
+        self.worker: dramatiq.Worker | None = None
+
+    def work(self) -> None:
+        if self.worker is None:
+            self.worker = dramatiq.Worker(self.broker, worker_timeout=20, worker_threads=2)
+            self.worker.start()
+
+    def settle(self) -> None:
+        self.work()
+        extra = {"fail_fast": False} if isinstance(self.broker, StubBroker) else {"interval": 10}
+        for _ in range(3):  # what one queue has sent to another is waited for as well
+            for queue in self.queues:
+                self.broker.join(queue, timeout=30_000, **extra)
+            assert self.worker is not None
+            self.worker.join()
+
+    def send(self, *arguments: Any, task: str | None = None, queue: str = "events") -> None:
+        self.broker.enqueue(
+            dramatiq.Message(
+                queue_name=queue, actor_name=task or self.handler._fan_out_name, args=arguments, kwargs={},
+                options={},
+            )
+        )  # fmt: skip
+
+    def dead(self, queue: str = "events") -> list[Dead]:
+        return [
+            Dead(message.actor_name, message.args, message.options.get(DEAD, {}))
+            for message in self.rejected(queue)
+        ]
+
+    def rejected(self, queue: str = "events") -> list[Any]:
+        """The messages in Dramatiq's dead-letter queue, as they are."""
+        if isinstance(self.broker, StubBroker):
+            return list(self.broker.dead_letters_by_queue[queue])
+        stored = self.broker.client.hvals(f"{self.broker.namespace}:{queue}.XQ.msgs")
+        return sorted(map(dramatiq.Message.decode, stored), key=lambda message: message.message_timestamp)
+
+    def close(self) -> None:
+        if self.worker is not None:
+            self.worker.stop()
+        asyncio.run(self.handler.shutdown())
+        self.broker.close()
+
+
+class _Listening(Middleware):
+    def __init__(self, sent: list[Sent]) -> None:
+        self.sent = sent
+
+    def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+        self.sent.append(
+            Sent(
+                message.actor_name,
+                message.queue_name,
+                message.message_id,
+                message.args[:1] and message.args[0],
+            )
+        )
+
+
+@celery.signals.setup_logging.connect
+def _leave_logging_alone(**_: Any) -> None:
+    """A worker in our process must not take the log away from pytest; being asked is enough for Celery."""
+
+
+class OnCelery(QueuePlace):
+    """Celery, with its worker in a thread."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        super().__init__()
+        # A prefix of its own keeps the tests apart on one server.
+        self.prefix = f"test-{uuid.uuid4()}:"
+        self.app = celery.Celery(self.prefix, broker=url, set_as_current=False)
+        self.app.conf.broker_transport_options = {"global_keyprefix": self.prefix}
+        self.app.conf.worker_prefetch_multiplier = 1
+        self.handler = CeleryHandler(self.app, **{"retry": QUICK, "unknown_retry": QUICK, **settings})
+        self.redis: Any = redis.Redis.from_url(url)
+        self._worker = ExitStack()
+        self._working = False
+        celery.signals.before_task_publish.connect(self._listen)
+
+    def _listen(self, sender: str, body: Any, routing_key: str, headers: Any, **_: Any) -> None:
+        if sender in self.app.tasks or routing_key in self.queues:
+            self.sent.append(Sent(sender, routing_key, headers["id"], body[0][:1] and body[0][0]))
+
+    def work(self) -> None:
+        if not self._working:
+            self._working = True
+            self._worker.enter_context(
+                start_worker(
+                    self.app, pool="threads", concurrency=2, perform_ping_check=False, loglevel="critical",
+                    queues=sorted(self.queues),
+                )
+            )  # fmt: skip
+
+    def settle(self) -> None:
+        self.work()
+        quiet, deadline = 0, time.monotonic() + 30
+        # A message for an unknown task is nowhere for a moment: Celery rejects it before we can keep it.
+        while quiet < 10:
+            assert time.monotonic() < deadline, "the queues do not become empty"
+            waiting = sum(self.redis.llen(f"{self.prefix}{queue}") for queue in self.queues)
+            waiting += self.redis.hlen(f"{self.prefix}unacked")
+            quiet = 0 if waiting else quiet + 1
+            time.sleep(0.01)
+
+    def send(self, *arguments: Any, task: str | None = None, queue: str = "events") -> None:
+        self.app.send_task(
+            task or self.handler._fan_out_name, args=arguments, queue=queue, ignore_result=True
+        )
+
+    def dead(self, queue: str = "events") -> list[Dead]:
+        found = []
+        for raw in reversed(self.redis.lrange(f"{self.prefix}{queue}.dead", 0, -1)):
+            message = json.loads(raw)
+            arguments = json.loads(base64.b64decode(message["body"]))[0]
+            headers = message["headers"]
+            found.append(Dead(headers["task"], tuple(arguments), headers["fastapi_events_dead"]))
+        return found
+
+    def close(self) -> None:
+        celery.signals.before_task_publish.disconnect(self._listen)
+        self._worker.close()
+        asyncio.run(self.handler.shutdown())
+        self.app.close()
+        for key in self.redis.scan_iter(f"{self.prefix}*"):
+            self.redis.delete(key)
+        self.redis.close()
+
+
+@contextmanager
+def celery_on_redis(url: str, **settings: Any) -> Iterator[OnCelery]:
+    place = OnCelery(url, **settings)
+    yield place
+    place.close()
+
+
+@contextmanager
+def dramatiq_on_stub(**settings: Any) -> Iterator[Dramatiq]:
+    place = Dramatiq(StubBroker(), **settings)
+    yield place
+    place.close()
+
+
+@contextmanager
+def dramatiq_on_redis(url: str, **settings: Any) -> Iterator[Dramatiq]:
+    place = Dramatiq(RedisBroker(url=url, namespace=f"test-{uuid.uuid4()}"), **settings)
+    yield place
+    place.close()
+    for key in place.broker.client.scan_iter(f"{place.broker.namespace}:*"):
+        place.broker.client.delete(key)
+    place.broker.client.close()
