@@ -1,0 +1,81 @@
+# Each target makes the environment that it needs, from nothing but Python and make.
+#
+#   make test ARGS="tests/fundamentals -k retry"
+#   make demo ARGS=--once
+#   make env PYTHON=python3.13
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+export PIP_ROOT_USER_ACTION := ignore
+export NO_MKDOCS_2_WARNING := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The environment grows in three steps, one after the other even under `make -j`, since pip cannot share it.
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11 …")'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/.made
+	@echo "Installing what the tests and the demo need into $(VENV)"
+	@$(PIP) install --editable . --group test
+	@touch $@
+
+$(VENV)/.check: pyproject.toml | $(VENV)/.test
+	@echo "Installing what the checks need into $(VENV)"
+	@$(PIP) install --editable . --group check
+	@touch $@
+
+.PHONY: env
+env: $(VENV)/.test $(VENV)/.check ## Make the environment for everything else, in .venv
+
+.PHONY: demo
+demo: $(VENV)/.test ## Start a broker, a web app and workers, and print the URL (ARGS=--once: send, check, exit)
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.test ## Run the test suite with a Valkey of its own (ARGS=… goes to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.test $(VENV)/.check ## Lint, format, types, floors and doors, and the documentation
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/mkdocs --quiet build --strict
+
+.PHONY: format
+format: $(VENV)/.test $(VENV)/.check ## Mend what can be mended without thinking
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+.PHONY: docs
+docs: $(VENV)/.test $(VENV)/.check ## Serve the documentation, and rebuild it while you write
+	@$(BIN)/mkdocs serve $(ARGS)
+
+# A target only once it has something to run; the CI looks whether it is there.
+FAULTS := $(wildcard tests/faults/test_*.py)
+ifneq ($(FAULTS),)
+.PHONY: faults
+faults: $(VENV)/.test ## Run the fault suite: real servers, real processes, real kills
+	@$(BIN)/python -m pytest tests/faults $(ARGS)
+endif
+
+.PHONY: clean
+clean: ## Remove the environment and everything that was generated
+	@rm -rf $(VENV) site dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .valkey
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST)) \
+		| grep -v '^make faults$(if $(FAULTS),!)'
