@@ -11,6 +11,7 @@ with collect_events([events]):
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,8 @@ from fastapi_events.flush import FinishedScope, FlushPolicy, FlushWhen, always, 
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.subscriptions.loop import process_loop
 
+logger = logging.getLogger(__name__)
+
 __all__ = ["Backlog", "FinishedScope", "collect_events", "flush"]
 
 
@@ -46,7 +49,7 @@ class Backlog(deque[Event]):
         yields_to_id: Whether a `middleware_id` given to `dispatch()` is obeyed inside; see `dispatcher`.
     """
 
-    __slots__ = ("_closed", "_last", "_loop", "_policy", "_refused", "owner", "yields_to_id")
+    __slots__ = ("_closed", "_ending", "_last", "_loop", "_policy", "owner", "yields_to_id")
 
     def __init__(self, owner: int, policy: FlushPolicy = always, *, yields_to_id: bool = False) -> None:
         super().__init__()
@@ -55,7 +58,7 @@ class Backlog(deque[Event]):
         self._policy = policy
         self._loop = running_loop()
         self._closed = False
-        self._refused = False
+        self._ending: tuple[BaseException | None, int | None] = None, None
         self._last: asyncio.Task[list[Exception]] | None = None
 
     def append(self, event: Event) -> None:
@@ -94,18 +97,27 @@ class Backlog(deque[Event]):
 
     def close(self, error: BaseException | None = None, status: int | None = None) -> None:
         """End the collecting: what comes from now on is late. What the policy refuses is discarded."""
-        if self and self._policy is not always:
-            self._refused = not self._policy(FinishedScope(error, status, tuple(self)))
+        if self._policy is not always:
+            self._ending = error, status
         self._closed = True
-        if self._refused:
+        if self and not self._allowed():
             self._discard()
 
     def wants_flush(self) -> bool:
         """Whether the policy lets a scope that is still running flush what it has so far."""
-        return bool(self) and self._policy(FinishedScope(None, None, tuple(self)))
+        return bool(self) and self._allowed()
+
+    def _allowed(self) -> bool:
+        if self._policy is always:
+            return True
+        try:
+            return bool(self._policy(FinishedScope(*self._ending, tuple(self))))
+        except Exception:  # the policy's own fault must cost neither the response nor the events
+            logger.exception("The flush policy %r failed, so that the events are flushed.", self._policy)
+            return True
 
     def _flush_late(self) -> None:
-        if self._refused:
+        if not self._allowed():
             self._discard()
         elif self._loop is not None and self._loop is running_loop():
             self.flush_soon()

@@ -234,6 +234,30 @@ def test_what_comes_late_in_a_refused_scope_is_discarded_as_well(diary: Diary) -
     assert [name for name, _ in diary.of("discarded")] == ["doomed", "late"]
 
 
+def test_what_comes_late_in_a_failed_scope_that_was_empty_is_discarded_as_well(diary: Diary) -> None:
+    import contextvars
+
+    recorder = Recorder()
+    context = None
+    with pytest.raises(ValueError, match="no"), collect_events([recorder]):
+        context = contextvars.copy_context()
+        raise ValueError("no")
+
+    context.run(dispatch, "late")
+
+    assert recorder.events == []
+    assert [name for name, _ in diary.of("discarded")] == ["late"]
+
+
+def test_a_policy_that_fails_costs_neither_the_block_nor_the_events() -> None:
+    recorder = Recorder()
+
+    with collect_events([recorder], flush_when=lambda scope: scope.nonsense):  # type: ignore[attr-defined]
+        dispatch("hello")
+
+    assert recorder.names == ["hello"]
+
+
 def test_nothing_is_left_behind_by_a_scope() -> None:
     before = len(handler_store)
 

@@ -16,6 +16,8 @@ from fastapi_events.subscriptions.signature import (
     Parameter,
     describe,
     is_async,
+    is_async_generator,
+    is_generator,
     parameters_of,
 )
 
@@ -63,6 +65,8 @@ def plan(function: Callable[..., Any], *, model: type | None = None) -> Plan:
         ConfigurationError: When a parameter cannot be filled, with its name and the likely cause.
     """
     asking = describe(function)
+    if is_generator(function) or is_async_generator(function):
+        raise ConfigurationError(f"{asking} yields, and would never run: a subscription is a plain function.")
     model_type = PayloadType(model) if model is not None else None
     positional: dict[str, Any] = {}
     events, payloads, dependencies = [], [], []

@@ -165,6 +165,18 @@ def test_an_event_annotated_for_type_checkers_only_is_fine() -> None:
     assert plan(work).is_simple
 
 
+def test_a_function_that_yields_is_refused_since_it_would_never_run() -> None:
+    def generator(event):
+        yield
+
+    async def async_generator(event):
+        yield
+
+    for function in (generator, async_generator):
+        with pytest.raises(ConfigurationError, match="would never run"):
+            plan(function)
+
+
 def test_what_has_a_default_keeps_it() -> None:
     def work(event, retries: int = 3): ...
 

@@ -24,6 +24,9 @@ UNKNOWN = "fastapi_events.unknown"
 DEAD = "fastapi_events_dead"
 """The message option that says why a message was given up."""
 
+UNKNOWN_ATTEMPTS = "fastapi_events_unknown"
+"""The message option that counts workers which did not know its subscription; no fault of the function's."""
+
 BINDING = "fastapi_events"
 """The actor option by which our middleware knows our actors."""
 
@@ -36,6 +39,8 @@ class Binding:
     policy: RetryPolicy
     retry_when: Callable[[int, BaseException], bool] | None = None
     on_retry_exhausted: str | None = None
+    counter: str = "retries"
+    """The message option that counts its failed attempts."""
 
 
 class Redelivery(Middleware):
@@ -86,10 +91,13 @@ class Redelivery(Middleware):
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
-        binding = self._binding(broker, message)
+        binding = self._binding(broker, message) if exception is not None else None
         if exception is None or binding is None:
             return
-        attempt = message.options.get("retries", 0) + 1
+        # Until a successor is in the broker. Should anything fail here, Dramatiq would only log it; then the
+        # message is rejected, and kept, rather than acknowledged.
+        message.fail()
+        attempt = int(message.options.get(binding.counter, 0)) + 1
         wait = _next_wait(binding, message, attempt, exception)
         if wait is None:
             self._bury(broker, message, binding, attempt, exception)
@@ -103,7 +111,7 @@ class Redelivery(Middleware):
             if policy is None:  # not a queue of ours: what Dramatiq does itself
                 message.fail()
                 return None
-            return Binding(message.actor_name, policy)
+            return Binding(message.actor_name, policy, counter=UNKNOWN_ATTEMPTS)
         return actor.options.get(BINDING)
 
     def _try_again(
@@ -117,7 +125,7 @@ class Redelivery(Middleware):
     ) -> None:
         again = message.copy(
             options={
-                "retries": attempt,
+                binding.counter: attempt,
                 "traceback": traceback_of(exception),
                 "requeue_timestamp": int(time.time() * 1000),
             }
@@ -169,9 +177,8 @@ class Redelivery(Middleware):
                     "The successor of message %r cannot be enqueued: %s", message.message_id, error
                 )
                 if self._stopping.wait(pause):
-                    # Rejected rather than acknowledged: should the broker be back for that, the message is
-                    # in its dead-letter queue; if not, it is delivered again.
-                    message.fail()
+                    # It stays rejected: should the broker be back for that, the message is in its
+                    # dead-letter queue; if not, it is delivered again.
                     return False
                 pause = min(pause * 2, 5.0)
             else:

@@ -408,3 +408,40 @@ def test_a_connection_that_the_server_has_closed_costs_nothing(valkey_url: str, 
     assert heard == [1, 2]
     assert diary.of("lost") == []
     assert QUICK
+
+
+def test_waiting_for_a_deploy_costs_no_attempts(stub: Dramatiq) -> None:
+    message = dramatiq.Message(
+        "events",
+        "work",
+        ('{"specversion":"1.0","id":"1","type":"hello"}',),
+        {},
+        {"fastapi_events_unknown": 9},
+    )
+    calls: list[str] = []
+
+    @stub.handler.register(name="work")
+    def work(event: Event) -> None:
+        calls.append("work")
+        raise ValueError("no")
+
+    stub.broker.enqueue(message)
+    stub.settle()
+
+    assert len(calls) == 1 + QUICK.max_retries
+
+
+@pytest.mark.parametrize("middleware", ["default", "none"])
+def test_a_message_whose_options_are_nonsense_is_kept(middleware: str) -> None:
+    place = Dramatiq(StubBroker() if middleware == "default" else StubBroker(middleware=[]))
+
+    @place.handler.register(name="work")
+    def work(event: Event) -> None:
+        raise ValueError("no")
+
+    envelope = '{"specversion":"1.0","id":"1","type":"hello"}'
+    place.broker.enqueue(dramatiq.Message("events", "work", (envelope,), {}, {"retries": "many"}))
+    place.settle()
+
+    assert [message.actor_name for message in place.rejected()] == ["work"]
+    place.close()
