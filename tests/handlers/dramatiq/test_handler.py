@@ -411,13 +411,8 @@ def test_a_connection_that_the_server_has_closed_costs_nothing(valkey_url: str, 
 
 
 def test_waiting_for_a_deploy_costs_no_attempts(stub: Dramatiq) -> None:
-    message = dramatiq.Message(
-        "events",
-        "work",
-        ('{"specversion":"1.0","id":"1","type":"hello"}',),
-        {},
-        {"fastapi_events_unknown": 9},
-    )
+    envelope = '{"specversion":"1.0","id":"1","type":"hello"}'
+    message = dramatiq.Message("events", "work", (envelope,), {}, {"fastapi_events_unknown": 9})
     calls: list[str] = []
 
     @stub.handler.register(name="work")
