@@ -206,6 +206,11 @@ class TaskQueueHandler(BaseEventHandler):
                     f"{new.name} is registered already, with other options; "
                     "pass name= to make this a subscription of its own."
                 )
+            if known.plan.first != new.plan.first:
+                raise ConfigurationError(
+                    f"{new.name} is registered already, and would get another argument; "
+                    "pass name= to make this a subscription of its own."
+                )
             self.subscriptions.add_patterns(known, new.patterns)
             return
         self._check_options(new.options, asking=new.name)
@@ -223,9 +228,11 @@ class TaskQueueHandler(BaseEventHandler):
         name = wire_name(event.name)
         if event.encoded is None:
             event.encoded = codec.encode(event.payload, event_name=name, max_bytes=self._max_payload_bytes)
-        elif len(event.encoded) > self._max_payload_bytes:
+        elif (size := len(event.encoded.encode())) > self._max_payload_bytes:  # another handler allowed more
             raise UnserialisablePayload(
-                name, "payload", f"takes {len(event.encoded)} bytes, more than {self._max_payload_bytes}"
+                name,
+                "payload",
+                f"takes {size:,} bytes as JSON, more than the {self._max_payload_bytes:,} allowed",
             )
 
     async def handle_many(self, events: Iterable[Event]) -> None:

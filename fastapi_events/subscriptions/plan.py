@@ -47,6 +47,12 @@ class Plan:
     dependencies: tuple[tuple[str, Dependency], ...] = ()
 
     @property
+    def first(self) -> tuple[bool, bool, Any]:
+        """What the function is called with, for comparison: the event or the payload, and as what."""
+        kind = None if self.payload_type is None else self.payload_type.annotation
+        return self.takes_event, self.payload_argument, kind
+
+    @property
     def is_simple(self) -> bool:
         """Whether the event is all that the function takes."""
         return self.takes_event and not (

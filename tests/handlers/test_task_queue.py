@@ -19,7 +19,7 @@ from fastapi_events.handlers.messages import message_id
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.scope import collect_events
-from tests.places import QUICK, QueuePlace
+from tests.places import QUICK, QueuePlace, dramatiq_on_stub
 from tests.recording import Diary, Recorder
 
 
@@ -251,6 +251,31 @@ def test_other_options_need_another_name(queue_place: QueuePlace) -> None:
         queue_place.handler.register(work, event_name="b", queue="elsewhere")
     queue_place.handler.register(work, event_name="b", queue="elsewhere", name="work-elsewhere")
     assert [each.queue for each in queue_place.handler.subscriptions] == ["events", "elsewhere"]
+
+
+def test_one_function_cannot_be_given_two_kinds_of_argument(queue_place: QueuePlace) -> None:
+    def work(given) -> None: ...  # type: ignore[no-untyped-def]
+
+    queue_place.handler.register(Fish)(work)
+    queue_place.handler.register(Fish, event_name="big-fish")(work)
+    with pytest.raises(ConfigurationError, match="another argument"):
+        queue_place.handler.register(work, event_name="cat*")
+    [subscription] = queue_place.handler.subscriptions
+    assert subscription.patterns == ("fish", "big-fish")
+
+
+def test_each_of_two_queues_has_its_own_limit(queue_place: QueuePlace, diary: Diary) -> None:
+    with dramatiq_on_stub(max_payload_bytes=20) as small:
+
+        async def main() -> None:
+            async with collect_events([queue_place.handler, small.handler]):
+                dispatch("fits", "ö" * 9)
+                with pytest.raises(UnserialisablePayload, match="takes 22 bytes as JSON, more than the 20"):
+                    dispatch("too big", "ö" * 10)
+
+        asyncio.run(main())
+
+    assert {name for name, _ in diary.of("published")} == {"fits"}
 
 
 def test_a_subscription_may_have_a_queue_of_its_own(queue_place: QueuePlace) -> None:
