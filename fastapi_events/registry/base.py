@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel
+from typing_extensions import Self
 
 from fastapi_events.errors import MissingEventNameDuringRegistration
 from fastapi_events.event import EventName
@@ -65,6 +66,11 @@ class BaseEventPayloadSchemaRegistry(UserDict[EventName, type[BaseModel]], ABC):
 
     def __contains__(self, name: object) -> bool:
         return _key(name) in self.data
+
+    # One signature takes all that the overloads of UserDict take.
+    def __ior__(self, others: Any, /) -> Self:  # type: ignore[override, misc]
+        self.update(others)  # UserDict would write past __setitem__
+        return self
 
     def get(self, name: EventName, default: Any = None) -> Any:
         """The schema of an event, or a default."""

@@ -74,6 +74,15 @@ def test_an_enum_member_and_its_string_value_are_one_key(schemas: EventPayloadSc
     assert schemas.get(Cat.WOKE, Woke) is Woke
 
 
+def test_merging_keeps_them_one_key(schemas: EventPayloadSchemaRegistry) -> None:
+    schemas |= {Cat.WOKE: Woke}
+    schemas.update({Cat.WOKE: Woke})
+
+    assert list(schemas) == list(schemas | {Cat.WOKE: Slept}) == list({Cat.WOKE: Slept} | schemas)
+    assert list(schemas) == ["cat-woke-up"]
+    assert isinstance(schemas, EventPayloadSchemaRegistry)
+
+
 def test_an_enum_member_with_another_value_stands_for_itself(schemas: EventPayloadSchemaRegistry) -> None:
     schemas.register(event_name=Cat.NUMBER)(Woke)
 
