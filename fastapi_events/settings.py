@@ -38,7 +38,12 @@ class Settings(BaseSettings):
         pydantic.ValidationError: When a variable cannot be what it is; a `ValueError` that names it.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FASTAPI_EVENTS_", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="FASTAPI_EVENTS_",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # a broker's URL holds its password
+    )
 
     broker_url: str = "redis://localhost:6379/0"
     handlers: Annotated[tuple[str, ...], NoDecode] = ()

@@ -61,3 +61,10 @@ def test_a_broker_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("FASTAPI_EVENTS_BROKER_URL", url)
     with pytest.raises(ValidationError, match="FASTAPI_EVENTS_BROKER_URL must begin with one of redis://"):
         Settings()
+
+
+def test_an_error_does_not_show_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTAPI_EVENTS_BROKER_URL", "rediss//:s3cret@localhost")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "s3cret" not in str(caught.value)
