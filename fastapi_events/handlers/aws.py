@@ -40,7 +40,7 @@ class SQSForwardHandler(BaseEventHandler):
         queue_url: The queue's URL.
         region_name: The queue's region.
         serializer: Makes a message of an event; JSON `["name", {…}]` if not given.
-        id_generator: Makes the id of an entry, which has to be unique in its batch; a UUID if not given.
+        id_generator: Makes the id of an entry; a UUID if not given. One that repeats begins a new batch.
         max_batch_size: Messages a request, at most 10.
         boto_client_kwargs: Passed to `boto3.client`.
 
@@ -94,6 +94,7 @@ class SQSForwardHandler(BaseEventHandler):
         self, events: Iterable[Event], lost: list[tuple[Event, str]]
     ) -> Iterator[Sequence[tuple[Event, dict[str, str]]]]:
         batch: list[tuple[Event, dict[str, str]]] = []
+        ids: set[str] = set()
         size = 0
         for event in map(Event.of, events):
             try:
@@ -102,10 +103,12 @@ class SQSForwardHandler(BaseEventHandler):
                 lost.append((event, f"cannot be serialised: {type(error).__name__}: {error}"))
                 continue
             length = len(entry["MessageBody"].encode())
-            if batch and (len(batch) == self._max_batch_size or size + length > MAX_BATCH_BYTES):
+            full = len(batch) == self._max_batch_size or size + length > MAX_BATCH_BYTES
+            if batch and (full or entry["Id"] in ids):  # SQS refuses a batch in which two are the same
                 yield batch
-                batch, size = [], 0
+                batch, ids, size = [], set(), 0
             batch.append((event, entry))
+            ids.add(entry["Id"])
             size += length
         if batch:
             yield batch
@@ -115,7 +118,6 @@ class SQSForwardHandler(BaseEventHandler):
     ) -> tuple[list[Event], list[tuple[Event, str]]]:
         waiting = {entry["Id"]: (event, entry) for event, entry in batch}
         refused: list[tuple[Event, str]] = []
-        failures: dict[str, dict[str, Any]] = {}
         attempt = 0
         while waiting:
             attempt += 1
@@ -125,16 +127,15 @@ class SQSForwardHandler(BaseEventHandler):
                     QueueUrl=self._queue_url,
                     Entries=[entry for _, entry in waiting.values()],
                 )
-            except Exception as error:  # of boto3 or of the network: the whole batch
+                failures = {each["Id"]: each for each in response.get("Failed", ())}
+                faults = [id_ for id_, each in failures.items() if each["SenderFault"]]
+                hopeless = [(waiting[id_][0], _reason(failures[id_])) for id_ in faults]
+                again = {id_: waiting[id_] for id_ in failures if id_ not in faults}
+            except Exception as error:  # of boto3, of the network, or an answer of no sense: the whole batch
                 refused += [(event, f"{type(error).__name__}: {error}") for event, _ in waiting.values()]
                 break
-            failures = {each["Id"]: each for each in response.get("Failed", ())}
-            for each in failures.values():
-                if each["SenderFault"]:
-                    refused.append((waiting[each["Id"]][0], _reason(each)))
-            waiting = {
-                each["Id"]: waiting[each["Id"]] for each in failures.values() if not each["SenderFault"]
-            }
+            refused += hopeless
+            waiting = again
             wait = _RETRY.next_wait(attempt, RuntimeError())
             if waiting and wait is None:
                 refused += [(event, _reason(failures[id_])) for id_, (event, _) in waiting.items()]

@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 from moto import mock_aws
 
 from fastapi_events.dispatcher import dispatch
@@ -164,6 +165,59 @@ def test_a_batch_that_fails_does_not_stop_the_next(diary: Diary) -> None:
     assert len(diary.of("lost")) == 10
     assert len(diary.of("published")) == 2
     assert diary.of("failed") == []  # lost says it already
+
+
+def test_ids_that_repeat_begin_a_new_batch(sqs: Any, queue_url: str, diary: Diary) -> None:
+    with collect_events([SQSForwardHandler(queue_url, REGION, id_generator=lambda event: "same")]):
+        for n in range(3):
+            dispatch("hello", n)
+
+    assert [n for _, n in received(sqs, queue_url)] == [0, 1, 2]
+    assert [name for name, _ in diary.of("published")] == ["hello"] * 3
+
+
+def test_an_answer_that_makes_no_sense_costs_its_own_batch_only(diary: Diary) -> None:
+    class Confused(Client):
+        def send_message_batch(self, **arguments: Any) -> dict[str, Any]:
+            answer = super().send_message_batch(**arguments)
+            return {"Failed": [{"Id": "unknown"}]} if len(self.batches) == 1 else answer
+
+    client = Confused()
+    with pytest.raises(NotPublished, match="10 events"):
+        asyncio.run(handler_with(client).handle_many([Event("hello", n) for n in range(12)]))
+
+    assert len(diary.of("lost")) == 10
+    assert len(diary.of("published")) == 2
+
+
+def test_the_real_client_accepts_what_it_is_given_and_its_answers_are_understood(
+    sqs: Any, diary: Diary
+) -> None:
+    handler = SQSForwardHandler("https://sqs/events", REGION, id_generator=lambda event: event[0])
+    refused = {"Id": "b", "Code": "InvalidMessageContents", "Message": "not XML", "SenderFault": True}
+    with Stubber(handler._client) as stub:
+        stub.add_response(
+            "send_message_batch",
+            {"Successful": [{"Id": "a", "MessageId": "1", "MD5OfMessageBody": "x"}], "Failed": [refused]},
+            {
+                "QueueUrl": "https://sqs/events",
+                "Entries": [
+                    {"Id": "a", "MessageBody": '["a", null]'},
+                    {"Id": "b", "MessageBody": '["b", null]'},
+                ],
+            },
+        )
+        stub.add_client_error("send_message_batch", "AccessDenied", "not yours")
+        with pytest.raises(NotPublished):
+            asyncio.run(handler.handle_many([Event("a"), Event("b")]))
+        with pytest.raises(NotPublished):
+            asyncio.run(handler.handle(Event("c")))
+
+    assert [name for name, _ in diary.of("published")] == ["a"]
+    [(_, of_b), (_, of_c)] = diary.of("lost")
+    assert of_b["reason"] == "SQS refused it: InvalidMessageContents not XML"
+    assert of_c["reason"].startswith("ClientError: ")
+    assert "AccessDenied" in of_c["reason"]
 
 
 def test_an_event_that_cannot_be_serialised_costs_no_other(diary: Diary) -> None:
