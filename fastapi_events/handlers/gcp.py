@@ -57,7 +57,8 @@ class GoogleCloudSimplePubSubHandler(BaseEventHandler):
         self._batch_settings = pubsub_v1.types.BatchSettings(
             **{"max_messages": self._max_batch_size, **(batch_settings_kwargs or {})}
         )
-        self._client: Any = pubsub_v1.PublisherClient(self._batch_settings)
+        self._client: Any = self._new_client()
+        self._stopped = False
         self._topic_path = self._client.topic_path(project_id, topic_id)
 
     async def handle_many(self, events: Iterable[Event]) -> None:
@@ -75,13 +76,24 @@ class GoogleCloudSimplePubSubHandler(BaseEventHandler):
         """Publish one event."""
         await self.handle_many([event])
 
+    async def startup(self) -> None:
+        """Replace a client that was stopped: the same application may start again, as it does in tests."""
+        if self._stopped:
+            self._client = await asyncio.to_thread(self._new_client)
+            self._stopped = False
+
     async def shutdown(self) -> None:
         """Let the client send what its batches still hold."""
-        await asyncio.to_thread(self._client.stop)
+        if not self._stopped:  # two middlewares may share a handler, and a client stops only once
+            self._stopped = True
+            await asyncio.to_thread(self._client.stop)
 
     def format_message(self, event: Event) -> bytes:
         """The data of the event's message."""
         return self._serializer(event).encode("utf-8")
+
+    def _new_client(self) -> Any:
+        return pubsub_v1.PublisherClient(self._batch_settings)
 
     def _publish(self, events: Iterable[Event]) -> list[tuple[Event, str]]:
         """Publish events and wait; called in a thread.

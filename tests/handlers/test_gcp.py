@@ -31,6 +31,8 @@ class Client:
         return f"projects/{project}/topics/{topic}"
 
     def publish(self, topic: str, data: bytes) -> Future[str]:
+        if self.stopped:
+            raise RuntimeError("Cannot publish on a stopped publisher.")
         name = json.loads(data)[0]
         self.messages.append((topic, json.loads(data)))
         future: Future[str] = Future()
@@ -42,6 +44,8 @@ class Client:
         return future
 
     def stop(self) -> None:
+        if self.stopped:  # as the real one does
+            raise RuntimeError("Cannot stop a publisher already stopped.")
         self.stopped = True
 
 
@@ -124,3 +128,18 @@ def test_shutdown_lets_the_client_finish() -> None:
     handler = GoogleCloudSimplePubSubHandler("shop", "events")
     asyncio.run(handler.shutdown())
     assert handler._client.stopped
+
+
+def test_an_application_may_stop_and_start_again(diary: Diary) -> None:
+    handler = GoogleCloudSimplePubSubHandler("shop", "events")
+
+    async def live() -> None:
+        await handler.startup()
+        await handler.handle(Event("hello"))
+        await handler.shutdown()
+        await handler.shutdown()
+
+    asyncio.run(live())
+    asyncio.run(live())
+
+    assert len(diary.of("published")) == 2
