@@ -94,6 +94,7 @@ class LocalHandler(BaseEventHandler):
                 for subscription in self.subscriptions.match(event.name):
                     error = await self._run(subscription, event)
                     if error is not None:
+                        tracing.record_failure(error)
                         errors.append(error)
         finally:
             current_event.reset(token)

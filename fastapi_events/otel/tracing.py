@@ -15,11 +15,15 @@ from fastapi_events.otel.attributes import SpanAttributes
 from fastapi_events.settings import span_linking
 
 try:
-    from opentelemetry import propagate, trace
+    from opentelemetry import trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError:
     _installed = False
 else:
     _installed = True
+    # Not the global propagator: what an envelope may hold is W3C trace context, whatever OTEL_PROPAGATORS
+    # says about HTTP. Baggage stays here, since brokers keep what they are sent.
+    _propagator = TraceContextTextMapPropagator()
 
 Span: TypeAlias = AbstractContextManager[Any]
 
@@ -52,7 +56,7 @@ def handle_span(event: Event, handler: object) -> Span:
     """
     if not _records():
         return _NO_SPAN
-    remote = propagate.extract(_text(event.headers))
+    remote = _propagator.extract(_text(event.headers))
     if span_linking():
         context, linked = None, trace.get_current_span(remote)
     else:
@@ -69,6 +73,15 @@ def handle_span(event: Event, handler: object) -> Span:
     )
 
 
+def record_failure(error: BaseException) -> None:
+    """Record an error on the current span that is caught inside of it, as one is that leaves it."""
+    if not _recording:
+        return
+    span = trace.get_current_span()
+    span.record_exception(error)
+    span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}")
+
+
 def has_context() -> bool:
     """Whether there is a current span, whose context `inject` would write."""
     return _installed and trace.get_current_span() is not trace.INVALID_SPAN
@@ -77,7 +90,7 @@ def has_context() -> bool:
 def inject(headers: dict[str, Any]) -> None:
     """Write the current span's context into an event's headers: `traceparent`, and `tracestate` if any."""
     if has_context():
-        propagate.inject(headers)
+        _propagator.inject(headers)
 
 
 def _text(headers: Mapping[str, Any]) -> dict[str, str]:

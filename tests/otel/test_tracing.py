@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,16 +10,17 @@ from enum import Enum
 from typing import Any
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from fastapi_events.dispatcher import dispatch
+from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.scope import collect_events
-from tests.places import QueuePlace
+from tests.places import QueuePlace, dramatiq_on_stub
 from tests.recording import Recorder
 
 
@@ -100,19 +101,63 @@ def test_the_context_travels_in_the_headers_and_not_in_the_payload(spans: Any) -
 
 
 def test_a_failure_is_recorded_on_the_span(spans: Any) -> None:
-    with pytest.raises(ValueError, match="no"), collect_events([Recorder()]):
-        dispatch("hello", headers={"tenant": "acme"})
-        raise ValueError("no")
-
-    async def fail(event: Event) -> None:
-        raise ValueError("no")
-
     handler = LocalHandler()
-    handler.register(fail)
-    with pytest.raises(ValueError, match="no"):
-        asyncio.run(handler.handle(Event("hello")))
 
-    assert len(spans("handling event hello with LocalHandler")) == 1
+    @handler.register
+    def fail(event: Event) -> None:
+        raise ValueError("no")
+
+    @handler.register
+    def fail_too(event: Event) -> None:
+        raise KeyError("neither")
+
+    with collect_events([handler]):
+        dispatch("hello")
+
+    [handled] = spans("handling event hello with LocalHandler")
+    assert handled.status.status_code is trace.StatusCode.ERROR
+    assert [each.attributes["exception.type"] for each in handled.events] == ["ValueError", "KeyError"]
+    [dispatched] = spans("Event hello dispatched")
+    assert dispatched.status.status_code is trace.StatusCode.UNSET
+
+
+def test_a_failure_in_a_worker_is_recorded_on_the_span(spans: Any) -> None:
+    with dramatiq_on_stub() as place:
+
+        @place.handler.register(name="fail")
+        def fail(event: Event) -> None:
+            raise ValueError("no")
+
+        place.dispatch("hello")
+        place.settle()
+
+    attempts = spans(f"handling event hello with {place.handler.name}")
+    assert attempts
+    for handled in attempts:
+        assert handled.status.status_code is trace.StatusCode.ERROR
+        assert [each.attributes["exception.type"] for each in handled.events] == ["ValueError"]
+
+
+def test_an_error_that_leaves_dispatch_is_recorded_on_its_span(spans: Any) -> None:
+    with pytest.raises(ConfigurationError), collect_events([Recorder()]):
+        dispatch("hello", headers={"No Header": "x"})
+
+    [dispatched] = spans("Event hello dispatched")
+    assert dispatched.status.status_code is trace.StatusCode.ERROR
+    assert len(dispatched.events) == 1
+
+
+def test_no_more_than_the_context_travels(spans: Any) -> None:
+    """Baggage may hold what is nobody else's business, and brokers keep what they are sent."""
+    recorder = Recorder()
+    token = context.attach(baggage.set_baggage("user", "alice"))
+    try:
+        with collect_events([recorder]):
+            dispatch("hello")
+    finally:
+        context.detach(token)
+
+    assert set(recorder.events[0].headers) == {"correlationid", "traceparent"}
 
 
 def test_a_worker_continues_the_trace(spans: Any, queue_place: QueuePlace) -> None:
@@ -147,14 +192,17 @@ def test_nothing_is_made(hidden: str | None, what: str) -> None:
     assert run.stdout == "fine\n", f"{what}: {run.stderr}"
 
 
-def test_the_context_of_a_span_that_somebody_else_made_travels_without_an_sdk() -> None:
+@pytest.mark.parametrize("configured", ["", "none", "one-that-is-not-installed"])
+def test_the_context_of_a_span_that_somebody_else_made_travels_without_an_sdk(configured: str) -> None:
+    """Whatever propagates over HTTP: the envelope's attributes are W3C trace context."""
     code = (
-        "from opentelemetry import propagate, context\n"
+        "from opentelemetry import context, trace\n"
         "from fastapi_events.otel import tracing\n"
-        "parent = '00-' + 'ab' * 16 + '-' + 'cd' * 8 + '-01'\n"
-        "context.attach(propagate.extract({'traceparent': parent}))\n"
+        "span = trace.NonRecordingSpan(trace.SpanContext(0xab, 0xcd, True, trace.TraceFlags(1)))\n"
+        "context.attach(trace.set_span_in_context(span))\n"
         "headers = {}; tracing.inject(headers)\n"
-        "print(headers['traceparent'] == parent)\n"
+        "print(headers)\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.stdout == "True\n", run.stderr
+    environment = {**os.environ, "OTEL_PROPAGATORS": configured}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert run.stdout == f"{{'traceparent': '00-{0xAB:032x}-{0xCD:016x}-01'}}\n", run.stderr
