@@ -27,6 +27,9 @@ class Event(tuple[EventName, Any]):
     encoded: str | None = None
     """The payload as JSON text, once a queue handler has encoded it."""
 
+    due: datetime | None = None
+    """Not to be handled before; None for at once."""
+
     # Most events are handled where they were dispatched, by functions that look at nothing but the pair. What
     # they do not look at is not made.
     _id: str

@@ -25,6 +25,7 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.handlers.celery import CeleryHandler
 from fastapi_events.handlers.dramatiq import DEAD, DramatiqHandler
 from fastapi_events.handlers.local import LocalHandler
+from fastapi_events.handlers.messages import fan_out_name
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.scope import collect_events
 
@@ -98,7 +99,7 @@ class QueuePlace(Place):
 
     @property
     def queues(self) -> set[str]:
-        return {self.handler.queue, *(each.queue for each in self.handler.subscriptions)}
+        return set(self.handler.queues)
 
     def close(self) -> None:
         raise NotImplementedError
@@ -129,8 +130,8 @@ class Dramatiq(QueuePlace):
     def send(self, *arguments: Any, task: str | None = None, queue: str = "events") -> None:
         self.broker.enqueue(
             dramatiq.Message(
-                queue_name=queue, actor_name=task or self.handler._fan_out_name, args=arguments, kwargs={},
-                options={},
+                queue_name=queue, actor_name=task or fan_out_name(self.handler.queue), args=arguments,
+                kwargs={}, options={},
             )
         )  # fmt: skip
 
@@ -217,7 +218,7 @@ class OnCelery(QueuePlace):
 
     def send(self, *arguments: Any, task: str | None = None, queue: str = "events") -> None:
         self.app.send_task(
-            task or self.handler._fan_out_name, args=arguments, queue=queue, ignore_result=True
+            task or fan_out_name(self.handler.queue), args=arguments, queue=queue, ignore_result=True
         )
 
     def dead(self, queue: str = "events") -> list[Dead]:

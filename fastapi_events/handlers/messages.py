@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from fastapi_events import envelope
+from fastapi_events.constants import DEFAULT_QUEUE, FAN_OUT
 from fastapi_events.errors import UnknownSubscription, UnreadableEnvelope
 from fastapi_events.event import Event
 
@@ -36,21 +37,37 @@ class Outgoing:
         queue: Where it waits.
         argument: Its one argument, JSON text.
         id: Identifies it, however often it is sent.
+        delay: Seconds until it may be received.
     """
 
     task: str
     queue: str
     argument: str
     id: str
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Flush:
+    """Events that are published together, and the envelope of each."""
+
     events: Sequence[Event]
     envelopes: Sequence[str]
 
 
+def fan_out_name(queue: str) -> str:
+    """The actor or task that fans out what arrives on a queue."""
+    return FAN_OUT if queue == DEFAULT_QUEUE else f"{FAN_OUT}.{queue}"
+
+
+def fan_out_message(queue: str, texts: Sequence[str], *identity: str, delay: float = 0.0) -> Outgoing:
+    """A message that carries envelopes to the fan-out of a queue."""
+    name = fan_out_name(queue)
+    return Outgoing(name, queue, f"[{','.join(texts)}]", message_id(name, *identity), delay)
+
+
 def chunks(texts: Sequence[str]) -> Iterable[Sequence[str]]:
+    """Cut a list of envelopes into what fits into one message each."""
     chunk: list[str] = []
     size = 0
     for text in texts:
@@ -64,6 +81,11 @@ def chunks(texts: Sequence[str]) -> Iterable[Sequence[str]]:
 
 
 def only_argument(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The one argument of a message of ours.
+
+    Raises:
+        UnreadableEnvelope: When there is another number of them.
+    """
     if len(args) != 1 or kwargs:
         raise UnreadableEnvelope(
             f"the message has {len(args)} positional and {len(kwargs)} keyword arguments, expected one"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import dramatiq
 import dramatiq.broker
+from dramatiq.common import current_millis, dq_name
 
 from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.dramatiq.redelivery import BINDING, Binding, left_to_us, middleware_of
-from fastapi_events.handlers.messages import Outgoing
+from fastapi_events.handlers.messages import Outgoing, fan_out_name
 from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.subscription import Subscription
@@ -58,23 +59,22 @@ class DramatiqHandler(TaskQueueHandler):
         super().__init__(queue=queue, retry=retry, **settings)
         self.broker = _checked_broker(broker)
         self._check_policy(retry, asking="DramatiqHandler")
-        _check_queue(queue, asking="DramatiqHandler")
-        if self._fan_out_name in self.broker.actors:
-            raise ConfigurationError(
-                f"Another handler publishes to queue {queue!r} of this broker already; "
-                "give one of them a queue of its own."
-            )
         self._middleware = middleware_of(self.broker)
         self._client: Any = None
-        self._add_actor(
-            self._fan_out_name, queue, self.fan_out, Binding(self._fan_out_name, FAN_OUT_RETRY), {}
-        )
-        self._middleware.serve(queue, self._unknown_retry)
+        for each in self.routes:
+            _check_queue(each, asking="DramatiqHandler")
+            name = fan_out_name(each)
+            if name in self.broker.actors:
+                raise ConfigurationError(
+                    f"Another handler publishes to queue {each!r} of this broker already; "
+                    "give one of them a queue of its own."
+                )
+            self._add_actor(name, each, self.fan_out, Binding(name, FAN_OUT_RETRY), {})
+            self._middleware.serve(each, self._unknown_retry)
+
+    _options_of = "dramatiq.actor with this broker"
 
     def _declare(self, subscription: Subscription) -> None:
-        def perform(*args: Any, **kwargs: Any) -> None:
-            self.perform(subscription, *args, **kwargs)
-
         queue = subscription.queue or self.queue
         _check_queue(queue, asking=subscription.name)
         if subscription.name in self.broker.actors:
@@ -90,7 +90,7 @@ class DramatiqHandler(TaskQueueHandler):
         )
         self._check_policy(binding.policy, asking=subscription.name)
         self._middleware.serve(queue, self._unknown_retry)
-        self._add_actor(subscription.name, queue, perform, binding, options)
+        self._add_actor(subscription.name, queue, partial(self.perform, subscription), binding, options)
 
     def _add_actor(
         self,
@@ -115,17 +115,8 @@ class DramatiqHandler(TaskQueueHandler):
             max_backoff=options["max_backoff"] / 1000 if "max_backoff" in options else policy.max_backoff,
         )
 
-    def _check_options(self, options: Mapping[str, Any], *, asking: str) -> None:
-        known = {*self.broker.actor_options, "priority"} - {BINDING}
-        for option in options:
-            if option not in known:
-                close = difflib.get_close_matches(option, {*known, "queue", "retry", "name", "event_name"}, 1)
-                hint = (
-                    f"did you mean {close[0]!r}?"
-                    if close
-                    else f"the broker knows {', '.join(sorted(known))}."
-                )
-                raise ConfigurationError(f"{asking}: unknown option {option!r}; {hint}")
+    def _known_options(self) -> Collection[str]:
+        return {*self.broker.actor_options, "priority"} - {BINDING}
 
     @staticmethod
     def _check_policy(policy: RetryPolicy, *, asking: str) -> None:
@@ -133,31 +124,35 @@ class DramatiqHandler(TaskQueueHandler):
             raise ConfigurationError(f"{asking}: Dramatiq delays messages by 7 days at most (max_backoff).")
 
     def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
-        outgoing: list[dramatiq.Message[Any]] = [
-            dramatiq.Message(
-                queue_name=each.queue, actor_name=each.task, args=(each.argument,), kwargs={}, options={},
-                message_id=each.id,
+        outgoing: list[tuple[dramatiq.Message[Any], int | None]] = [
+            (
+                dramatiq.Message(
+                    queue_name=each.queue, actor_name=each.task, args=(each.argument,), kwargs={}, options={},
+                    message_id=each.id,
+                ),
+                int(each.delay * 1000) or None,
             )
             for each in messages
         ]  # fmt: skip
         if _pipelines(self.broker):
             self._pipeline(outgoing, from_web=from_web)
         else:
-            for message in outgoing:
-                self.broker.enqueue(message)
+            for message, delay in outgoing:
+                self.broker.enqueue(message, delay=delay)
 
     def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             client.close()
 
-    def _pipeline(self, messages: Sequence[dramatiq.Message[Any]], *, from_web: bool) -> None:
+    def _pipeline(
+        self, messages: Sequence[tuple[dramatiq.Message[Any], int | None]], *, from_web: bool
+    ) -> None:
         broker: Any = self.broker
-        # As in the broker's own enqueue: in Redis each copy of a message has an id of its own.
-        copies = [each.copy(options={"redis_message_id": str(uuid.uuid4())}) for each in messages]
+        copies = [(_for_redis(message, delay), delay) for message, delay in messages]
         queues: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
-        for message in copies:
-            broker.emit_before("enqueue", message, None)
+        for message, delay in copies:
+            broker.emit_before("enqueue", message, delay)
             queues[message.queue_name].append((message.options["redis_message_id"], message.encode()))
         client = broker.client
         if from_web:
@@ -165,8 +160,22 @@ class DramatiqHandler(TaskQueueHandler):
                 broker.client, timeout=self.flush_deadline
             )
         redis_pipeline.enqueue(client, broker.namespace, queues)
-        for message in copies:
-            broker.emit_after("enqueue", message, None)
+        for message, delay in copies:
+            broker.emit_after("enqueue", message, delay)
+
+
+def _for_redis(message: dramatiq.Message[Any], delay: int | None) -> dramatiq.Message[Any]:
+    """The copy that Dramatiq's own `enqueue` would store, which has an id of its own.
+
+    Parameters:
+        delay: Milliseconds; such a message waits in a queue beside its own.
+    """
+    options: dict[str, Any] = {"redis_message_id": str(uuid.uuid4())}
+    if delay is None:
+        return message.copy(options=options)
+    return message.copy(
+        queue_name=dq_name(message.queue_name), options={**options, "eta": current_millis() + delay}
+    )
 
 
 def _checked_broker(broker: Any) -> dramatiq.Broker:

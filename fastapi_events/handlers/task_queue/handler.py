@@ -1,22 +1,17 @@
-"""What all queue handlers share: publish → fan out → perform.
-
-The web process publishes one message per flush, which carries its events. A worker's `fan_out` finds who
-listens to each and enqueues one message per subscription, which `perform` runs. An engine (Dramatiq, Celery)
-says how messages are sent and received.
-"""
+"""The engine-independent half of a queue handler."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import difflib
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from fastapi_events import codec, envelope, lifecycle
-from fastapi_events.constants import DEFAULT_QUEUE, DEFAULT_SOURCE, FAN_OUT, MAX_PAYLOAD_BYTES
-from fastapi_events.context import current_event
+from fastapi_events.constants import DEFAULT_QUEUE, DEFAULT_SOURCE, MAX_PAYLOAD_BYTES
 from fastapi_events.errors import (
     ConfigurationError,
     InvalidPayload,
@@ -27,24 +22,13 @@ from fastapi_events.errors import (
 )
 from fastapi_events.event import Event, EventName, wire_name
 from fastapi_events.handlers.base import BaseEventHandler
-from fastapi_events.handlers.messages import (
-    MAX_EVENTS_PER_MESSAGE,
-    Flush,
-    Outgoing,
-    chunks,
-    message_id,
-    only_argument,
-)
-from fastapi_events.handlers.publisher import Publisher
+from fastapi_events.handlers.messages import Outgoing, only_argument
+from fastapi_events.handlers.task_queue.performing import FanOut, Perform
+from fastapi_events.handlers.task_queue.publishing import Publishing
+from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.otel import tracing
-from fastapi_events.registry.payload_schema import registry
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.scope import collect_events
-from fastapi_events.subscriptions.loop import process_loop
-from fastapi_events.subscriptions.payload import PayloadType
 from fastapi_events.subscriptions.plan import plan
-from fastapi_events.subscriptions.runner import InThread, OnLoop, drive, run
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions, name_of, registration
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -61,6 +45,8 @@ class TaskQueueHandler(BaseEventHandler):
 
     Parameters:
         queue: Where fan-out messages wait, and those of subscriptions that name no queue of their own.
+        routes: Queues for events of certain names, such as `{"billing.*": "billing"}`, instead of `queue`;
+            the first pattern that matches decides.
         retry: When a failed subscription runs again, unless it says so itself.
         unknown_retry: When a message for a subscription that no running worker has is tried again.
         source: Which service events come from; the `source` of their envelopes.
@@ -74,6 +60,7 @@ class TaskQueueHandler(BaseEventHandler):
         self,
         *,
         queue: str = DEFAULT_QUEUE,
+        routes: Mapping[str, str] | None = None,
         retry: RetryPolicy = RetryPolicy(),
         unknown_retry: RetryPolicy = UNKNOWN_RETRY,
         source: str = DEFAULT_SOURCE,
@@ -87,22 +74,28 @@ class TaskQueueHandler(BaseEventHandler):
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         """Dependencies to replace, for tests: `handler.dependency_overrides[get_session] = fake_session`."""
         self.flush_deadline = flush_deadline
+        self.routes = Routes(queue, routes)
         self._retry = retry
         self._unknown_retry = unknown_retry
-        self._source = source
         self._max_payload_bytes = max_payload_bytes
         self._shutdown_deadline = shutdown_deadline
-        self._fan_out_name = FAN_OUT if queue == DEFAULT_QUEUE else f"{FAN_OUT}.{queue}"
-        self._schemas: dict[type, PayloadType] = {}
-        self._publisher: Publisher[Flush] = Publisher(
-            self._publish_flushes,
-            name=f"fastapi-events-publisher-{queue}",
+        self._publishing = Publishing(
+            lambda messages: self._send(messages, from_web=True),
+            routes=self.routes,
+            source=source,
+            deadline=flush_deadline,
             max_pending=max_pending_events,
-            max_batch=MAX_EVENTS_PER_MESSAGE,
         )
+        self._fan_out = FanOut(
+            self.name, self.subscriptions, self.routes, lambda messages: self._send(messages, from_web=False)
+        )
+        self.perform = Perform(self, self.dependency_overrides, self.publish)
         atexit.register(_publish_the_rest, weakref.ref(self))
 
     # What an engine does
+
+    _options_of: str
+    """Where the options of `register` are documented."""
 
     @abstractmethod
     def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
@@ -121,8 +114,12 @@ class TaskQueueHandler(BaseEventHandler):
         """Make a subscription an actor or task of its own, which calls `perform`."""
 
     @abstractmethod
-    def _check_options(self, options: Mapping[str, Any], *, asking: str) -> None:
-        """Refuse options that the engine does not know."""
+    def _known_options(self) -> Collection[str]:
+        """What `register` may be given beside its own parameters."""
+
+    def _refused_options(self) -> Mapping[str, str]:
+        """Options that the engine knows and we cannot grant, each with what to do instead."""
+        return {}
 
     # Registration
 
@@ -213,9 +210,26 @@ class TaskQueueHandler(BaseEventHandler):
                 )
             self.subscriptions.add_patterns(known, new.patterns)
             return
-        self._check_options(new.options, asking=new.name)
+        self._check_options(new)
         self._declare(new)
         self.subscriptions.add(new)
+
+    def _check_options(self, new: Subscription) -> None:
+        known, refused = self._known_options(), self._refused_options()
+        for option in new.options:
+            if option in refused:
+                raise ConfigurationError(f"{new.name}: {option!r} {refused[option]}")
+            if option not in known:
+                close = difflib.get_close_matches(option, {*known, "queue", "retry", "name", "event_name"}, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"it is no option of {self._options_of}."
+                raise ConfigurationError(f"{new.name}: unknown option {option!r}; {hint}")
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Every queue that a worker has to consume: the handler's, those of its routes and subscriptions."""
+        return tuple(
+            dict.fromkeys([*self.routes, *(each.queue or self.queue for each in self.subscriptions)])
+        )
 
     # Publishing, in the web process
 
@@ -273,134 +287,23 @@ class TaskQueueHandler(BaseEventHandler):
             NotPublished: When it refused or did not answer within the deadline. In the latter case they may
                 arrive all the same.
         """
-        future = self._publisher.submit(Flush(events, self._seal_all(events)), size=len(events))
-        waiting = asyncio.wrap_future(future)
-        try:
-            done, _ = await asyncio.wait([waiting], timeout=self.flush_deadline)
-        except asyncio.CancelledError:
-            future.cancel()  # who cancels a flush reports its events lost, so they must not go out after all
-            raise
-        if not done and future.cancel():
-            raise NotPublished(f"no room at the broker within {self.flush_deadline} s")
-        if not done:
-            waiting.add_done_callback(_look_at_the_outcome)
-            raise NotPublished(f"no answer from the broker within {self.flush_deadline} s; it may have it")
-        if waiting.cancelled():
-            raise NotPublished("the process stopped before the broker took it")
-        error = waiting.exception()
-        if error is not None:
-            raise NotPublished(f"{type(error).__name__}: {error}") from error
+        await self._publishing.publish(events)
         tell(Lifecycle.published, events, handler=self.name)
 
     async def shutdown(self) -> None:
         """Publish what waits, within the shutdown deadline; each flush reports what it could not."""
-        await asyncio.to_thread(self._publisher.shutdown, self._shutdown_deadline)
+        await asyncio.to_thread(self._publishing.shutdown, self._shutdown_deadline)
         self._disconnect()
-
-    def _seal_all(self, events: Sequence[Event]) -> list[str]:
-        texts = []
-        for event in events:
-            schema = registry.get(event.name)
-            uri = None if schema is None else f"urn:fastapi-events:{schema.__module__}.{schema.__qualname__}"
-            texts.append(envelope.seal(event, source=self._source, dataschema=uri))
-        return texts
-
-    def _publish_flushes(self, flushes: Sequence[Flush]) -> None:
-        self._send([each for flush in flushes for each in self._messages(flush)], from_web=True)
-
-    def _messages(self, flush: Flush) -> Iterable[Outgoing]:
-        for texts in chunks(flush.envelopes):
-            yield self._fan_out_message(texts, message_id(self._fan_out_name, flush.events[0].id, texts[0]))
-
-    def _fan_out_message(self, texts: Sequence[str], identity: str) -> Outgoing:
-        return Outgoing(self._fan_out_name, self.queue, f"[{','.join(texts)}]", identity)
 
     # Running, in a worker
 
     def fan_out(self, *args: Any, **kwargs: Any) -> None:
-        """Enqueue a message for each event of a batch and each subscription that listens to it.
-
-        What of a batch cannot be read is sent on alone, so that it is given up alone.
+        """Handle a message to fan-out: find who listens to its events.
 
         Raises:
-            UnreadableEnvelope: When none of it can be read.
+            UnreadableEnvelope: When the message holds no event.
         """
-        batch = envelope.read_batch(only_argument(args, kwargs))
-        messages: list[Outgoing] = []
-        unreadable: list[tuple[Any, UnreadableEnvelope]] = []
-        for each in batch:
-            try:
-                messages += self._messages_to_subscriptions(each)
-            except UnreadableEnvelope as error:
-                unreadable.append((each, error))
-        if unreadable and len(batch) == 1:
-            raise unreadable[0][1]
-        for each, _ in unreadable:
-            text = (
-                envelope.write({"unreadable": each})
-                if not isinstance(each, Mapping)
-                else envelope.write(each)
-            )
-            messages.append(self._fan_out_message([text], message_id(self._fan_out_name, text)))
-        if messages:
-            self._send(messages, from_web=False)
-
-    def _messages_to_subscriptions(self, each: Any) -> list[Outgoing]:
-        event = envelope.unseal(each)
-        listening = self.subscriptions.match(event.name)
-        if not listening:
-            tell(Lifecycle.unmatched, event, handler=self.name)
-            return []
-        text = each if isinstance(each, str) else envelope.write(each)
-        return [
-            Outgoing(one.name, one.queue or self.queue, text, message_id(event.id, one.name))
-            for one in listening
-        ]
-
-    def perform(self, subscription: Subscription, *args: Any, **kwargs: Any) -> None:
-        """Run a subscription for the event in its message.
-
-        What it dispatches is published when it has succeeded, before the message is acknowledged.
-
-        Raises:
-            UnreadableEnvelope: When the message is no event.
-            InvalidPayload: When the payload does not fit the subscription or the event's schema.
-        """
-        event = envelope.unseal(only_argument(args, kwargs))
-        token = current_event.set(event)
-        try:
-            with tracing.handle_span(event, self):
-                tell(Lifecycle.started, event, subscription=subscription.name)
-                self._validate(event)
-                self._run(subscription, event)
-                tell(Lifecycle.succeeded, event, subscription=subscription.name)
-        except BaseException as error:
-            lifecycle.report_failure([event], handler=self.name, subscription=subscription.name, error=error)
-            raise
-        finally:
-            current_event.reset(token)
-
-    def _run(self, subscription: Subscription, event: Event) -> None:
-        scope = collect_events([_Chained(self)], raise_errors=True)
-        overrides = self.dependency_overrides
-
-        async def run_on_loop() -> None:
-            async with scope:
-                await run(subscription.plan, event, caller=OnLoop(), overrides=overrides, from_wire=True)
-
-        if subscription.plan.is_async:
-            process_loop().run(run_on_loop())
-        else:
-            with scope:
-                drive(run(subscription.plan, event, caller=InThread(), overrides=overrides, from_wire=True))
-
-    def _validate(self, event: Event) -> None:
-        schema = registry.get(event.name)
-        if schema is None:
-            return
-        if schema not in self._schemas:
-            self._schemas[schema] = PayloadType(schema)
-        self._schemas[schema].from_json(event.payload if event.payload is not None else {})
+        self._fan_out(envelope.read_batch(only_argument(args, kwargs)))
 
     def _policy(self, subscription: Subscription) -> RetryPolicy:
         """The subscription's policy, which also knows what no retry can mend."""
@@ -408,34 +311,12 @@ class TaskQueueHandler(BaseEventHandler):
         return policy.giving_up_on(UnreadableEnvelope, InvalidPayload)
 
 
-class _Chained:
-    """Publishes what a subscription has dispatched; when that fails, nothing is lost: it runs again."""
-
-    def __init__(self, handler: TaskQueueHandler) -> None:
-        self.name = handler.name
-        self.prepare = handler.prepare
-        self._publish = handler.publish
-
-    async def handle_many(self, events: Iterable[Event]) -> None:
-        await self._publish(list(events))
-
-
-def _look_at_the_outcome(future: asyncio.Future[None]) -> None:
-    # It comes too late to matter; not looking would make asyncio complain of an error nobody saw.
-    if not future.cancelled():
-        future.exception()
-
-
 def _publish_the_rest(reference: weakref.ref[TaskQueueHandler]) -> None:
     """Last chance, when the interpreter ends without a lifespan shutdown."""
     handler = reference()
     if handler is None:
         return
-    for flush in handler._publisher.shutdown(handler._shutdown_deadline):  # noqa: SLF001 - our own
-        for event in flush.events:
-            tell(
-                Lifecycle.lost,
-                event,
-                handler=handler.name,
-                reason="the process ended before the broker took it",
-            )
+    for event in handler._publishing.shutdown(handler._shutdown_deadline):  # noqa: SLF001 - our own
+        tell(
+            Lifecycle.lost, event, handler=handler.name, reason="the process ended before the broker took it"
+        )

@@ -1,0 +1,19 @@
+"""Handle events in Celery workers.
+
+```python
+celery_app = Celery("shop", broker="redis://localhost:6379/0")
+events = CeleryHandler(celery_app)
+```
+"""
+
+from fastapi_events.errors import MissingDependencyError
+
+try:
+    import celery as celery
+except ImportError as missing:
+    raise MissingDependencyError("celery", "celery") from missing
+
+from fastapi_events.handlers.celery.handler import CeleryHandler
+from fastapi_events.handlers.celery.redelivery import DEAD, UNKNOWN, dead_queue
+
+__all__ = ["DEAD", "UNKNOWN", "CeleryHandler", "dead_queue"]

@@ -1,0 +1,143 @@
+"""What follows a failure of our tasks: another attempt, or the dead letters."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery, Task
+from celery.exceptions import Reject, Retry
+
+from fastapi_events.errors import UnknownSubscription
+from fastapi_events.handlers.celery.publishing import CeleryPublisher
+from fastapi_events.handlers.messages import epitaph, event_in
+from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.retry import RetryPolicy
+
+UNKNOWN = "fastapi_events.unknown"
+"""The task that takes messages for subscriptions which its worker does not have."""
+
+DEAD = "fastapi_events_dead"
+"""The message header that says why a message was given up."""
+
+
+def dead_queue(queue: str) -> str:
+    """The queue that keeps what was given up of another; no worker consumes it."""
+    return f"{queue}.dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What we know of a task of ours."""
+
+    name: str
+    queue: str
+    policy: RetryPolicy
+
+
+class Redelivery:
+    """Publishes a failed message's successor, and only then lets the message be acknowledged.
+
+    Celery's own `retry()` rejects a message for good when the broker is away just then, and keeps nothing of
+    a task that it does not know.
+    """
+
+    def __init__(self, app: Celery, publisher: CeleryPublisher) -> None:
+        self._app = app
+        self._publisher = publisher
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """The worker stops: wait for no broker any more."""
+        self._stopping.set()
+
+    def guard(self, function: Callable[..., None], binding: Binding) -> Callable[..., None]:
+        """The task's function, whose failures end here."""
+
+        def run(task: Task, *args: Any, **kwargs: Any) -> None:
+            try:
+                function(*args, **kwargs)
+            except Exception as error:
+                self._after_failure(task, binding, args, error)
+
+        return run
+
+    def _after_failure(self, task: Task, binding: Binding, args: Sequence[Any], error: Exception) -> None:
+        """Publish the next attempt or the dead letter.
+
+        Raises:
+            celery.exceptions.Retry: When there is a next attempt.
+            celery.exceptions.Reject: When the worker stops while the broker is away; it is delivered again.
+        """
+        attempt = task.request.retries + 1
+        wait = binding.policy.next_wait(attempt, error)
+        queue = _queue_of(task) or binding.queue
+        name, subject = binding.name, tuple(args)
+        if isinstance(error, UnknownSubscription):
+            name, subject = args[0], tuple(args[1:])
+        event = event_in(subject)
+        if wait is None:
+            grave = epitaph(name, error, attempts=attempt)
+            self.publish_until_done(
+                {
+                    "name": name, "args": subject, "task_id": task.request.id, "queue": dead_queue(queue),
+                    "headers": {DEAD: grave},
+                }
+            )  # fmt: skip
+            tell(Lifecycle.dead, event, subscription=name, reason=grave["reason"], attempts=attempt)
+            raise error
+        if event is not None:
+            tell(Lifecycle.retried, event, subscription=name, error=error, attempt=attempt, wait=wait)
+        again = task.signature_from_request(task.request, countdown=wait, retries=attempt, queue=queue)
+        self.publish_until_done(
+            {
+                "name": task.name, "args": tuple(args), "task_id": task.request.id, "queue": queue,
+                "countdown": wait, "retries": attempt,
+            }
+        )  # fmt: skip
+        raise Retry(exc=error, when=wait, sig=again) from error
+
+    def publish_until_done(self, message: Mapping[str, Any]) -> None:
+        """Publish a message, however long the broker is away.
+
+        Raises:
+            celery.exceptions.Reject: When the worker stops meanwhile.
+        """
+        pause = 0.1
+        while True:
+            try:
+                self._publisher.publish([message])
+            except Exception as error:  # whatever a broker's client raises
+                self._app.log.get_default_logger().warning(
+                    "The successor of message %r cannot be published: %s", message["task_id"], error
+                )
+                if self._stopping.wait(pause):
+                    raise Reject(error, requeue=True) from error
+                pause = min(pause * 2, 5.0)
+            else:
+                return
+
+    # Messages for subscriptions that this worker does not have
+
+    def keep_unknown(self, message: Any, name: str | None, queue: str) -> None:
+        """Keep a message that Celery has rejected, which means dropped, because it does not know the task."""
+        args, kwargs, *_rest = message.decode()
+        self.publish_until_done(
+            {
+                "name": UNKNOWN, "args": (name, *args), "kwargs": kwargs, "task_id": message.headers["id"],
+                "queue": queue,
+            }
+        )  # fmt: skip
+
+    def take_unknown(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """The task `UNKNOWN`: hand a message on, should this worker know its task."""
+        if name not in self._app.tasks:
+            raise UnknownSubscription("this worker does not have the subscription that the message is for")
+        self._publisher.publish([{"name": name, "args": args, "kwargs": kwargs}])
+
+
+def _queue_of(task: Task) -> str | None:
+    """The queue that the task's message came from, which a route may have chosen."""
+    return (task.request.delivery_info or {}).get("routing_key")

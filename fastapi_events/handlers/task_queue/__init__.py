@@ -1,0 +1,10 @@
+"""What all queue handlers share: publish → fan out → perform.
+
+The web process publishes one message per flush, which carries its events. A worker's `fan_out` finds who
+listens to each and enqueues one message per subscription, which `perform` runs. An engine (Dramatiq, Celery)
+says how messages are sent and received.
+"""
+
+from fastapi_events.handlers.task_queue.handler import FAN_OUT_RETRY, UNKNOWN_RETRY, TaskQueueHandler
+
+__all__ = ["FAN_OUT_RETRY", "UNKNOWN_RETRY", "TaskQueueHandler"]

@@ -1,0 +1,130 @@
+"""The web process's half: events become messages, which the broker takes within a deadline or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from datetime import datetime, timezone
+from itertools import islice
+
+from fastapi_events import envelope
+from fastapi_events.errors import NotPublished
+from fastapi_events.event import Event
+from fastapi_events.handlers.messages import (
+    MAX_EVENTS_PER_MESSAGE,
+    Flush,
+    Outgoing,
+    chunks,
+    fan_out_message,
+)
+from fastapi_events.handlers.publisher import Publisher
+from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.registry.payload_schema import registry
+
+
+class Publishing:
+    """Publishes flushes from a thread of its own, those of concurrent requests together.
+
+    Parameters:
+        send: Enqueues messages in one round trip, or raises.
+        routes: Which queue an event travels through.
+        source: The `source` of the envelopes.
+        deadline: Seconds that a flush may take.
+        max_pending: How many events may wait for the broker.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[Outgoing]], None],
+        *,
+        routes: Routes,
+        source: str,
+        deadline: float,
+        max_pending: int,
+    ) -> None:
+        self.deadline = deadline
+        self._send = send
+        self._routes = routes
+        self._source = source
+        self._publisher: Publisher[Flush] = Publisher(
+            self._publish_flushes,
+            name=f"fastapi-events-publisher-{routes.default}",
+            max_pending=max_pending,
+            max_batch=MAX_EVENTS_PER_MESSAGE,
+        )
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Publish events and wait until the broker has them.
+
+        Raises:
+            NotPublished: When it refused or did not answer within the deadline. In the latter case they may
+                arrive all the same.
+        """
+        future = self._publisher.submit(Flush(events, self.seal(events)), size=len(events))
+        await self._settled(future)
+
+    async def _settled(self, future: Future[None]) -> None:
+        waiting = asyncio.wrap_future(future)
+        try:
+            done, _ = await asyncio.wait([waiting], timeout=self.deadline)
+        except asyncio.CancelledError:
+            future.cancel()  # who cancels a flush reports its events lost, so they must not go out after all
+            raise
+        if not done and future.cancel():
+            raise NotPublished(f"no room at the broker within {self.deadline} s")
+        if not done:
+            waiting.add_done_callback(_look_at_the_outcome)
+            raise NotPublished(f"no answer from the broker within {self.deadline} s; it may have it")
+        if waiting.cancelled():
+            raise NotPublished("the process stopped before the broker took it")
+        error = waiting.exception()
+        if error is not None:
+            raise NotPublished(f"{type(error).__name__}: {error}") from error
+
+    def shutdown(self, timeout: float) -> list[Event]:
+        """Publish what waits.
+
+        Parameters:
+            timeout: Seconds to do it in.
+
+        Returns:
+            What was not sent.
+        """
+        return [event for flush in self._publisher.shutdown(timeout) for event in flush.events]
+
+    @property
+    def pending(self) -> int:
+        """How many events wait for the broker."""
+        return self._publisher.pending
+
+    def seal(self, events: Sequence[Event]) -> list[str]:
+        """The envelopes of events."""
+        texts = []
+        for event in events:
+            schema = registry.get(event.name)
+            uri = None if schema is None else f"urn:fastapi-events:{schema.__module__}.{schema.__qualname__}"
+            texts.append(envelope.seal(event, source=self._source, dataschema=uri))
+        return texts
+
+    def _publish_flushes(self, flushes: Sequence[Flush]) -> None:
+        now = datetime.now(timezone.utc)
+        self._send([message for flush in flushes for message in self._messages(flush, now)])
+
+    def _messages(self, flush: Flush, now: datetime) -> Iterable[Outgoing]:
+        """One message; more only where events go to several queues, at several times, or are many."""
+        parts: dict[tuple[str, datetime | None], list[tuple[Event, str]]] = {}
+        for event, text in zip(flush.events, flush.envelopes, strict=True):
+            parts.setdefault((self._routes.queue_for(event.name), event.due), []).append((event, text))
+        for (queue, due), part in parts.items():
+            delay = 0.0 if due is None else max((due - now).total_seconds(), 0.0)
+            left = iter(part)
+            for texts in chunks([text for _, text in part]):
+                identity = [event.id for event, _ in islice(left, len(texts))]
+                yield fan_out_message(queue, texts, *identity, delay=delay)
+
+
+def _look_at_the_outcome(future: asyncio.Future[None]) -> None:
+    # It comes too late to matter; not looking would make asyncio complain of an error nobody saw.
+    if not future.cancelled():
+        future.exception()

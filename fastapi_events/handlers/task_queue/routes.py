@@ -1,0 +1,40 @@
+"""Which queue an event travels through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.event import EventName, names, wire_name
+from fastapi_events.subscriptions.pattern import PatternIndex
+
+
+class Routes:
+    """Patterns of event names, and the queue of each; the first that matches decides.
+
+    Parameters:
+        queue: Where events go that no pattern matches.
+        routes: Shell-style patterns, each with its queue.
+
+    Raises:
+        ConfigurationError: When a pattern or a queue is no string.
+    """
+
+    def __init__(self, queue: str, routes: Mapping[str, str] | None = None) -> None:
+        self.default = queue
+        self._index: PatternIndex[str] = PatternIndex()
+        self._queues = [queue]
+        for pattern, target in (routes or {}).items():
+            if not isinstance(target, str) or not target:
+                raise ConfigurationError(f"routes={{{pattern!r}: {target!r}}}: expected the name of a queue.")
+            self._index.add(wire_name(pattern), target)
+            self._queues.append(target)
+
+    def queue_for(self, name: EventName) -> str:
+        """The queue for an event of this name."""
+        found = self._index.match(*names(name))
+        return found[0] if found else self.default
+
+    def __iter__(self) -> Iterator[str]:
+        """Every queue, the default one first."""
+        return iter(dict.fromkeys(self._queues))
