@@ -10,6 +10,7 @@ FastapiEventError
 ├── UnserialisablePayload (ValueError)        a payload that cannot travel
 ├── InvalidPayload (ValueError)               a payload that does not fit its subscription
 ├── UnreadableEnvelope (ValueError)           a message that is no event
+├── DeliveredTooOften (RuntimeError)          a message that seems to kill its workers
 ├── UnknownSubscription (LookupError)         a message for a function that this worker does not have
 └── NotPublished (RuntimeError)               a broker that did not take the events
 """
@@ -90,6 +91,22 @@ class InvalidPayload(FastapiEventError, ValueError):
 
 class UnreadableEnvelope(FastapiEventError, ValueError):
     """Raised when a message is not a CloudEvents 1.0 envelope; no retry can mend it."""
+
+
+class DeliveredTooOften(FastapiEventError, RuntimeError):
+    """Raised in place of running a subscription whose message came back too often without an outcome.
+
+    It probably kills the process that runs it, which no retry can mend.
+
+    Parameters:
+        deliveries: How often the message was delivered before.
+    """
+
+    def __init__(self, deliveries: int) -> None:
+        super().__init__(
+            f"its worker died {deliveries} times while it had the message (killed, out of memory, crashed)"
+        )
+        self.deliveries = deliveries
 
 
 class UnknownSubscription(FastapiEventError, LookupError):

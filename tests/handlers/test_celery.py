@@ -57,7 +57,7 @@ def test_each_subscription_is_a_task_of_its_own(app: celery.Celery, events: Cele
 def test_an_unknown_option_is_refused_with_a_guess(events: CeleryHandler) -> None:
     with pytest.raises(ConfigurationError, match=r"unknown option 'rate_limt'; did you mean 'rate_limit'\?"):
         events.register(lambda event: None, rate_limt="1/s")
-    with pytest.raises(ConfigurationError, match="it is no option of celery.Task"):
+    with pytest.raises(ConfigurationError, match=r"it is no option of celery\.Task"):
         events.register(lambda event: None, zzz=1)
     with pytest.raises(ConfigurationError, match="use retry=RetryPolicy"):
         events.register(lambda event: None, max_retries=3)

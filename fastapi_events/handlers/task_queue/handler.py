@@ -14,6 +14,7 @@ from fastapi_events import codec, envelope, lifecycle
 from fastapi_events.constants import DEFAULT_QUEUE, DEFAULT_SOURCE, MAX_PAYLOAD_BYTES
 from fastapi_events.errors import (
     ConfigurationError,
+    DeliveredTooOften,
     InvalidPayload,
     NotPublished,
     UnreadableEnvelope,
@@ -34,7 +35,9 @@ from fastapi_events.subscriptions.subscription import Subscription, Subscription
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Fan-out fails only with its broker, or when a message is no batch of events.
-FAN_OUT_RETRY = RetryPolicy(max_retries=20, max_backoff=60.0, give_up_on=(UnreadableEnvelope,))
+FAN_OUT_RETRY = RetryPolicy(
+    max_retries=20, max_backoff=60.0, give_up_on=(UnreadableEnvelope, DeliveredTooOften)
+)
 
 UNKNOWN_RETRY = RetryPolicy(max_retries=10, max_backoff=60.0)
 """How long a message waits for a worker that knows its subscription: some six minutes."""
@@ -49,6 +52,7 @@ class TaskQueueHandler(BaseEventHandler):
             the first pattern that matches decides.
         retry: When a failed subscription runs again, unless it says so itself.
         unknown_retry: When a message for a subscription that no running worker has is tried again.
+        max_deliveries: How often a message is delivered whose worker dies of it, before it is given up.
         source: Which service events come from; the `source` of their envelopes.
         max_payload_bytes: The largest payload, as encoded JSON.
         flush_deadline: Seconds that a flush may take until its events are reported lost.
@@ -63,6 +67,7 @@ class TaskQueueHandler(BaseEventHandler):
         routes: Mapping[str, str] | None = None,
         retry: RetryPolicy = RetryPolicy(),
         unknown_retry: RetryPolicy = UNKNOWN_RETRY,
+        max_deliveries: int = 3,
         source: str = DEFAULT_SOURCE,
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         flush_deadline: float = 1.0,
@@ -74,6 +79,7 @@ class TaskQueueHandler(BaseEventHandler):
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         """Dependencies to replace, for tests: `handler.dependency_overrides[get_session] = fake_session`."""
         self.flush_deadline = flush_deadline
+        self.max_deliveries = max_deliveries
         self.routes = Routes(queue, routes)
         self._retry = retry
         self._unknown_retry = unknown_retry
@@ -308,7 +314,7 @@ class TaskQueueHandler(BaseEventHandler):
     def _policy(self, subscription: Subscription) -> RetryPolicy:
         """The subscription's policy, which also knows what no retry can mend."""
         policy = subscription.retry or self._retry
-        return policy.giving_up_on(UnreadableEnvelope, InvalidPayload)
+        return policy.giving_up_on(UnreadableEnvelope, InvalidPayload, DeliveredTooOften)
 
 
 def _publish_the_rest(reference: weakref.ref[TaskQueueHandler]) -> None:
