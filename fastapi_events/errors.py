@@ -12,7 +12,10 @@ FastapiEventError
 ├── UnreadableEnvelope (ValueError)           a message that is no event
 ├── DeliveredTooOften (RuntimeError)          a message that seems to kill its workers
 ├── UnknownSubscription (LookupError)         a message for a function that this worker does not have
-└── NotPublished (RuntimeError)               a broker that did not take the events
+├── NotPublished (RuntimeError)               a broker that did not take the events
+└── StorageError (RuntimeError)               a store that did not do what it was asked
+    ├── StorageFull                           its limit, or the disk's
+    └── StorageNotReady                       a schema that is missing or newer, a file that cannot be written
 """
 
 import sys
@@ -118,6 +121,18 @@ class UnknownSubscription(FastapiEventError, LookupError):
 
 class NotPublished(FastapiEventError, RuntimeError):
     """Raised when a broker or service did not confirm events; they may or may not have arrived."""
+
+
+class StorageError(FastapiEventError, RuntimeError):
+    """Raised when a store did not do what it was asked; nothing was changed, or nobody can tell."""
+
+
+class StorageFull(StorageError):
+    """Raised when a store has reached its limit, or its disk or memory is full; nothing was changed."""
+
+
+class StorageNotReady(StorageError):
+    """Raised when a store cannot be used as it is; the message says what is missing and what to do."""
 
 
 def raise_together(errors: Sequence[Exception], message: str) -> None:

@@ -1,0 +1,1 @@
+"""What survives a crash: events on their way, events already handled, events given up, and order."""
