@@ -24,15 +24,21 @@ _CORE = frozenset(
     ("specversion", "id", "source", "type", "time", "datacontenttype", "data", "data_base64")
 )  # fmt: skip
 
+_ORDERING_KEY = "partitionkey"  # of the extension for partitioning
+"""https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/partitioning.md"""
+
 _datetime = TypeAdapter(datetime)
 
 
-def seal(event: Event, *, source: str, dataschema: str | None = None) -> str:
+def seal(
+    event: Event, *, source: str, dataschema: str | None = None, extensions: Mapping[str, str] | None = None
+) -> str:
     """The event's envelope, as JSON text.
 
     Parameters:
         source: Which service the event comes from; a URI reference.
         dataschema: Identifies the schema that the payload was validated against; a URI.
+        extensions: More attributes.
     """
     attributes = {
         "specversion": "1.0",
@@ -43,6 +49,10 @@ def seal(event: Event, *, source: str, dataschema: str | None = None) -> str:
         "datacontenttype": "application/json",
         **event.headers,
     }
+    if event.ordering_key is not None:
+        attributes[_ORDERING_KEY] = event.ordering_key
+    if extensions:
+        attributes.update(extensions)
     if dataschema is not None:
         attributes["dataschema"] = dataschema
     encoded = event.encoded
@@ -66,13 +76,16 @@ def unseal(envelope: Any) -> Event:
     for attribute in ("id", "type"):
         if not isinstance(value.get(attribute), str) or not value[attribute]:
             raise UnreadableEnvelope(f"{attribute} is {_shown(value.get(attribute))}, expected a string")
-    return Event(
+    event = Event(
         value["type"],
         _data(value),
         id=value["id"],
         dispatched_at=_time(value.get("time")),
         headers={name: header for name, header in value.items() if name == "source" or name not in _CORE},
     )
+    if _ORDERING_KEY in value:
+        event.ordering_key = str(value[_ORDERING_KEY])
+    return event
 
 
 def read_batch(batch: Any) -> list[Any]:

@@ -20,6 +20,7 @@ FastapiEventError
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -120,7 +121,16 @@ class UnknownSubscription(FastapiEventError, LookupError):
 
 
 class NotPublished(FastapiEventError, RuntimeError):
-    """Raised when a broker or service did not confirm events; they may or may not have arrived."""
+    """Raised when a broker or service did not confirm events; they may or may not have arrived.
+
+    Parameters:
+        reason: Why.
+        events: Which, if it is not all that were given.
+    """
+
+    def __init__(self, reason: str, *, events: Sequence[Any] = ()) -> None:
+        super().__init__(reason)
+        self.events = events
 
 
 class StorageError(FastapiEventError, RuntimeError):

@@ -30,6 +30,9 @@ class Event(tuple[EventName, Any]):
     due: datetime | None = None
     """Not to be handled before; None for at once."""
 
+    ordering_key: str | None = None
+    """Queue handlers with lanes handle events with the same key one after the other, in order of dispatch."""
+
     # Most events are handled where they were dispatched, by functions that look at nothing but the pair. What
     # they do not look at is not made.
     _id: str

@@ -41,6 +41,12 @@ class Lifecycle:
     def published(self, events: Sequence[Event], *, handler: str) -> None:
         """The broker has confirmed the events."""
 
+    def stored(self, events: Sequence[Event], *, handler: str, reason: str) -> None:
+        """The outbox has the events; a relay will publish them."""
+
+    def relayed(self, count: int, *, handler: str) -> None:
+        """A relay has published so many events from the outbox, and the broker has confirmed them."""
+
     def lost(self, event: Event, *, handler: str, reason: str) -> None:
         """Nobody holds the event any more, or nobody can tell: it may not have arrived."""
 
@@ -51,6 +57,9 @@ class Lifecycle:
 
     def started(self, event: Event, *, subscription: str) -> None:
         """A subscription is about to run."""
+
+    def skipped(self, event: Event, *, subscription: str) -> None:
+        """A subscription with `once=True` had completed the event before."""
 
     def succeeded(self, event: Event, *, subscription: str) -> None:
         """It returned, and what it dispatched has been published."""
@@ -77,6 +86,10 @@ class LogLifecycle(Lifecycle):
 
     def lost(self, event: Event, *, handler: str, reason: str) -> None:
         logger.error("Event %r (%s) lost by %s: %s", wire_name(event.name), event.id, handler, reason)
+
+    def stored(self, events: Sequence[Event], *, handler: str, reason: str) -> None:
+        logger.warning("%d events of %s wait in the outbox, %r (%s) first: %s", len(events), handler,
+                       wire_name(events[0].name), events[0].id, reason)  # fmt: skip
 
     def unmatched(self, event: Event, *, handler: str) -> None:
         logger.info("Event %r (%s): nobody listens in %s.", wire_name(event.name), event.id, handler)

@@ -77,3 +77,8 @@ def _flag(variable: str, *, default: bool) -> bool:
     if lowered in _FALSE:
         return False
     raise ValueError(f"{variable}={value!r}: expected a truth value such as 1, true, 0 or false.")
+
+
+def crash_at() -> str | None:
+    """The point at which this process is to end, for tests of what survives that; see `crashing`."""
+    return os.environ.get("FASTAPI_EVENTS_CRASH_AT") or None

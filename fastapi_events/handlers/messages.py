@@ -17,6 +17,12 @@ from fastapi_events.event import Event
 MAX_EVENTS_PER_MESSAGE = 1_000
 MAX_BYTES_PER_MESSAGE = 1_048_576
 
+LANE = "lane"
+"""The envelope attribute that names the handler in whose lanes an event with an ordering key waits."""
+
+RECEIPT_TO = "receiptto"
+"""The envelope attribute that names the outbox entry's destination, where receipts are wanted."""
+
 _IDENTITY = uuid.UUID("5f0f7f0e-3f4c-5c0a-9a63-6c1d7be4b1ad")
 
 
@@ -26,6 +32,18 @@ def message_id(*parts: str) -> str:
     A message to a subscription is made of the event's id and the subscription's name.
     """
     return str(uuid.uuid5(_IDENTITY, "\n".join(parts)))
+
+
+class TryLater(Exception):
+    """Raised inside of an engine's task when it is not yet the message's turn; no failure of anybody.
+
+    Parameters:
+        seconds: When to try it again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"to be tried again in {seconds:.1f} s")
+        self.seconds = seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class Subscription:
         queue: Where its messages wait; None in this process.
         retry: When it runs again after a failure; None in this process.
         options: Passed on to the engine.
+        once: Whether an event that it has completed is skipped when it comes again.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Subscription:
     queue: str | None = None
     retry: RetryPolicy | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    once: bool = False
 
     @property
     def pattern(self) -> str:
@@ -76,6 +78,10 @@ class Subscriptions:
         """Who listens to an event, each once."""
         found = self._index.match(*names(name))
         return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
+
+    def named(self, name: str) -> Subscription | None:
+        """The subscription with this name."""
+        return next((each for each in self._all if each.name == name), None)
 
     def __iter__(self) -> Iterator[Subscription]:
         return iter(self._all)

@@ -73,6 +73,7 @@ class CeleryHandler(TaskQueueHandler):
 
     # Registration
 
+    _engine = "celery"
     _options_of = "celery.Task"
 
     def _declare(self, subscription: Subscription) -> None:

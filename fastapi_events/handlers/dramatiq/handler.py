@@ -72,6 +72,7 @@ class DramatiqHandler(TaskQueueHandler):
             self._add_actor(name, each, self.fan_out, Binding(name, FAN_OUT_RETRY), {})
             self._middleware.serve(each, self._unknown_retry)
 
+    _engine = "dramatiq"
     _options_of = "dramatiq.actor with this broker"
 
     def _declare(self, subscription: Subscription) -> None:

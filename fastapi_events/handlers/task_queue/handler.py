@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import difflib
+import contextlib
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from fastapi_events import codec, envelope, lifecycle
 from fastapi_events.constants import DEFAULT_QUEUE, DEFAULT_SOURCE, MAX_PAYLOAD_BYTES
@@ -17,22 +17,27 @@ from fastapi_events.errors import (
     DeliveredTooOften,
     InvalidPayload,
     NotPublished,
+    StorageError,
     UnreadableEnvelope,
     UnserialisablePayload,
     raise_together,
 )
-from fastapi_events.event import Event, EventName, wire_name
-from fastapi_events.handlers.base import BaseEventHandler
-from fastapi_events.handlers.messages import Outgoing, only_argument
+from fastapi_events.event import Event, wire_name
+from fastapi_events.handlers.messages import RECEIPT_TO, Outgoing, fan_out_message, message_id, only_argument
+from fastapi_events.handlers.task_queue.breaker import Breaker
+from fastapi_events.handlers.task_queue.flushing import Flushing
 from fastapi_events.handlers.task_queue.performing import FanOut, Perform
 from fastapi_events.handlers.task_queue.publishing import Publishing
+from fastapi_events.handlers.task_queue.registering import Registering
+from fastapi_events.handlers.task_queue.relaying import Relaying
 from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.handlers.task_queue.spool import Spool
+from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Once, Order, check_once
+from fastapi_events.keeping import LEASE_SECONDS
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.subscriptions.plan import plan
-from fastapi_events.subscriptions.subscription import Subscription, Subscriptions, name_of, registration
-
-F = TypeVar("F", bound=Callable[..., Any])
+from fastapi_events.storage.base import DeadLetter, DeadLetters, Inbox, Lanes, Outbox
+from fastapi_events.subscriptions.subscription import Subscription
 
 # Fan-out fails only with its broker, or when a message is no batch of events.
 FAN_OUT_RETRY = RetryPolicy(
@@ -43,7 +48,7 @@ UNKNOWN_RETRY = RetryPolicy(max_retries=10, max_backoff=60.0)
 """How long a message waits for a worker that knows its subscription: some six minutes."""
 
 
-class TaskQueueHandler(BaseEventHandler):
+class TaskQueueHandler(Registering):
     """The engine-independent half of a queue handler.
 
     Parameters:
@@ -55,9 +60,21 @@ class TaskQueueHandler(BaseEventHandler):
         max_deliveries: How often a message is delivered whose worker dies of it, before it is given up.
         source: Which service events come from; the `source` of their envelopes.
         max_payload_bytes: The largest payload, as encoded JSON.
-        flush_deadline: Seconds that a flush may take until its events are reported lost.
+        flush_deadline: Seconds that a flush may take, until its events go into the outbox or are reported
+            lost.
         shutdown_deadline: Seconds that the web process waits for its last flushes when it stops.
         max_pending_events: How many events may wait for the broker in this process.
+        outbox: Keeps the events that the broker does not take, for a relay to publish.
+        durability: When events are in the outbox: `"flush"`, if the broker refuses them, or `"response"`,
+            before the first byte of the response goes out.
+        confirm: When the outbox may forget an event: when the broker has confirmed it (`"published"`), or
+            when its subscriptions have run (`"handled"`).
+        resend_after: With `confirm="handled"`, seconds until an event without all its receipts is published
+            once more; longer than events usually wait in their queues.
+        relay: Whether this process takes events from the outbox, once it has one to do it for.
+        inbox: Remembers what subscriptions with `once=True` have completed.
+        dead_letters: Keeps what is given up; the engine's own dead-letter queue does if not given.
+        lanes: Where events with an ordering key wait for those before them.
     """
 
     def __init__(
@@ -73,35 +90,83 @@ class TaskQueueHandler(BaseEventHandler):
         flush_deadline: float = 1.0,
         shutdown_deadline: float = 5.0,
         max_pending_events: int = 10_000,
+        outbox: Outbox | None = None,
+        durability: Literal["flush", "response"] = "flush",
+        confirm: Literal["published", "handled"] = "published",
+        resend_after: float = 60.0,
+        relay: bool = True,
+        inbox: Inbox | None = None,
+        dead_letters: DeadLetters | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
-        self.queue = queue
-        self.subscriptions = Subscriptions()
+        if outbox is None and (durability != "flush" or confirm != "published"):
+            raise ConfigurationError(
+                f"durability={durability!r} and confirm={confirm!r} need an outbox: pass outbox=…"
+            )
+        super().__init__(Routes(queue, routes), retry)
+        self.destination = f"{self._engine}:{queue}"
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         """Dependencies to replace, for tests: `handler.dependency_overrides[get_session] = fake_session`."""
         self.flush_deadline = flush_deadline
         self.max_deliveries = max_deliveries
-        self.routes = Routes(queue, routes)
-        self._retry = retry
         self._unknown_retry = unknown_retry
         self._max_payload_bytes = max_payload_bytes
         self._shutdown_deadline = shutdown_deadline
+        self.outbox = outbox
+        self.inbox = inbox
+        self.dead_letters = dead_letters
+        self._resend_after = resend_after
+        order = None
+        if lanes is not None:
+            order = Order(
+                lanes, self.destination, self._send_in_worker, self._message_in_turn,
+                stalled_after=self._longest_silence,
+            )  # fmt: skip
+        self._order = order
+        self.secures_before_response = durability == "response"
         self._publishing = Publishing(
             lambda messages: self._send(messages, from_web=True),
             routes=self.routes,
             source=source,
             deadline=flush_deadline,
             max_pending=max_pending_events,
+            # Where an event cannot be kept, one failure does not yet speak for those that follow.
+            breaker=Breaker(threshold=1 if outbox is not None else 3),
+            extensions={RECEIPT_TO: self.destination} if confirm == "handled" else {},
+            order=order,
         )
+        self._spool: Spool | None = None
+        self._relaying: Relaying | None = None
+        if outbox is not None:
+            self._spool = Spool(
+                outbox,
+                self.destination,
+                confirm=confirm,
+                seal=self._publishing.seal,
+                deadline=flush_deadline,
+                max_pending=max_pending_events,
+                after_add=self._start_relaying,
+            )
+            if relay:
+                self._relaying = self.relaying()
+        self._flushing = Flushing(self.name, self._publishing, self._spool, resend_after=resend_after)
         self._fan_out = FanOut(
-            self.name, self.subscriptions, self.routes, lambda messages: self._send(messages, from_web=False)
+            self.name, self.subscriptions, self.routes, self._send_in_worker, outbox=outbox, order=order
         )
-        self.perform = Perform(self, self.dependency_overrides, self.publish)
+        self.perform = Perform(
+            self,
+            self.dependency_overrides,
+            self.publish,
+            outbox=outbox,
+            once=Once(inbox) if inbox is not None else None,
+            order=order,
+        )
         atexit.register(_publish_the_rest, weakref.ref(self))
 
     # What an engine does
 
-    _options_of: str
-    """Where the options of `register` are documented."""
+    _engine: str
+    """The engine's name, in lower case."""
 
     @abstractmethod
     def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
@@ -115,128 +180,6 @@ class TaskQueueHandler(BaseEventHandler):
     def _disconnect(self) -> None:
         """Close the connection that `_send` keeps for the web process; the next flush opens another."""
 
-    @abstractmethod
-    def _declare(self, subscription: Subscription) -> None:
-        """Make a subscription an actor or task of its own, which calls `perform`."""
-
-    @abstractmethod
-    def _known_options(self) -> Collection[str]:
-        """What `register` may be given beside its own parameters."""
-
-    def _refused_options(self) -> Mapping[str, str]:
-        """Options that the engine knows and we cannot grant, each with what to do instead."""
-        return {}
-
-    # Registration
-
-    @overload
-    def register(
-        self, _func_or_model: type, *, event_name: EventName = ..., name: str | None = ...,
-        queue: str | None = ..., retry: RetryPolicy | None = ..., **options: Any,
-    ) -> Callable[[F], F]: ...  # fmt: skip
-    @overload
-    def register(
-        self, _func_or_model: F, *, event_name: EventName = ..., name: str | None = ...,
-        queue: str | None = ..., retry: RetryPolicy | None = ..., **options: Any,
-    ) -> F: ...  # fmt: skip
-    @overload
-    def register(
-        self, _func_or_model: None = None, *, event_name: EventName = ..., name: str | None = ...,
-        queue: str | None = ..., retry: RetryPolicy | None = ..., **options: Any,
-    ) -> Callable[[F], F]: ...  # fmt: skip
-    def register(
-        self,
-        _func_or_model: Any = None,
-        *,
-        event_name: EventName = "*",
-        name: str | None = None,
-        queue: str | None = None,
-        retry: RetryPolicy | None = None,
-        **options: Any,
-    ) -> Any:
-        """Run a function in a worker for the events that a pattern matches; a decorator in all its forms.
-
-        A function is one subscription. Registered again, it listens to another pattern as well.
-
-            @events.register
-            @events.register(event_name="cat*", retry=RetryPolicy(max_retries=5))
-            @events.register(CatRequestedAFish, queue="kitchen")     # a model with __event_name__
-
-        Parameters:
-            event_name: A shell-style pattern, or an Enum member.
-            name: Identifies the subscription in messages; `module.qualname` if not given. Keep it when the
-                function moves, as long as messages for it may be waiting.
-            queue: Where its messages wait; the handler's queue if not given.
-            retry: When it runs again after a failure; the handler's policy if not given.
-            options: Passed on to the engine's actor or task.
-
-        Returns:
-            What it was given, or the decorator that does.
-
-        Raises:
-            ConfigurationError: When an option is unknown, a name is taken, or a parameter of the function
-                cannot be filled.
-        """
-        asked = registration(_func_or_model, event_name)
-
-        def subscribe(function: F) -> F:
-            self._subscribe(
-                Subscription(
-                    name or name_of(function),
-                    asked.patterns,
-                    function,
-                    plan(function, model=asked.model),
-                    queue or self.queue,
-                    retry or self._retry,
-                    options,
-                )
-            )
-            return function
-
-        return subscribe if asked.function is None else subscribe(asked.function)
-
-    def _subscribe(self, new: Subscription) -> None:
-        for known in self.subscriptions:
-            if known.name != new.name:
-                continue
-            if known.function is not new.function:
-                raise ConfigurationError(
-                    f"A subscription named {new.name!r} is registered already, for another function; "
-                    "pass name= to give this one its own."
-                )
-            if (known.queue, known.retry, known.options) != (new.queue, new.retry, new.options):
-                raise ConfigurationError(
-                    f"{new.name} is registered already, with other options; "
-                    "pass name= to make this a subscription of its own."
-                )
-            if known.plan.first != new.plan.first:
-                raise ConfigurationError(
-                    f"{new.name} is registered already, and would get another argument; "
-                    "pass name= to make this a subscription of its own."
-                )
-            self.subscriptions.add_patterns(known, new.patterns)
-            return
-        self._check_options(new)
-        self._declare(new)
-        self.subscriptions.add(new)
-
-    def _check_options(self, new: Subscription) -> None:
-        known, refused = self._known_options(), self._refused_options()
-        for option in new.options:
-            if option in refused:
-                raise ConfigurationError(f"{new.name}: {option!r} {refused[option]}")
-            if option not in known:
-                close = difflib.get_close_matches(option, {*known, "queue", "retry", "name", "event_name"}, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it is no option of {self._options_of}."
-                raise ConfigurationError(f"{new.name}: unknown option {option!r}; {hint}")
-
-    @property
-    def queues(self) -> tuple[str, ...]:
-        """Every queue that a worker has to consume: the handler's, those of its routes and subscriptions."""
-        return tuple(
-            dict.fromkeys([*self.routes, *(each.queue or self.queue for each in self.subscriptions)])
-        )
-
     # Publishing, in the web process
 
     def prepare(self, event: Event) -> None:
@@ -245,6 +188,11 @@ class TaskQueueHandler(BaseEventHandler):
         Raises:
             UnserialisablePayload: When it cannot travel, with the place in the payload.
         """
+        if event.ordering_key is not None and self._order is None:
+            raise ConfigurationError(
+                f"Event {wire_name(event.name)!r} has an ordering key, and {self.name} nothing to keep it in "
+                "order with: pass lanes= to the handler."
+            )
         name = wire_name(event.name)
         if event.encoded is None:
             event.encoded = codec.encode(event.payload, event_name=name, max_bytes=self._max_payload_bytes)
@@ -256,10 +204,10 @@ class TaskQueueHandler(BaseEventHandler):
             )
 
     async def handle_many(self, events: Iterable[Event]) -> None:
-        """Publish the events of a flush, within its deadline; report those lost that the broker did not take.
+        """Publish the events of a flush, or keep them in the outbox, within the deadline.
 
         Raises:
-            NotPublished: When it did not.
+            NotPublished: When there is no outbox, or it failed, too; the events are reported lost.
             UnserialisablePayload: When a payload cannot travel; the others are published.
         """
         ready: list[Event] = []
@@ -273,13 +221,13 @@ class TaskQueueHandler(BaseEventHandler):
                 errors.append(error)
         try:
             if ready:
-                await self.publish(ready)
+                await self._flushing.flush(ready)
         except NotPublished as refused:
-            for event in ready:
-                tell(Lifecycle.lost, event, handler=self.name, reason=str(refused))
+            for each in refused.events:
+                tell(Lifecycle.lost, Event.of(each), handler=self.name, reason=str(refused))
             errors.append(refused)
-        for each in errors:
-            lifecycle.mark_reported(each)  # as lost, which says more than failed
+        for reported in errors:
+            lifecycle.mark_reported(reported)  # as lost, which says more than failed
         raise_together(errors, f"errors in {self.name}")
 
     async def handle(self, event: Event) -> None:
@@ -287,19 +235,68 @@ class TaskQueueHandler(BaseEventHandler):
         await self.handle_many([event])
 
     async def publish(self, events: Sequence[Event]) -> None:
-        """Publish events and wait until the broker has them.
+        """Publish events, or keep them in the outbox, and wait until one of the two has them.
 
         Raises:
-            NotPublished: When it refused or did not answer within the deadline. In the latter case they may
-                arrive all the same.
+            NotPublished: When neither did within the deadline. A broker that did not answer may have them all
+                the same.
         """
-        await self._publishing.publish(events)
-        tell(Lifecycle.published, events, handler=self.name)
+        await self._flushing.flush(events)
+
+    async def secure(self, events: Sequence[Event]) -> None:
+        """Keep events in the outbox before their response goes out, with `durability="response"`.
+
+        Raises:
+            StorageError: When the outbox did not take them; they are flushed all the same.
+        """
+        ready = []
+        for event in map(Event.of, events):
+            with contextlib.suppress(UnserialisablePayload):  # reported when it is flushed
+                self.prepare(event)
+                ready.append(event)
+        await self._flushing.secure(ready)
+
+    async def unsecure(self, events: Sequence[Event]) -> None:
+        """Forget secured events, which are not to be flushed after all."""
+        await self._flushing.unsecure(events)
+
+    # The web process's life
+
+    async def startup(self) -> None:
+        """Check the outbox, and begin to relay what it holds.
+
+        Raises:
+            StorageNotReady: When the outbox cannot be used, with what to do about it.
+        """
+        if self.outbox is not None:
+            await asyncio.to_thread(self.outbox.check)
+        self._start_relaying()
 
     async def shutdown(self) -> None:
-        """Publish what waits, within the shutdown deadline; each flush reports what it could not."""
+        """Publish what waits, within the shutdown deadline; each flush keeps or reports what it could not."""
         await asyncio.to_thread(self._publishing.shutdown, self._shutdown_deadline)
+        await self._flushing.settle(self._shutdown_deadline)
+        if self._spool is not None:
+            await asyncio.to_thread(self._spool.shutdown, self._shutdown_deadline)
+        if self._relaying is not None:
+            await asyncio.to_thread(self._relaying.stop, self._shutdown_deadline)
         self._disconnect()
+
+    def relaying(self) -> Relaying:
+        """A relay for this handler's entries in its outbox, not started yet.
+
+        Raises:
+            ConfigurationError: When it has no outbox.
+        """
+        if self.outbox is None:
+            raise ConfigurationError(f"{self.destination} has no outbox that could be relayed: outbox=…")
+        return Relaying(
+            self.name, self._publishing, self.outbox, self.destination, resend_after=self._resend_after
+        )
+
+    def _start_relaying(self) -> None:
+        if self._relaying is not None:
+            self._relaying.start()
 
     # Running, in a worker
 
@@ -310,6 +307,59 @@ class TaskQueueHandler(BaseEventHandler):
             UnreadableEnvelope: When the message holds no event.
         """
         self._fan_out(envelope.read_batch(only_argument(args, kwargs)))
+
+    def bury(self, letter: DeadLetter) -> bool:
+        """Keep a message that is given up.
+
+        Returns:
+            Whether it is kept; False where this handler has no store for it, and the engine has to.
+
+        Raises:
+            StorageError: When the store did not take it.
+        """
+        if self.dead_letters is None:
+            return False
+        self.dead_letters.bury(letter)
+        return True
+
+    def given_up(self, subscription: str, event: Event) -> None:
+        """Let those go on who waited for a message that has been given up, and is kept."""
+        self.perform.given_up(subscription, event)
+
+    def replay(self, letters: Sequence[DeadLetter]) -> None:
+        """Send messages that were given up to their subscriptions once more; their attempts count anew.
+
+        The letters stay where they are: discard them once this has returned.
+
+        Raises:
+            NotPublished: When the broker did not take them.
+        """
+        try:
+            self._send_in_worker(
+                [Outgoing(each.subscription, each.queue, each.argument, each.id) for each in letters]
+            )
+        except Exception as error:  # whatever the broker's client raises
+            raise NotPublished(f"{type(error).__name__}: {error}") from error
+
+    def _check_once(self, subscription: Subscription) -> None:
+        if subscription.once:
+            check_once(self.inbox, asking=subscription.name)
+
+    def _send_in_worker(self, messages: Sequence[Outgoing]) -> None:
+        if messages:
+            self._send(messages, from_web=False)
+
+    def _message_in_turn(self, target: str, item: str, text: str) -> Outgoing:
+        if target == FAN_OUT_TURN:
+            return fan_out_message(self.routes.queue_for_envelope(text), [text], item)
+        subscription = self.subscriptions.named(target)
+        queue = self.queue if subscription is None else subscription.queue or self.queue
+        return Outgoing(target, queue, text, message_id(item, target))
+
+    def _longest_silence(self) -> float:
+        """Seconds for which nobody may work at a message that is not lost: it waits for its retry."""
+        policies = [self._retry, *(each.retry for each in self.subscriptions if each.retry is not None)]
+        return max(policy.longest_wait for policy in policies) + 2 * LEASE_SECONDS
 
     def _policy(self, subscription: Subscription) -> RetryPolicy:
         """The subscription's policy, which also knows what no retry can mend."""
@@ -322,7 +372,16 @@ def _publish_the_rest(reference: weakref.ref[TaskQueueHandler]) -> None:
     handler = reference()
     if handler is None:
         return
-    for event in handler._publishing.shutdown(handler._shutdown_deadline):  # noqa: SLF001 - our own
-        tell(
-            Lifecycle.lost, event, handler=handler.name, reason="the process ended before the broker took it"
-        )
+    left = handler._publishing.shutdown(handler._shutdown_deadline)  # noqa: SLF001 - our own
+    spool = handler._spool  # noqa: SLF001
+    if not left:
+        return
+    reason = "the process ended before the broker took it"
+    try:
+        if spool is not None:
+            spool.add_now(left)
+            return
+    except StorageError as error:
+        reason = f"{reason}; and the outbox did not take it: {error}"
+    for event in left:
+        tell(Lifecycle.lost, event, handler=handler.name, reason=reason)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from fastapi_events import envelope, lifecycle
+from fastapi_events import codec, envelope, lifecycle
 from fastapi_events.context import current_event
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
-from fastapi_events.handlers.messages import Outgoing, fan_out_message, message_id, only_argument
+from fastapi_events.handlers.messages import (
+    LANE,
+    RECEIPT_TO,
+    Outgoing,
+    fan_out_message,
+    message_id,
+    only_argument,
+)
 from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Once, Order
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.otel import tracing
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.scope import collect_events
+from fastapi_events.storage.base import Outbox
 from fastapi_events.subscriptions.dependencies import Overrides
 from fastapi_events.subscriptions.loop import process_loop
 from fastapi_events.subscriptions.payload import PayloadType
@@ -31,6 +41,8 @@ class FanOut:
         subscriptions: Among whom it looks.
         routes: Where messages wait whose subscription has no queue of its own.
         send: Enqueues messages in one round trip, or raises.
+        outbox: Gets to know who listens, where it waits for receipts.
+        order: Lets events with an ordering key pass one after the other.
     """
 
     def __init__(
@@ -39,11 +51,16 @@ class FanOut:
         subscriptions: Subscriptions,
         routes: Routes,
         send: Callable[[Sequence[Outgoing]], None],
+        *,
+        outbox: Outbox | None,
+        order: Order | None,
     ) -> None:
         self._handler_name = handler_name
         self._subscriptions = subscriptions
         self._routes = routes
         self._send = send
+        self._outbox = outbox
+        self._order = order
 
     def __call__(self, batch: Sequence[Any]) -> None:
         """Fan a batch of envelopes out. What of it cannot be read is sent on alone, to be given up alone.
@@ -71,12 +88,33 @@ class FanOut:
         listening = self._subscriptions.match(event.name)
         if not listening:
             tell(Lifecycle.unmatched, event, handler=self._handler_name)
+        if (destination := event.headers.get(RECEIPT_TO)) is not None and self._outbox is not None:
+            waiting = self._outbox.expect(event.id, str(destination), [one.name for one in listening])
+            listening = tuple(one for one in listening if one.name in waiting)
+        if not listening:
+            return []
+        if event.ordering_key is not None and self._order is not None:
+            self._in_order(event, each, listening, self._order)
             return []
         text = each if isinstance(each, str) else envelope.write(each)
-        return [
-            Outgoing(one.name, self._queue(one, event), text, message_id(event.id, one.name))
-            for one in listening
-        ]
+        return [self._message(one, event, text) for one in listening]
+
+    def _in_order(self, event: Event, each: Any, listening: Sequence[Subscription], order: Order) -> None:
+        key = str(event.ordering_key)
+        text = each if isinstance(each, str) else envelope.write(each)
+        if event.headers.get(LANE) != order.destination:  # from a producer that knows nothing of lanes
+            text = envelope.write({**codec.decode(text), LANE: order.destination})
+            self._send(order.queue_up(FAN_OUT_TURN, key, [(event.id, text)]))
+            return
+        with order.turn(FAN_OUT_TURN, key, event.id) as ours:
+            if ours:
+                messages = []
+                for one in listening:
+                    messages += order.queue_up(one.name, key, [(event.id, text)])
+                self._send(messages)
+
+    def _message(self, one: Subscription, event: Event, text: str) -> Outgoing:
+        return Outgoing(one.name, self._queue(one, event), text, message_id(event.id, one.name))
 
     def _queue(self, subscription: Subscription, event: Event) -> str:
         own = subscription.queue
@@ -92,6 +130,9 @@ class Perform:
         handler: Whose subscriptions they are.
         overrides: Dependencies to replace.
         publish: Publishes what a function has dispatched, or raises.
+        outbox: Gets receipts of what has run, where it waits for them.
+        once: Skips what has been completed before.
+        order: Lets events with an ordering key pass one after the other.
     """
 
     def __init__(
@@ -99,8 +140,15 @@ class Perform:
         handler: BaseEventHandler,
         overrides: Overrides,
         publish: Callable[[Sequence[Event]], Awaitable[None]],
+        *,
+        outbox: Outbox | None,
+        once: Once | None,
+        order: Order | None,
     ) -> None:
         self._handler = handler
+        self._outbox = outbox
+        self._once = once
+        self._order = order
         self._overrides = overrides
         self._chained = _Chained(handler, publish)
         self._schemas: dict[type, PayloadType] = {}
@@ -111,9 +159,51 @@ class Perform:
         Raises:
             UnreadableEnvelope: When the message is no event.
             InvalidPayload: When the payload does not fit the subscription or the event's schema.
+            TryLater: When it is not its turn yet.
         """
         event = envelope.unseal(only_argument(args, kwargs))
         token = current_event.set(event)
+        try:
+            with self._turn(subscription, event) as ours, self._claim(subscription, event, ours) as new:
+                if new:
+                    self._run_watched(subscription, event)
+            if ours:
+                self._give_receipt(subscription.name, event)
+        finally:
+            current_event.reset(token)
+
+    def given_up(self, subscription: str, event: Event) -> None:
+        """A subscription's message is among the dead letters: nobody waits for it any longer."""
+        if self._is_ordered(event):
+            assert self._order is not None  # noqa: S101 - for the type checker
+            self._order.give_up(subscription, str(event.ordering_key), event.id)
+        self._give_receipt(subscription, event)
+
+    def _turn(self, subscription: Subscription, event: Event) -> AbstractContextManager[bool]:
+        if not self._is_ordered(event):
+            return nullcontext(True)
+        assert self._order is not None  # noqa: S101 - for the type checker
+        return self._order.turn(subscription.name, str(event.ordering_key), event.id)
+
+    def _is_ordered(self, event: Event) -> bool:
+        order = self._order
+        return (
+            order is not None
+            and event.ordering_key is not None
+            and event.headers.get(LANE) == order.destination
+        )
+
+    def _claim(self, subscription: Subscription, event: Event, ours: bool) -> AbstractContextManager[bool]:
+        if not (ours and subscription.once and self._once is not None):
+            return nullcontext(ours)
+        return self._once.claim(subscription.name, event)
+
+    def _give_receipt(self, subscription: str, event: Event) -> None:
+        destination = event.headers.get(RECEIPT_TO)
+        if destination is not None and self._outbox is not None:
+            self._outbox.receipt(event.id, str(destination), subscription)
+
+    def _run_watched(self, subscription: Subscription, event: Event) -> None:
         try:
             with tracing.handle_span(event, self._handler):
                 tell(Lifecycle.started, event, subscription=subscription.name)
@@ -125,8 +215,6 @@ class Perform:
                 [event], handler=self._handler.name, subscription=subscription.name, error=error
             )
             raise
-        finally:
-            current_event.reset(token)
 
     def _run(self, subscription: Subscription, event: Event) -> None:
         scope = collect_events([self._chained], raise_errors=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timezone
 from itertools import islice
@@ -12,6 +12,7 @@ from fastapi_events import envelope
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
 from fastapi_events.handlers.messages import (
+    LANE,
     MAX_EVENTS_PER_MESSAGE,
     Flush,
     Outgoing,
@@ -19,8 +20,11 @@ from fastapi_events.handlers.messages import (
     fan_out_message,
 )
 from fastapi_events.handlers.publisher import Publisher
+from fastapi_events.handlers.task_queue.breaker import Breaker
 from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
 from fastapi_events.registry.payload_schema import registry
+from fastapi_events.storage.base import Entry
 
 
 class Publishing:
@@ -32,6 +36,9 @@ class Publishing:
         source: The `source` of the envelopes.
         deadline: Seconds that a flush may take.
         max_pending: How many events may wait for the broker.
+        breaker: Remembers that the broker is away.
+        extensions: Attributes that every envelope has beside those of its event.
+        order: Lets events with an ordering key pass one after the other.
     """
 
     def __init__(
@@ -42,8 +49,14 @@ class Publishing:
         source: str,
         deadline: float,
         max_pending: int,
+        breaker: Breaker,
+        extensions: Mapping[str, str],
+        order: Order | None,
     ) -> None:
         self.deadline = deadline
+        self.breaker = breaker
+        self._extensions = extensions
+        self._order = order
         self._send = send
         self._routes = routes
         self._source = source
@@ -61,8 +74,39 @@ class Publishing:
             NotPublished: When it refused or did not answer within the deadline. In the latter case they may
                 arrive all the same.
         """
+        if not self.breaker.allows():
+            raise NotPublished("the broker is known to be away")
         future = self._publisher.submit(Flush(events, self.seal(events)), size=len(events))
         await self._settled(future)
+
+    def publish_entries(self, entries: Sequence[Entry]) -> None:
+        """Publish what an outbox held, from a thread of the caller's.
+
+        Raises:
+            Exception: Whatever the broker's client raises.
+        """
+        queues: dict[str, list[Entry]] = {}
+        lanes: dict[str, list[tuple[str, str]]] = {}
+        for entry in entries:
+            if entry.ordering_key is not None and self._order is not None:
+                lanes.setdefault(entry.ordering_key, []).append((entry.id, entry.envelope))
+            else:
+                queues.setdefault(self._routes.queue_for_envelope(entry.envelope), []).append(entry)
+        messages = self._in_order(lanes)
+        for queue, part in queues.items():
+            left = iter(part)
+            for texts in chunks([entry.envelope for entry in part]):
+                identity = [entry.id for entry in islice(left, len(texts))]
+                messages.append(fan_out_message(queue, texts, *identity))
+        self._send_watched(messages)
+
+    def _send_watched(self, messages: Sequence[Outgoing]) -> None:
+        try:
+            self._send(messages)
+        except Exception:
+            self.breaker.failed()
+            raise
+        self.breaker.succeeded()
 
     async def _settled(self, future: Future[None]) -> None:
         waiting = asyncio.wrap_future(future)
@@ -71,6 +115,8 @@ class Publishing:
         except asyncio.CancelledError:
             future.cancel()  # who cancels a flush reports its events lost, so they must not go out after all
             raise
+        if not done:
+            self.breaker.failed()
         if not done and future.cancel():
             raise NotPublished(f"no room at the broker within {self.deadline} s")
         if not done:
@@ -104,24 +150,41 @@ class Publishing:
         for event in events:
             schema = registry.get(event.name)
             uri = None if schema is None else f"urn:fastapi-events:{schema.__module__}.{schema.__qualname__}"
-            texts.append(envelope.seal(event, source=self._source, dataschema=uri))
+            extensions = self._extensions
+            if event.ordering_key is not None and self._order is not None:
+                extensions = {**extensions, LANE: self._order.destination}
+            texts.append(envelope.seal(event, source=self._source, dataschema=uri, extensions=extensions))
         return texts
 
     def _publish_flushes(self, flushes: Sequence[Flush]) -> None:
         now = datetime.now(timezone.utc)
-        self._send([message for flush in flushes for message in self._messages(flush, now)])
+        self._send_watched([message for flush in flushes for message in self._messages(flush, now)])
 
     def _messages(self, flush: Flush, now: datetime) -> Iterable[Outgoing]:
         """One message; more only where events go to several queues, at several times, or are many."""
         parts: dict[tuple[str, datetime | None], list[tuple[Event, str]]] = {}
+        lanes: dict[str, list[tuple[str, str]]] = {}
         for event, text in zip(flush.events, flush.envelopes, strict=True):
+            if event.ordering_key is not None and self._order is not None:
+                lanes.setdefault(event.ordering_key, []).append((event.id, text))
+                continue
             parts.setdefault((self._routes.queue_for(event.name), event.due), []).append((event, text))
+        yield from self._in_order(lanes)
         for (queue, due), part in parts.items():
             delay = 0.0 if due is None else max((due - now).total_seconds(), 0.0)
             left = iter(part)
             for texts in chunks([text for _, text in part]):
                 identity = [event.id for event, _ in islice(left, len(texts))]
                 yield fan_out_message(queue, texts, *identity, delay=delay)
+
+    def _in_order(self, lanes: Mapping[str, Sequence[tuple[str, str]]]) -> list[Outgoing]:
+        """The messages of those events with an ordering key whose turn it is already."""
+        if self._order is None:
+            return []
+        messages = []
+        for key, items in lanes.items():
+            messages += self._order.queue_up(FAN_OUT_TURN, key, items)
+        return messages
 
 
 def _look_at_the_outcome(future: asyncio.Future[None]) -> None:

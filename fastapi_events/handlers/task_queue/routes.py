@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from fastapi_events import codec
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import EventName, names, wire_name
 from fastapi_events.subscriptions.pattern import PatternIndex
@@ -34,6 +35,12 @@ class Routes:
         """The queue for an event of this name."""
         found = self._index.match(*names(name))
         return found[0] if found else self.default
+
+    def queue_for_envelope(self, text: str) -> str:
+        """The queue for the event in an envelope."""
+        if len(self._queues) == 1:
+            return self.default
+        return self.queue_for(str(codec.decode(text).get("type")))
 
     def __iter__(self) -> Iterator[str]:
         """Every queue, the default one first."""

@@ -1,0 +1,174 @@
+"""What becomes of a flush: the broker has it, or the outbox has it, or it is reported lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from fastapi_events.errors import NotPublished, StorageError
+from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.publishing import Publishing
+from fastapi_events.handlers.task_queue.spool import Spool
+from fastapi_events.lifecycle import Lifecycle, tell
+
+logger = logging.getLogger(__name__)
+
+SHORT_DELAY_SECONDS = 60.0
+"""With an outbox, what has to wait for longer waits there rather than in a worker's memory."""
+
+_HELD_BEYOND_DEADLINE_SECONDS = 5.0
+"""How long after a flush's deadline a relay may take what was secured for it."""
+
+
+class Flushing:
+    """Takes the events of a handler to its broker, by way of its outbox where it has one.
+
+    Parameters:
+        handler_name: Who publishes, stores and loses, in the words of the lifecycle hooks.
+        publishing: The way to the broker.
+        spool: The way into the outbox.
+        resend_after: Seconds that a published event may wait for its receipts.
+    """
+
+    def __init__(
+        self, handler_name: str, publishing: Publishing, spool: Spool | None, *, resend_after: float
+    ) -> None:
+        self._handler_name = handler_name
+        self._publishing = publishing
+        self._spool = spool
+        self._resend_after = resend_after
+        self._held = publishing.deadline + _HELD_BEYOND_DEADLINE_SECONDS
+        if spool is not None and spool.confirm == "handled":
+            self._held = max(self._held, resend_after)
+        self._secured: dict[str, float] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def flush(self, events: Sequence[Event]) -> None:
+        """Publish events, or keep them.
+
+        Raises:
+            NotPublished: When neither the broker nor the outbox took them, or some of them.
+        """
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self._running.add(task)
+        try:
+            await self._flush(events, self._spool)
+        finally:
+            self._running.discard(task)
+
+    async def settle(self, timeout: float) -> None:
+        """Wait for the flushes that are under way.
+
+        Parameters:
+            timeout: Seconds.
+        """
+        if self._running:
+            await asyncio.wait(self._running, timeout=timeout)
+
+    async def _flush(self, events: Sequence[Event], spool: Spool | None) -> None:
+        if spool is None:
+            await self._publish(events)
+            return
+        events = [event for event in events if not self._is_left_to_the_relay(event)]
+        soon = datetime.now(timezone.utc) + timedelta(seconds=SHORT_DELAY_SECONDS)
+        ready = [event for event in events if event.due is None or event.due <= soon]
+        wait = [event for event in events if event.due is not None and event.due > soon]
+        if wait:
+            await self._keep(wait, spool, "not due yet")
+        if ready and spool.confirm == "handled":
+            await self._publish_and_keep(ready, spool)
+        elif ready:
+            await self._publish_or_keep(ready, spool)
+
+    async def secure(self, events: Sequence[Event]) -> None:
+        """Keep events before the response that they belong to goes out; `flush` publishes them after it.
+
+        Raises:
+            StorageError: When the outbox did not take them. They are flushed all the same.
+        """
+        if self._spool is not None and (new := [each for each in events if each.id not in self._secured]):
+            await self._spool.add(new, held=self._held)
+            self._secured.update(dict.fromkeys([each.id for each in new], time.monotonic()))
+
+    async def unsecure(self, events: Sequence[Event]) -> None:
+        """The events of a response are not to be flushed after all."""
+        secured = [each for each in events if self._secured.pop(each.id, None) is not None]
+        if self._spool is not None and secured:
+            await self._spool.remove(secured)
+
+    def _is_left_to_the_relay(self, event: Event) -> bool:
+        """Whether the event was secured so long ago that a relay may have taken it."""
+        at = self._secured.get(event.id)
+        if at is None or time.monotonic() - at < self._held - self._publishing.deadline:
+            return False
+        del self._secured[event.id]
+        return True
+
+    async def _publish(self, events: Sequence[Event]) -> None:
+        try:
+            await self._publishing.publish(events)
+        except NotPublished as refused:
+            raise NotPublished(str(refused), events=events) from refused.__cause__
+        tell(Lifecycle.published, events, handler=self._handler_name)
+
+    async def _publish_or_keep(self, events: Sequence[Event], spool: Spool) -> None:
+        secured, others = self._take_secured(events)
+        try:
+            await self._publishing.publish(events)
+        except NotPublished as refused:
+            if secured:
+                tell(Lifecycle.stored, secured, handler=self._handler_name, reason=str(refused))
+            if others:
+                await self._keep(others, spool, str(refused))
+            return
+        tell(Lifecycle.published, events, handler=self._handler_name)
+        if secured:
+            await self._remove(secured, spool)
+
+    async def _publish_and_keep(self, events: Sequence[Event], spool: Spool) -> None:
+        """They are kept until their subscriptions have run, whatever comes of publishing them."""
+        kept, others = self._take_secured(events)
+        if others:
+            try:
+                await spool.add(others, held=self._resend_after)
+                kept = list(events)
+            except StorageError as error:
+                logger.error("The outbox took none of %d events: %s", len(others), error)
+                await self._publish(others)
+        if not kept:
+            return
+        try:
+            await self._publishing.publish(kept)
+        except NotPublished as refused:
+            tell(Lifecycle.stored, kept, handler=self._handler_name, reason=str(refused))
+        else:
+            tell(Lifecycle.published, kept, handler=self._handler_name)
+
+    async def _keep(self, events: Sequence[Event], spool: Spool, reason: str) -> None:
+        try:
+            await spool.add(events)
+        except StorageError as error:
+            reason = f"{reason}; and the outbox did not take it: {error}"
+            raise NotPublished(reason, events=events) from error
+        tell(Lifecycle.stored, events, handler=self._handler_name, reason=reason)
+
+    async def _remove(self, events: Sequence[Event], spool: Spool) -> None:
+        try:
+            await spool.remove(events)
+        except StorageError as error:  # no loss: a relay will publish them once more
+            logger.warning("%d published events stay in the outbox: %s", len(events), error)
+
+    def _take_secured(self, events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+        """Which of the events were secured before, and which were not."""
+        if not self._secured:
+            return [], list(events)
+        secured: list[Event] = []
+        others: list[Event] = []
+        for event in events:
+            (secured if self._secured.pop(event.id, None) is not None else others).append(event)
+        return secured, others

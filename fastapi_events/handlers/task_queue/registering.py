@@ -1,0 +1,173 @@
+"""Registration: functions become subscriptions, with their options checked on the line that names them."""
+
+from __future__ import annotations
+
+import difflib
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar, overload
+
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.event import EventName
+from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.subscriptions.plan import plan
+from fastapi_events.subscriptions.subscription import Subscription, Subscriptions, name_of, registration
+
+_OWN_OPTIONS = ("event_name", "name", "queue", "retry", "once")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Registering(BaseEventHandler):
+    """The part of a queue handler that functions are registered with.
+
+    Parameters:
+        routes: Its queues.
+        retry: The policy of subscriptions that have none of their own.
+    """
+
+    _options_of: str
+    """Where the options of `register` are documented."""
+
+    def __init__(self, routes: Routes, retry: RetryPolicy) -> None:
+        self.routes = routes
+        self.queue = routes.default
+        self.subscriptions = Subscriptions()
+        self._retry = retry
+
+    # What an engine does
+
+    @abstractmethod
+    def _declare(self, subscription: Subscription) -> None:
+        """Make a subscription an actor or task of its own, which calls `perform`."""
+
+    @abstractmethod
+    def _known_options(self) -> Collection[str]:
+        """What `register` may be given beside its own parameters."""
+
+    def _check_once(self, subscription: Subscription) -> None:
+        """Refuse `once=True` where nothing can be remembered."""
+
+    def _refused_options(self) -> Mapping[str, str]:
+        """Options that the engine knows and we cannot grant, each with what to do instead."""
+        return {}
+
+    # Registration
+
+    @overload
+    def register(
+        self, _func_or_model: type, *, event_name: EventName = ..., name: str | None = ...,
+        queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ..., **options: Any,
+    ) -> Callable[[F], F]: ...  # fmt: skip
+    @overload
+    def register(
+        self, _func_or_model: F, *, event_name: EventName = ..., name: str | None = ...,
+        queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ..., **options: Any,
+    ) -> F: ...  # fmt: skip
+    @overload
+    def register(
+        self, _func_or_model: None = None, *, event_name: EventName = ..., name: str | None = ...,
+        queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ..., **options: Any,
+    ) -> Callable[[F], F]: ...  # fmt: skip
+    def register(
+        self,
+        _func_or_model: Any = None,
+        *,
+        event_name: EventName = "*",
+        name: str | None = None,
+        queue: str | None = None,
+        retry: RetryPolicy | None = None,
+        once: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Run a function in a worker for the events that a pattern matches; a decorator in all its forms.
+
+        A function is one subscription. Registered again, it listens to another pattern as well.
+
+            @events.register
+            @events.register(event_name="cat*", retry=RetryPolicy(max_retries=5))
+            @events.register(CatRequestedAFish, queue="kitchen")     # a model with __event_name__
+
+        Parameters:
+            event_name: A shell-style pattern, or an Enum member.
+            name: Identifies the subscription in messages; `module.qualname` if not given. Keep it when the
+                function moves, as long as messages for it may be waiting.
+            queue: Where its messages wait; the handler's queue if not given.
+            retry: When it runs again after a failure; the handler's policy if not given.
+            once: Skip an event that it has completed before, should it come again; needs the handler's inbox.
+            options: Passed on to the engine's actor or task.
+
+        Returns:
+            What it was given, or the decorator that does.
+
+        Raises:
+            ConfigurationError: When an option is unknown, a name is taken, or a parameter of the function
+                cannot be filled.
+        """
+        asked = registration(_func_or_model, event_name)
+
+        def subscribe(function: F) -> F:
+            self._subscribe(
+                Subscription(
+                    name or name_of(function),
+                    asked.patterns,
+                    function,
+                    plan(function, model=asked.model),
+                    queue or self.queue,
+                    retry or self._retry,
+                    options,
+                    once,
+                )
+            )
+            return function
+
+        return subscribe if asked.function is None else subscribe(asked.function)
+
+    def _subscribe(self, new: Subscription) -> None:
+        for known in self.subscriptions:
+            if known.name != new.name:
+                continue
+            if known.function is not new.function:
+                raise ConfigurationError(
+                    f"A subscription named {new.name!r} is registered already, for another function; "
+                    "pass name= to give this one its own."
+                )
+            if _settings(known) != _settings(new):
+                raise ConfigurationError(
+                    f"{new.name} is registered already, with other options; "
+                    "pass name= to make this a subscription of its own."
+                )
+            if known.plan.first != new.plan.first:
+                raise ConfigurationError(
+                    f"{new.name} is registered already, and would get another argument; "
+                    "pass name= to make this a subscription of its own."
+                )
+            self.subscriptions.add_patterns(known, new.patterns)
+            return
+        self._check_options(new)
+        self._declare(new)
+        self.subscriptions.add(new)
+
+    def _check_options(self, new: Subscription) -> None:
+        self._check_once(new)
+        known, refused = self._known_options(), self._refused_options()
+        for option in new.options:
+            if option in refused:
+                raise ConfigurationError(f"{new.name}: {option!r} {refused[option]}")
+            if option not in known:
+                close = difflib.get_close_matches(option, {*known, *_OWN_OPTIONS}, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"it is no option of {self._options_of}."
+                raise ConfigurationError(f"{new.name}: unknown option {option!r}; {hint}")
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Every queue that a worker has to consume: the handler's, those of its routes and subscriptions."""
+        return tuple(
+            dict.fromkeys([*self.routes, *(each.queue or self.queue for each in self.subscriptions)])
+        )
+
+
+def _settings(subscription: Subscription) -> tuple[Any, ...]:
+    return subscription.queue, subscription.retry, subscription.once, subscription.options

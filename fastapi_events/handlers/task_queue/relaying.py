@@ -1,0 +1,144 @@
+"""The relay's work: takes the events of a handler from its outbox to its broker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+
+from fastapi_events.crashing import crash_point
+from fastapi_events.errors import StorageError
+from fastapi_events.handlers.task_queue.publishing import Publishing
+from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.storage.base import Entry, Outbox
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 500
+_LEASE_SECONDS = 30.0
+_SHORTEST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 1.0
+
+
+class Relaying:
+    """Publishes what an outbox holds for a handler, in the order in which it came.
+
+    Several may be at work on one outbox, in this process and in others: each entry is claimed by one of them.
+
+    Parameters:
+        handler_name: Who publishes, in the words of the lifecycle hooks.
+        publishing: The way to the broker.
+        outbox: Where the entries are.
+        destination: Whose entries it takes.
+        resend_after: Seconds that a published entry may wait for its receipts.
+    """
+
+    def __init__(
+        self,
+        handler_name: str,
+        publishing: Publishing,
+        outbox: Outbox,
+        destination: str,
+        *,
+        resend_after: float,
+    ) -> None:
+        self._handler_name = handler_name
+        self._publishing = publishing
+        self._outbox = outbox
+        self._destination = destination
+        self._resend_after = resend_after
+        self._owner = str(uuid.uuid4())
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to relay, in a daemon thread that `stop` ends."""
+        if self._thread is None or not self._thread.is_alive():
+            self._stopping.clear()
+            self._owner = str(uuid.uuid4())
+            self._thread = threading.Thread(
+                target=self.run, name=f"fastapi-events-relay-{self._destination}", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Let the batch in hand be published, and end."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def run(self) -> None:
+        """Relay until `stop`. While there is nothing to do, or no broker, it looks less and less often."""
+        wait = _SHORTEST_WAIT_SECONDS
+        while not self._stopping.is_set():
+            try:
+                relayed = self.step()
+            except Exception as error:  # a relay that ends of it would leave the outbox to fill up
+                logger.warning(
+                    "The relay of %s has to wait: %s: %s", self._destination, type(error).__name__, error
+                )
+                relayed = 0
+                self._stopping.wait(wait)
+            if relayed:
+                wait = _SHORTEST_WAIT_SECONDS
+                continue
+            self._rest(wait)
+            wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+
+    def step(self) -> int:
+        """Publish one batch.
+
+        Returns:
+            How many entries it published.
+
+        Raises:
+            StorageError: When the outbox fails.
+            Exception: What the broker's client raises; the entries are claimable again at once.
+        """
+        entries = self._outbox.claim(
+            self._owner, destinations=[self._destination], limit=_BATCH, lease=_LEASE_SECONDS
+        )
+        if not entries:
+            return 0
+        crash_point("relay.after_claim")
+        until = time.monotonic() + _LEASE_SECONDS / 2
+        try:
+            self._publishing.publish_entries(entries)
+        except Exception as error:
+            published = self._one_by_one(entries, error, until)
+        else:
+            published = entries
+        crash_point("relay.after_publish")
+        self._outbox.published(self._owner, published, resend_after=self._resend_after)
+        tell(Lifecycle.relayed, len(published), handler=self._handler_name)
+        return len(published)
+
+    def _one_by_one(self, entries: Sequence[Entry], error: Exception, until: float) -> Sequence[Entry]:
+        """Find out whether the broker refuses everything, or one entry that stands in the others' way."""
+        published: list[Entry] = []
+        refused: list[Entry] = []
+        for entry in entries:
+            if (len(refused) >= 2 and not published) or time.monotonic() > until:
+                break
+            try:
+                self._publishing.publish_entries([entry])
+            except Exception as raised:
+                error = raised
+                refused.append(entry)
+            else:
+                published.append(entry)
+        done = {entry.id for entry in published}
+        self._outbox.release(self._owner, [entry for entry in entries if entry.id not in done])
+        if not published:
+            raise error
+        for entry in refused:
+            logger.error("The broker refuses event %s, which stays in the outbox: %s", entry.id, error)
+        return published
+
+    def _rest(self, seconds: float) -> None:
+        try:
+            self._outbox.wait(seconds)
+        except StorageError:
+            self._stopping.wait(seconds)

@@ -1,0 +1,110 @@
+"""The way into the outbox: one write for the flushes of concurrent requests, never on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Literal
+
+from fastapi_events.errors import NotPublished, StorageError
+from fastapi_events.event import Event
+from fastapi_events.handlers.publisher import Publisher
+from fastapi_events.storage.base import Entry, Outbox
+
+_MAX_BATCH = 1_000
+"""Entries written at once."""
+
+
+class Spool:
+    """Keeps the events of one handler in an outbox.
+
+    Parameters:
+        outbox: Where they are kept.
+        destination: The handler's name there.
+        confirm: When an entry is done; see `Entry`.
+        seal: Makes envelopes of events.
+        deadline: Seconds that a write may take.
+        max_pending: How many events may wait to be written.
+        after_add: Called when something has been kept.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        destination: str,
+        *,
+        confirm: Literal["published", "handled"],
+        seal: Callable[[Sequence[Event]], list[str]],
+        deadline: float,
+        max_pending: int,
+        after_add: Callable[[], None],
+    ) -> None:
+        self._after_add = after_add
+        self.outbox = outbox
+        self.destination = destination
+        self.confirm = confirm
+        self._seal = seal
+        self._deadline = deadline
+        self._writer: Publisher[Sequence[Entry]] = Publisher(
+            self._write,
+            name=f"fastapi-events-outbox-{destination}",
+            max_pending=max_pending,
+            max_batch=_MAX_BATCH,
+        )
+
+    async def add(self, events: Sequence[Event], *, held: float = 0.0) -> None:
+        """Keep events, and wait until they are durable.
+
+        Parameters:
+            held: Seconds for which no relay is to take them, because this process publishes them itself.
+
+        Raises:
+            StorageError: When the outbox did not take them.
+        """
+        entries = self.entries(events, held=held)
+        try:
+            future = self._writer.submit(entries, size=len(entries))
+        except NotPublished as full:
+            raise StorageError(f"the outbox does not keep up: {full}") from full
+        try:
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._deadline)
+        except asyncio.TimeoutError as error:
+            raise StorageError(f"no answer from the outbox within {self._deadline} s") from error
+        self._after_add()
+
+    def add_now(self, events: Sequence[Event]) -> None:
+        """The same from a thread, which waits for it."""
+        self.outbox.add(self.entries(events))
+
+    async def remove(self, events: Sequence[Event]) -> None:
+        """Forget events that have been published, or are not to be."""
+        await asyncio.to_thread(self.outbox.discard, self.entries(events))
+
+    def entries(self, events: Sequence[Event], *, held: float = 0.0) -> list[Entry]:
+        """The entries of events."""
+        until = datetime.now(timezone.utc) + timedelta(seconds=held) if held else None
+        return [
+            Entry(
+                id=event.id,
+                destination=self.destination,
+                envelope=text,
+                ordering_key=event.headers.get("partitionkey"),
+                due=_later(event.due, until),
+                confirm=self.confirm,
+            )
+            for event, text in zip(events, self._seal(events), strict=True)
+        ]
+
+    def shutdown(self, timeout: float) -> None:
+        """Write what waits, and end the thread."""
+        self._writer.shutdown(timeout)
+
+    def _write(self, batches: Sequence[Sequence[Entry]]) -> None:
+        self.outbox.add([entry for batch in batches for entry in batch])
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    if one is None or other is None:
+        return one or other
+    return max(one, other)
