@@ -64,11 +64,21 @@ class Diary(Lifecycle):
         for event in events:
             self._write("published", event, handler=handler)
 
+    def stored(self, events: Any, *, handler: str, reason: str) -> None:
+        for event in events:
+            self._write("stored", event, handler=handler, reason=reason)
+
+    def relayed(self, count: int, *, handler: str) -> None:
+        self._write("relayed", None, handler=handler, count=count)
+
     def lost(self, event: Event, *, handler: str, reason: str) -> None:
         self._write("lost", event, handler=handler, reason=reason, id=event.id)
 
     def unmatched(self, event: Event, *, handler: str) -> None:
         self._write("unmatched", event, handler=handler)
+
+    def skipped(self, event: Event, *, subscription: str) -> None:
+        self._write("skipped", event, subscription=subscription)
 
     def started(self, event: Event, *, subscription: str) -> None:
         self._write("started", event, subscription=subscription)

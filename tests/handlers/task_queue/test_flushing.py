@@ -1,0 +1,296 @@
+"""What becomes of a flush: published, kept in the outbox, or reported lost."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from fastapi_events.dispatcher import dispatch
+from fastapi_events.envelope import unseal
+from fastapi_events.errors import ConfigurationError, NotPublished, StorageError, StorageFull
+from fastapi_events.event import Event
+from fastapi_events.scope import collect_events
+from fastapi_events.storage.memory import MemoryInbox, MemoryOutbox
+from tests.handlers.task_queue.broker import ListHandler
+from tests.recording import Diary
+
+AWAY = ConnectionError("connection refused")
+
+
+class Time:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return datetime.now(timezone.utc).timestamp() + self.ahead
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def outbox(time: Time) -> MemoryOutbox:
+    return MemoryOutbox(clock=time)
+
+
+def flush(handler: ListHandler, *names: str) -> None:
+    with collect_events([handler]):
+        for name in names:
+            dispatch(name)
+
+
+def names(outbox: MemoryOutbox) -> list[str]:
+    return [str(unseal(entry.envelope).name) for entry in outbox.list()]
+
+
+def test_what_the_broker_takes_never_sees_the_outbox(outbox: MemoryOutbox, diary: Diary) -> None:
+    handler = ListHandler(outbox=outbox, relay=False)
+
+    flush(handler, "a", "b")
+
+    assert len(handler.sent) == 1
+    assert outbox.list() == []
+    assert [name for name, _ in diary.of("published")] == ["a", "b"]
+
+
+def test_what_the_broker_refuses_is_in_the_outbox_in_order(outbox: MemoryOutbox, diary: Diary) -> None:
+    handler = ListHandler(outbox=outbox, relay=False)
+    handler.refusing = AWAY
+
+    flush(handler, "a", "b")
+
+    assert names(outbox) == ["a", "b"]
+    reason = "ConnectionError: connection refused"
+    assert [(name, rest["reason"]) for name, rest in diary.of("stored")] == [("a", reason), ("b", reason)]
+    assert diary.of("lost") == []
+
+
+def test_while_the_broker_is_known_to_be_away_nobody_asks_it(outbox: MemoryOutbox) -> None:
+    handler = ListHandler(outbox=outbox, relay=False)
+    handler.refusing = AWAY
+
+    flush(handler, "a")
+    tried = handler.tried
+    flush(handler, "b")
+
+    assert handler.tried == tried
+    assert names(outbox) == ["a", "b"]
+
+
+def test_without_an_outbox_a_single_failure_does_not_stop_those_that_follow(diary: Diary) -> None:
+    handler = ListHandler()
+    handler.refusing = AWAY
+    flush(handler, "a")
+    handler.refusing = None
+
+    flush(handler, "b")
+
+    assert len(handler.sent) == 1
+    assert [name for name, _ in diary.of("lost")] == ["a"]
+
+
+def test_when_the_outbox_fails_too_the_events_are_lost_with_both_reasons(diary: Diary) -> None:
+    handler = ListHandler(outbox=MemoryOutbox(max_entries=1), relay=False)
+    handler.refusing = AWAY
+
+    flush(handler, "a", "b")
+
+    [(first, rest), (second, _)] = diary.of("lost")
+    assert [first, second] == ["a", "b"]
+    assert "connection refused" in rest["reason"]
+    assert "outbox did not take it" in rest["reason"]
+
+
+def test_a_long_delay_is_waited_for_in_the_outbox(outbox: MemoryOutbox, time: Time) -> None:
+    handler = ListHandler(outbox=outbox, relay=False)
+    event = Event("a")
+    event.due = datetime.now(timezone.utc) + timedelta(hours=1)
+
+    asyncio.run(handler.handle_many([event]))
+    assert handler.sent == []
+    assert handler.relaying().step() == 0
+
+    time.ahead = 3_601
+    assert handler.relaying().step() == 1
+    assert len(handler.sent) == 1
+
+
+def test_the_process_ends_before_the_broker_answers(outbox: MemoryOutbox) -> None:
+    handler = ListHandler(outbox=outbox, relay=False)
+    handler.refusing = AWAY
+
+    flush(handler, "a")
+    asyncio.run(handler.shutdown())
+
+    assert names(outbox) == ["a"]
+
+
+# Write-ahead
+
+
+def test_secured_events_are_forgotten_once_published(outbox: MemoryOutbox) -> None:
+    handler = ListHandler(outbox=outbox, durability="response", relay=False)
+    event = Event("a")
+
+    asyncio.run(handler.secure([event]))
+    assert names(outbox) == ["a"]
+    assert handler.relaying().step() == 0  # it is this process that publishes them
+
+    asyncio.run(handler.handle_many([event]))
+    assert outbox.list() == []
+    assert len(handler.sent) == 1
+
+
+def test_secured_events_of_a_process_that_died_are_relayed(outbox: MemoryOutbox, time: Time) -> None:
+    died = ListHandler(outbox=outbox, durability="response", relay=False)
+    asyncio.run(died.secure([Event("a")]))
+
+    other = ListHandler(outbox=outbox, relay=False)
+    time.ahead = 10
+    other.relaying().step()
+
+    assert len(other.sent) == 1
+    assert outbox.list() == []
+
+
+def test_secured_events_that_are_not_to_be_flushed_are_forgotten(outbox: MemoryOutbox) -> None:
+    handler = ListHandler(outbox=outbox, durability="response", relay=False)
+    event = Event("a")
+
+    asyncio.run(handler.secure([event]))
+    asyncio.run(handler.unsecure([event]))
+
+    assert outbox.list() == []
+
+
+def test_events_that_cannot_be_secured_are_flushed_all_the_same() -> None:
+    handler = ListHandler(outbox=MemoryOutbox(max_entries=0), durability="response", relay=False)
+    event = Event("a")
+
+    with pytest.raises(StorageFull):
+        asyncio.run(handler.secure([event]))
+    asyncio.run(handler.handle_many([event]))
+
+    assert len(handler.sent) == 1
+
+
+# confirm="handled"
+
+
+def test_an_event_is_kept_until_its_subscriptions_have_run(outbox: MemoryOutbox) -> None:
+    handler = ListHandler(outbox=outbox, confirm="handled", relay=False)
+    handler.register(lambda event: None, name="one")
+    handler.register(lambda event: None, name="two")
+
+    flush(handler, "a")
+    assert names(outbox) == ["a"]
+    [fan_out] = handler.sent
+    handler.sent.clear()
+    handler.fan_out(fan_out.argument)
+    first, second = handler.sent
+    handler.perform(handler.subscriptions.named(first.task), first.argument)  # type: ignore[arg-type]
+    assert names(outbox) == ["a"]
+    handler.perform(handler.subscriptions.named(second.task), second.argument)  # type: ignore[arg-type]
+
+    assert outbox.list() == []
+
+
+def test_a_lost_message_is_sent_again_to_those_who_have_not_run(outbox: MemoryOutbox, time: Time) -> None:
+    ran: list[str] = []
+    handler = ListHandler(outbox=outbox, confirm="handled", relay=False, resend_after=60.0)
+    handler.register(lambda event: ran.append("one"), name="one")
+    handler.register(lambda event: ran.append("two"), name="two")
+
+    # Given the message to one of two subscriptions has been lost
+    flush(handler, "a")
+    handler.fan_out(handler.sent.pop().argument)
+    handler.sent.pop()
+    handler.run()
+    assert ran == ["one"]
+
+    # When its time is over
+    assert handler.relaying().step() == 0
+    time.ahead = 61
+    handler.relaying().step()
+    handler.run()
+
+    # Then only the other runs
+    assert ran == ["one", "two"]
+    assert outbox.list() == []
+
+
+def test_an_event_that_nobody_listens_to_is_done(outbox: MemoryOutbox) -> None:
+    handler = ListHandler(outbox=outbox, confirm="handled", relay=False)
+
+    flush(handler, "a")
+    handler.run()
+
+    assert outbox.list() == []
+
+
+def test_an_event_whose_subscription_is_given_up_is_done(outbox: MemoryOutbox) -> None:
+    handler = ListHandler(outbox=outbox, confirm="handled", relay=False)
+    handler.register(lambda event: None, name="one")
+
+    flush(handler, "a")
+    handler.fan_out(handler.sent.pop().argument)
+    handler.given_up("one", unseal(handler.sent[0].argument))
+
+    assert outbox.list() == []
+
+
+def test_events_go_out_though_the_outbox_is_full(diary: Diary) -> None:
+    handler = ListHandler(outbox=MemoryOutbox(max_entries=0), confirm="handled", relay=False)
+
+    flush(handler, "a")
+
+    assert len(handler.sent) == 1
+    assert diary.of("lost") == []
+
+
+# Configuration and errors
+
+
+@pytest.mark.parametrize("settings", [{"durability": "response"}, {"confirm": "handled"}])
+def test_what_needs_an_outbox_says_so(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="need an outbox"):
+        ListHandler(**settings)
+
+
+def test_an_event_is_refused_that_nobody_could_keep_in_order() -> None:
+    handler = ListHandler()
+    event = Event("a")
+    event.ordering_key = "user-42"
+
+    with pytest.raises(ConfigurationError, match="nothing to keep it in order with"):
+        handler.prepare(event)
+
+
+def test_publishing_from_a_worker_raises_when_nobody_took_it() -> None:
+    handler = ListHandler()
+    handler.refusing = AWAY
+
+    with pytest.raises(NotPublished, match="connection refused"):
+        asyncio.run(handler.publish([Event("a")]))
+
+
+def test_startup_refuses_an_outbox_that_is_not_ready() -> None:
+    class Missing(MemoryOutbox):
+        def check(self) -> None:
+            raise StorageError("the table is missing")
+
+    with pytest.raises(StorageError, match="table is missing"):
+        asyncio.run(ListHandler(outbox=Missing()).startup())
+
+
+def test_once_needs_an_inbox() -> None:
+    with pytest.raises(ConfigurationError, match="once=True needs an inbox"):
+        ListHandler().register(lambda event: None, name="one", once=True)
+    ListHandler(inbox=MemoryInbox()).register(lambda event: None, name="one", once=True)
