@@ -115,6 +115,7 @@ class TaskQueueHandler(Registering):
         self.outbox = outbox
         self.inbox = inbox
         self.dead_letters = dead_letters
+        self.lanes = lanes
         self._resend_after = resend_after
         order = None
         if lanes is not None:
@@ -340,6 +341,15 @@ class TaskQueueHandler(Registering):
             )
         except Exception as error:  # whatever the broker's client raises
             raise NotPublished(f"{type(error).__name__}: {error}") from error
+
+    def sweep_lanes(self) -> None:
+        """Send the heads of lanes once more whose messages seem to be lost."""
+        if self._order is not None:
+            self._order.sweep()
+
+    def diagnose(self) -> Iterable[tuple[Literal["ok", "advice", "danger"], str, str]]:
+        """What `fastapi-events doctor` should know of the engine and its broker: severity, subject, text."""
+        return ()
 
     def _check_once(self, subscription: Subscription) -> None:
         if subscription.once:

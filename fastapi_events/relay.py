@@ -1,0 +1,73 @@
+"""The relay as a process of its own: takes events from outboxes to brokers, and sweeps what is left behind.
+
+The web process relays its own events as long as it runs. A process of its own goes on when no web process
+does, and several may run at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.task_queue import TaskQueueHandler
+
+logger = logging.getLogger(__name__)
+
+_SWEEP_EVERY_SECONDS = 30.0
+
+
+class Relay:
+    """Relays for handlers, until it is told to stop.
+
+    Parameters:
+        handlers: Those with an outbox, lanes or an inbox.
+
+    Raises:
+        ConfigurationError: When none of them has anything to relay.
+        StorageNotReady: When a store cannot be used.
+    """
+
+    def __init__(self, handlers: Iterable[TaskQueueHandler]) -> None:
+        self._handlers = [each for each in handlers if each.outbox or each.lanes or each.inbox]
+        if not self._handlers:
+            raise ConfigurationError(
+                "There is nothing to relay: no handler has an outbox, lanes or an inbox."
+            )
+        for handler in self._handlers:
+            for store in (handler.outbox, handler.lanes, handler.inbox):
+                if store is not None:
+                    store.check()
+        self._stopping = threading.Event()
+        self._relaying = [each.relaying() for each in self._handlers if each.outbox is not None]
+
+    def run(self) -> None:
+        """Relay until `stop` is called from another thread or a signal handler."""
+        for each in self._relaying:
+            each.start()
+        next_sweep = time.monotonic()
+        while not self._stopping.wait(max(next_sweep - time.monotonic(), 0.0)):
+            self.sweep()
+            next_sweep = time.monotonic() + _SWEEP_EVERY_SECONDS
+        for each in self._relaying:
+            each.stop(timeout=10.0)
+
+    def stop(self) -> None:
+        """Let the batches in hand be published, and end."""
+        self._stopping.set()
+
+    def sweep(self) -> None:
+        """Send lost heads of lanes once more, and forget what the inbox need not remember any longer."""
+        for handler in self._handlers:
+            self._try(handler.sweep_lanes)
+            if handler.inbox is not None:
+                self._try(handler.inbox.expire)
+
+    @staticmethod
+    def _try(action: Callable[[], object]) -> None:
+        try:
+            action()
+        except Exception as error:  # the store's or the broker's; the next sweep tries again
+            logger.warning("A sweep has to wait: %s: %s", type(error).__name__, error)
