@@ -174,7 +174,7 @@ def _find(target: str, id_: str) -> tuple[DeadLetter, TaskQueueHandler]:
         if letter is not None and letter.handler == handler.destination:
             return letter, handler
     raise ConfigurationError(
-        f"There is no dead letter {shown(id_)!r}; `fastapi-events dead list` shows them."
+        f"There is no dead letter '{shown(id_)}'; `fastapi-events dead list` shows them."
     )
 
 

@@ -1,0 +1,62 @@
+"""`fastapi-events outbox`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi_events.event import Event
+from tests.cli.conftest import Ran
+
+Run = Callable[..., Ran]
+
+
+def _add(app: Any, *names: str) -> list[str]:
+    events = [Event(name) for name in names]
+    app.events.outbox.add(app.events._spool.entries(events))
+    return [event.id for event in events]
+
+
+def test_status_counts(run: Run, app: Any) -> None:
+    _add(app, "a", "b")
+
+    head, line = run("outbox", "status", "shop_events:events").out.splitlines()
+
+    assert head.split() == ["WAITING", "CLAIMED", "UNCONFIRMED", "OLDEST"]
+    assert line.split()[:3] == ["2", "0", "0"]
+
+
+def test_list_names_events_and_destinations(run: Run, app: Any) -> None:
+    [first] = _add(app, "cat\x1b")
+
+    _, line = run("outbox", "list", "shop_events:events").out.splitlines()
+
+    assert line.split() == [first, "cat\\x1b", "list:events", "now"]
+
+
+def test_an_empty_outbox_says_so(run: Run) -> None:
+    assert run("outbox", "list", "shop_events:events").out == "The outbox is empty.\n"
+
+
+def test_discard_removes_what_it_is_told_and_names_what_is_not_there(run: Run, app: Any) -> None:
+    first, second = _add(app, "a", "b")
+
+    ran = run("outbox", "discard", "shop_events:events", first, "nobody")
+
+    assert ran.code == 1
+    assert ran.out == f"{first} discarded\n"
+    assert "not in the outbox: nobody" in ran.err
+    assert [entry.id for entry in app.events.outbox.list()] == [second]
+
+
+def test_setup_names_what_is_ready(run: Run) -> None:
+    assert run("outbox", "setup", "shop_events:events").out.splitlines() == [
+        "MemoryOutbox is ready", "MemoryInbox is ready", "MemoryDeadLetters is ready", "MemoryLanes is ready",
+    ]  # fmt: skip
+
+
+def test_a_handler_without_an_outbox_says_so(run: Run) -> None:
+    ran = run("outbox", "status", "shop_events:bare")
+
+    assert ran.code == 1
+    assert "no handler has an outbox" in ran.err
