@@ -16,6 +16,9 @@ from fastapi_events.errors import NotPublished
 
 T = TypeVar("T")
 
+_REFUSALS_THAT_SPEAK_FOR_ALL = 2
+"""After so many in a row the rest of a batch is not tried, since it is the broker that is away."""
+
 
 class Publisher(Generic[T]):
     """A thread and the bounded buffer in front of it.
@@ -127,10 +130,30 @@ class Publisher(Generic[T]):
         try:
             self._send([item for _, item in batch])
         except Exception as error:  # whatever the broker's client raises; each flush gets to know
-            for future, _ in batch:
-                future.set_exception(error)
+            if len(batch) == 1:
+                batch[0][0].set_exception(error)
+            else:
+                self._send_singly(batch)
         else:
             for future, _ in batch:
+                future.set_result(None)
+
+    def _send_singly(self, batch: Sequence[tuple[Future[None], T]]) -> None:
+        """Find out whether everything is refused, or one item that stands in the others' way."""
+        refused: Exception | None = None
+        in_a_row = 0
+        for future, item in batch:
+            if refused is not None and in_a_row >= _REFUSALS_THAT_SPEAK_FOR_ALL:
+                future.set_exception(refused)
+                continue
+            try:
+                self._send([item])
+            except Exception as error:
+                refused = error
+                in_a_row += 1
+                future.set_exception(error)
+            else:
+                in_a_row = 0
                 future.set_result(None)
 
     def _take(self) -> list[tuple[Future[None], T]]:

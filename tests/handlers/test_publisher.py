@@ -167,3 +167,48 @@ def test_a_forked_child_publishes_its_own_items_and_none_of_its_parents(gate: Ga
     assert os.read(reading, 1000) == b"[['child']]"
     gate.open.set()
     it.shutdown(10)
+
+
+def test_one_item_that_is_refused_does_not_cost_its_neighbours(gate: Gate) -> None:
+    send = gate.send
+
+    def picky(items: Sequence[str]) -> None:
+        send(items)
+        if "poison" in items:
+            gate.sent.pop()
+            raise ValueError("too large")
+
+    gate.send = picky  # type: ignore[method-assign]
+    it = publisher(gate)
+    first = it.submit("a", size=1)
+    assert gate.entered.wait(10)
+    poison, *rest = [it.submit(item, size=1) for item in ("poison", "b", "c")]
+    gate.open.set()
+    concurrent.futures.wait([first, poison, *rest], 10)
+
+    assert isinstance(poison.exception(), ValueError)
+    assert [each.exception() for each in rest] == [None, None]
+    assert gate.sent == [["a"], ["b"], ["c"]]
+    it.shutdown(10)
+
+
+def test_a_broker_that_is_away_is_not_asked_for_each(gate: Gate) -> None:
+    gate.error = ConnectionError("away")
+    asked: list[int] = []
+    send = gate.send
+
+    def counting(items: Sequence[str]) -> None:
+        asked.append(len(items))
+        send(items)
+
+    gate.send = counting  # type: ignore[method-assign]
+    it = publisher(gate)
+    first = it.submit("a", size=1)
+    assert gate.entered.wait(10)
+    rest = [it.submit(str(number), size=1) for number in range(9)]
+    gate.open.set()
+    concurrent.futures.wait([first, *rest], 10)
+
+    assert asked == [1, 9, 1, 1]
+    assert {str(each.exception()) for each in rest} == {"away"}
+    it.shutdown(10)
