@@ -9,6 +9,7 @@ FastapiEventError
 ├── MultiplePayloadsDetectedDuringDispatch (ValueError)
 ├── UnserialisablePayload (ValueError)        a payload that cannot travel
 ├── InvalidPayload (ValueError)               a payload that does not fit its subscription
+├── BatchFailed (RuntimeError)                some events of a batch
 ├── UnreadableEnvelope (ValueError)           a message that is no event
 ├── DeliveredTooOften (RuntimeError)          a message that seems to kill its workers
 ├── UnknownSubscription (LookupError)         a message for a function that this worker does not have
@@ -19,7 +20,7 @@ FastapiEventError
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 if sys.version_info < (3, 11):
@@ -91,6 +92,18 @@ class UnserialisablePayload(FastapiEventError, ValueError):
 
 class InvalidPayload(FastapiEventError, ValueError):
     """Raised when a payload does not validate for its schema or subscription; no retry can mend it."""
+
+
+class BatchFailed(FastapiEventError, RuntimeError):
+    """Raise it in a subscription with `batch=` where only some of its events have failed.
+
+    Parameters:
+        errors: What was wrong, by the ids of the events; those that are not named have succeeded.
+    """
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        super().__init__(f"{len(errors)} events of the batch failed")
+        self.errors = dict(errors)
 
 
 class UnreadableEnvelope(FastapiEventError, ValueError):

@@ -98,6 +98,11 @@ def chunks(texts: Sequence[str]) -> Iterable[Sequence[str]]:
         yield chunk
 
 
+def is_batch(argument: Any) -> bool:
+    """Whether a message carries a list of events rather than one."""
+    return isinstance(argument, list) or (isinstance(argument, str) and argument.startswith("["))
+
+
 def only_argument(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """The one argument of a message of ours.
 

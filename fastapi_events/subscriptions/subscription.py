@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from fastapi_events.errors import ConfigurationError, MissingEventNameDuringRegistration
 from fastapi_events.event import EventName, names
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.subscriptions.batch import Batch
 from fastapi_events.subscriptions.pattern import PatternIndex
 from fastapi_events.subscriptions.payload import is_payload_type
 from fastapi_events.subscriptions.plan import Plan
@@ -31,6 +32,7 @@ class Subscription:
         retry: When it runs again after a failure; None in this process.
         options: Passed on to the engine.
         once: Whether an event that it has completed is skipped when it comes again.
+        batch: How it takes many events at once; None where it takes one.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Subscription:
     retry: RetryPolicy | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     once: bool = False
+    batch: Batch | None = None
 
     @property
     def pattern(self) -> str:

@@ -161,6 +161,8 @@ class TaskQueueHandler(Registering):
             outbox=outbox,
             once=Once(inbox) if inbox is not None else None,
             order=order,
+            send=self._send_in_worker,
+            queue=queue,
         )
         atexit.register(_publish_the_rest, weakref.ref(self))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,10 +15,14 @@ from fastapi_events.handlers.messages import (
     LANE,
     RECEIPT_TO,
     Outgoing,
+    TryLater,
     fan_out_message,
+    is_batch,
     message_id,
     only_argument,
 )
+from fastapi_events.handlers.task_queue.batches import Batches
+from fastapi_events.handlers.task_queue.chaining import Chained
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Once, Order
 from fastapi_events.lifecycle import Lifecycle, tell
@@ -69,21 +73,25 @@ class FanOut:
             UnreadableEnvelope: When none of it can be read.
         """
         messages: list[Outgoing] = []
+        batches: dict[tuple[str, str], list[tuple[str, str]]] = {}
         unreadable: list[tuple[Any, UnreadableEnvelope]] = []
         for each in batch:
             try:
-                messages += self._to_subscriptions(each)
+                messages += self._to_subscriptions(each, batches)
             except UnreadableEnvelope as error:
                 unreadable.append((each, error))
         if unreadable and len(batch) == 1:
             raise unreadable[0][1]
+        messages += self._batched(batches)
         for each, _ in unreadable:
             text = envelope.write(each if isinstance(each, Mapping) else {"unreadable": each})
             messages.append(fan_out_message(self._routes.default, [text], text))
         if messages:
             self._send(messages)
 
-    def _to_subscriptions(self, each: Any) -> list[Outgoing]:
+    def _to_subscriptions(
+        self, each: Any, batches: dict[tuple[str, str], list[tuple[str, str]]]
+    ) -> list[Outgoing]:
         event = envelope.unseal(each)
         listening = self._subscriptions.match(event.name)
         if not listening:
@@ -97,7 +105,23 @@ class FanOut:
             self._in_order(event, each, listening, self._order)
             return []
         text = each if isinstance(each, str) else envelope.write(each)
-        return [self._message(one, event, text) for one in listening]
+        messages = []
+        for one in listening:
+            if one.batch is None:
+                messages.append(self._message(one, event, text))
+            else:
+                batches.setdefault((one.name, self._queue(one, event)), []).append((event.id, text))
+        return messages
+
+    def _batched(self, batches: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> Iterator[Outgoing]:
+        """For subscriptions that take many events at once: messages that carry as many."""
+        for (name, queue), items in batches.items():
+            subscription = self._subscriptions.named(name)
+            size = subscription.batch.size if subscription is not None and subscription.batch else 1
+            for begin in range(0, len(items), size):
+                part = items[begin : begin + size]
+                identity = message_id(name, *(event_id for event_id, _ in part))
+                yield Outgoing(name, queue, f"[{','.join(text for _, text in part)}]", identity)
 
     def _in_order(self, event: Event, each: Any, listening: Sequence[Subscription], order: Order) -> None:
         key = str(event.ordering_key)
@@ -133,6 +157,8 @@ class Perform:
         outbox: Gets receipts of what has run, where it waits for them.
         once: Skips what has been completed before.
         order: Lets events with an ordering key pass one after the other.
+        send: Enqueues messages in one round trip, or raises.
+        queue: The handler's queue.
     """
 
     def __init__(
@@ -144,13 +170,18 @@ class Perform:
         outbox: Outbox | None,
         once: Once | None,
         order: Order | None,
+        send: Callable[[Sequence[Outgoing]], None],
+        queue: str,
     ) -> None:
+        self._send = send
+        self._queue = queue
+        self._batches = Batches(handler, overrides, publish, once=once, validate=self._validate)
         self._handler = handler
         self._outbox = outbox
         self._once = once
         self._order = order
         self._overrides = overrides
-        self._chained = _Chained(handler, publish)
+        self._chained = Chained(handler, publish)
         self._schemas: dict[type, PayloadType] = {}
 
     def __call__(self, subscription: Subscription, *args: Any, **kwargs: Any) -> None:
@@ -161,7 +192,11 @@ class Perform:
             InvalidPayload: When the payload does not fit the subscription or the event's schema.
             TryLater: When it is not its turn yet.
         """
-        event = envelope.unseal(only_argument(args, kwargs))
+        argument = only_argument(args, kwargs)
+        if subscription.batch is not None and is_batch(argument):
+            self._perform_batch(subscription, argument)
+            return
+        event = envelope.unseal(argument)
         token = current_event.set(event)
         try:
             with self._turn(subscription, event) as ours, self._claim(subscription, event, ours) as new:
@@ -171,6 +206,29 @@ class Perform:
                 self._give_receipt(subscription.name, event)
         finally:
             current_event.reset(token)
+
+    def _perform_batch(self, subscription: Subscription, argument: Any) -> None:
+        batch = envelope.read_batch(argument)
+        texts = [each if isinstance(each, str) else envelope.write(each) for each in batch]
+        events = [envelope.unseal(each) for each in batch]
+        apart: list[Outgoing] = []
+        errors = self._batches.run(subscription, events)
+        for event, text, error in zip(events, texts, errors, strict=True):
+            if error is None:
+                self._give_receipt(subscription.name, event)
+            else:
+                apart.append(self._alone(subscription, event, text, error))
+        if apart:
+            self._send(apart)
+
+    def _alone(self, subscription: Subscription, event: Event, text: str, error: Exception) -> Outgoing:
+        """The message of an event whose batch has failed, which counts its attempts from here."""
+        wait = error.seconds if isinstance(error, TryLater) else 0.0
+        if not isinstance(error, TryLater) and subscription.retry is not None:
+            wait = subscription.retry.next_wait(1, error) or 0.0
+            tell(Lifecycle.retried, event, subscription=subscription.name, error=error, attempt=1, wait=wait)
+        queue = subscription.queue or self._queue
+        return Outgoing(subscription.name, queue, text, message_id(event.id, subscription.name), wait)
 
     def given_up(self, subscription: str, event: Event) -> None:
         """A subscription's message is among the dead letters: nobody waits for it any longer."""
@@ -206,10 +264,15 @@ class Perform:
     def _run_watched(self, subscription: Subscription, event: Event) -> None:
         try:
             with tracing.handle_span(event, self._handler):
+                if subscription.batch is not None:
+                    self._batches.run_alone(subscription, event)
+                    return
                 tell(Lifecycle.started, event, subscription=subscription.name)
                 self._validate(event)
                 self._run(subscription, event)
                 tell(Lifecycle.succeeded, event, subscription=subscription.name)
+        except TryLater:
+            raise
         except BaseException as error:
             lifecycle.report_failure(
                 [event], handler=self._handler.name, subscription=subscription.name, error=error
@@ -237,17 +300,3 @@ class Perform:
         if schema not in self._schemas:
             self._schemas[schema] = PayloadType(schema)
         self._schemas[schema].from_json(event.payload if event.payload is not None else {})
-
-
-class _Chained:
-    """Publishes what a subscription has dispatched; when that fails, nothing is lost: it runs again."""
-
-    def __init__(
-        self, handler: BaseEventHandler, publish: Callable[[Sequence[Event]], Awaitable[None]]
-    ) -> None:
-        self.name = handler.name
-        self.prepare = handler.prepare
-        self._publish = publish
-
-    async def handle_many(self, events: Iterable[Event]) -> None:
-        await self._publish(list(events))

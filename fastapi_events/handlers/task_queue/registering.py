@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 from fastapi_events.errors import ConfigurationError
@@ -12,10 +13,11 @@ from fastapi_events.event import EventName
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.subscriptions.plan import plan
+from fastapi_events.subscriptions.batch import batch as batch_of
+from fastapi_events.subscriptions.plan import Plan, plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions, name_of, registration
 
-_OWN_OPTIONS = ("event_name", "name", "queue", "retry", "once")
+_OWN_OPTIONS = ("event_name", "name", "queue", "retry", "once", "batch", "batch_window")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,17 +61,20 @@ class Registering(BaseEventHandler):
     @overload
     def register(
         self, _func_or_model: type, *, event_name: EventName = ..., name: str | None = ...,
-        queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ..., **options: Any,
+        queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ...,
+        batch: int | None = ..., batch_window: float | timedelta = ..., **options: Any,
     ) -> Callable[[F], F]: ...  # fmt: skip
     @overload
     def register(
         self, _func_or_model: F, *, event_name: EventName = ..., name: str | None = ...,
-        queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ..., **options: Any,
+        queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ...,
+        batch: int | None = ..., batch_window: float | timedelta = ..., **options: Any,
     ) -> F: ...  # fmt: skip
     @overload
     def register(
         self, _func_or_model: None = None, *, event_name: EventName = ..., name: str | None = ...,
-        queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ..., **options: Any,
+        queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ...,
+        batch: int | None = ..., batch_window: float | timedelta = ..., **options: Any,
     ) -> Callable[[F], F]: ...  # fmt: skip
     def register(
         self,
@@ -80,6 +85,8 @@ class Registering(BaseEventHandler):
         queue: str | None = None,
         retry: RetryPolicy | None = None,
         once: bool = False,
+        batch: int | None = None,
+        batch_window: float | timedelta = 0.2,
         **options: Any,
     ) -> Any:
         """Run a function in a worker for the events that a pattern matches; a decorator in all its forms.
@@ -97,6 +104,8 @@ class Registering(BaseEventHandler):
             queue: Where its messages wait; the handler's queue if not given.
             retry: When it runs again after a failure; the handler's policy if not given.
             once: Skip an event that it has completed before, should it come again; needs the handler's inbox.
+            batch: Call the function with a list of up to so many events; what fails is retried one by one.
+            batch_window: How long the first event of a batch waits for others, a `timedelta` or seconds.
             options: Passed on to the engine's actor or task.
 
         Returns:
@@ -109,16 +118,20 @@ class Registering(BaseEventHandler):
         asked = registration(_func_or_model, event_name)
 
         def subscribe(function: F) -> F:
+            many = None
+            if batch is not None:
+                many = batch_of(function, size=batch, window=batch_window, model=asked.model)
             self._subscribe(
                 Subscription(
                     name or name_of(function),
                     asked.patterns,
                     function,
-                    plan(function, model=asked.model),
+                    plan(function, model=asked.model) if many is None else Plan(function, many.is_async),
                     queue or self.queue,
                     retry or self._retry,
                     options,
                     once,
+                    many,
                 )
             )
             return function
@@ -170,4 +183,6 @@ class Registering(BaseEventHandler):
 
 
 def _settings(subscription: Subscription) -> tuple[Any, ...]:
-    return subscription.queue, subscription.retry, subscription.once, subscription.options
+    many = subscription.batch
+    size = None if many is None else (many.size, many.window)
+    return subscription.queue, subscription.retry, subscription.once, size, subscription.options
