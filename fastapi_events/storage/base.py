@@ -1,7 +1,7 @@
 """The four stores, as small interfaces; `storage.memory` shows in plain Python what each method means.
 
-All methods are synchronous: publisher threads, relay threads and workers call them. They may be called from any
-thread and in a forked child, and raise `StorageError` where the driver fails.
+All methods are synchronous: publisher threads, relay threads and workers call them, from any thread and in a
+forked child. They raise `StorageError` where the driver fails.
 
 Who works at something holds it with a lease, under a token of its own (`owner`). A lease that has run out and
 that nobody else has taken still counts as its owner's. Where the clock has been set back, a lease that would
@@ -283,7 +283,7 @@ class Inbox(Store, ABC):
 
     @abstractmethod
     def expire(self) -> int:
-        """Forget what need not be remembered any longer, and count it: 0 where the server does so by itself."""
+        """Forget what need not be remembered any longer, and count it: 0 where the server does it unasked."""
 
 
 # Dead letters

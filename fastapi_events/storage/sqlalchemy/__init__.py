@@ -1,0 +1,22 @@
+"""The stores in an SQL database: a SQLite file, or PostgreSQL; with SQLAlchemy 2, sync or async.
+
+`metadata` holds the tables, for migrations.
+"""
+
+from fastapi_events.storage.sqlalchemy.dead_letters import SqlDeadLetters
+from fastapi_events.storage.sqlalchemy.inbox import SqlInbox
+from fastapi_events.storage.sqlalchemy.lanes import SqlLanes
+from fastapi_events.storage.sqlalchemy.outbox import SqlOutbox
+from fastapi_events.storage.sqlalchemy.schema import VERSION, create, metadata
+from fastapi_events.storage.sqlalchemy.store import SqlStore
+
+__all__ = [
+    "VERSION",
+    "SqlDeadLetters",
+    "SqlInbox",
+    "SqlLanes",
+    "SqlOutbox",
+    "SqlStore",
+    "create",
+    "metadata",
+]

@@ -1,0 +1,237 @@
+"""One database, its connections, and its errors in our words."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from fastapi_events.errors import ConfigurationError, MissingDependencyError, StorageError
+from fastapi_events.storage.base import CLOCK_SLACK_SECONDS, Clock
+from fastapi_events.storage.sqlalchemy import schema
+from fastapi_events.storage.sqlalchemy.faults import translated
+from fastapi_events.storage.sqlalchemy.sqlite import GROWS, SqliteOptions, prepare
+from fastapi_events.subscriptions.loop import process_loop
+
+T = TypeVar("T")
+
+Seconds = sa.ColumnElement[float]
+
+_POOL = {"pool_size": 5, "max_overflow": 5, "pool_timeout": 5.0}
+
+# A database that does not answer must not hold a thread for ever.
+_TIMEOUTS = {
+    "psycopg": {"connect_timeout": 5, "tcp_user_timeout": 10_000},
+    "asyncpg": {"timeout": 5, "command_timeout": 10},
+}
+
+_INSERT: dict[str, Callable[[sa.Table], Any]] = {
+    "postgresql": postgresql.insert,
+    "sqlite": sqlite_dialect.insert,
+}
+
+# They have a synchronous half, which needs no event loop: SQLite's in the standard library.
+_SYNCHRONOUS_HALF = {
+    "aiosqlite": "sqlite",
+    "psycopg": "postgresql+psycopg",
+    "psycopg_async": "postgresql+psycopg",
+}
+
+
+@dataclass(slots=True)
+class _Opened:
+    """The connections of one process."""
+
+    pid: int
+    engine: sa.Engine
+    asynchronous: AsyncEngine | None
+    verified: bool = False
+
+
+@dataclass(slots=True)
+class Database:
+    """Runs transactions, with connections of its own, in whatever process it is asked.
+
+    Parameters:
+        target: A URL, or an engine: its URL and its way to connect are used, not its connections.
+        sqlite: Settings of a SQLite file.
+        clock: Tells the time instead of the server or the system.
+
+    Raises:
+        ConfigurationError: When it is a database that cannot keep our tables.
+        MissingDependencyError: When its driver is not installed.
+    """
+
+    target: sa.Engine | AsyncEngine | sa.URL | str
+    sqlite: SqliteOptions
+    clock: Clock | None = None
+    url: sa.URL = field(init=False)
+    _pool: sa.Pool | None = field(init=False, default=None)
+    _asynchronous: bool = field(init=False)
+    _opened: _Opened | None = field(init=False, default=None)
+    _inherited: list[_Opened] = field(init=False, default_factory=list)
+    _locks: dict[int, threading.Lock] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        target = self.target
+        if isinstance(target, (sa.Engine, AsyncEngine)):
+            self.url, self._pool = target.url, target.pool
+        else:
+            self.url = _with_driver(sa.make_url(target))
+        driver = self.url.get_driver_name()
+        if isinstance(target, AsyncEngine) or self.url.get_dialect().is_async:
+            if driver in _SYNCHRONOUS_HALF:
+                self.url, self._pool = self.url.set(drivername=_SYNCHRONOUS_HALF[driver]), None
+                self._asynchronous = False
+            else:
+                self._asynchronous = True
+        else:
+            self._asynchronous = False
+        _check_kind(self.url)
+        self._open()  # a driver that is missing is missed here, before anything happens
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self.url.get_backend_name()
+
+    @property
+    def driver(self) -> str:
+        return self.url.get_driver_name()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """This process's engine; the synchronous face of it where it is asynchronous."""
+        return self._open().engine
+
+    def now(self) -> Seconds:
+        """The time, as part of a statement."""
+        if self.clock is None and self.dialect == "postgresql":
+            return sa.cast(sa.extract("epoch", sa.func.statement_timestamp()), sa.Double)
+        return sa.literal((self.clock or self.sqlite.clock)(), sa.Double)
+
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that knows ON CONFLICT."""
+        return _INSERT[self.dialect](table)
+
+    def write(self, work: Callable[[sa.Connection], T], *, grows: bool = False, verify: bool = True) -> T:
+        """Run a transaction that changes something.
+
+        Parameters:
+            grows: It makes the database larger, which a cap on its size may forbid.
+            verify: Look at the tables' version first, once a process.
+
+        Raises:
+            StorageError: When it did not succeed, or nobody can tell whether it did.
+        """
+        return self._run(work, {"fastapi_events_begin": "BEGIN IMMEDIATE", GROWS: grows}, verify=verify)
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run a transaction that changes nothing."""
+        return self._run(work, {"fastapi_events_begin": "BEGIN"}, verify=True)
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        opened, self._opened = self._opened, None
+        if opened is None or opened.pid != os.getpid():
+            return
+        if opened.asynchronous is not None:
+            process_loop().run(opened.asynchronous.dispose())
+        else:
+            opened.engine.dispose()
+
+    def _run(self, work: Callable[[sa.Connection], T], options: dict[str, Any], *, verify: bool) -> T:
+        opened = self._open()
+
+        def transact(connection: sa.Connection) -> T:
+            connection = connection.execution_options(**options)
+            with connection.begin():
+                if verify and not opened.verified:
+                    schema.verify(connection)
+                result = work(connection)
+            opened.verified = opened.verified or verify
+            return result
+
+        async def transact_on_loop(engine: AsyncEngine) -> T:
+            async with engine.connect() as connection:
+                return await connection.run_sync(transact)
+
+        try:
+            if opened.asynchronous is not None:
+                return process_loop().run(transact_on_loop(opened.asynchronous))
+            with opened.engine.connect() as connection:
+                return transact(connection)
+        except StorageError:
+            raise
+        except (sa.exc.SQLAlchemyError, opened.engine.dialect.loaded_dbapi.Error, OSError) as error:
+            raise translated(error, self.url) from error
+
+    def _open(self) -> _Opened:
+        opened = self._opened
+        if opened is not None and opened.pid == os.getpid():
+            return opened
+        # A lock for each process: another thread may have held the parent's when this one was forked.
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            opened = self._opened
+            if opened is None or opened.pid != os.getpid():
+                if opened is not None:  # the parent's; kept, since collecting them would close them
+                    self._inherited.append(opened)
+                opened = self._opened = self._connectable()
+            return opened
+
+    def _connectable(self) -> _Opened:
+        settings: dict[str, Any] = {"hide_parameters": True}  # payloads have no business in errors and logs
+        if self.dialect == "postgresql":
+            settings |= {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+        if self._pool is not None:
+            settings["pool"] = self._pool.recreate()
+        else:
+            settings |= {**_POOL, "connect_args": _TIMEOUTS.get(self.driver, {})}
+        try:
+            asynchronous = create_async_engine(self.url, **settings) if self._asynchronous else None
+            engine = (
+                sa.create_engine(self.url, **settings) if asynchronous is None else asynchronous.sync_engine
+            )
+        except ImportError as missing:
+            extra = "postgres" if self.dialect == "postgresql" else "sql"
+            raise MissingDependencyError(self.driver, extra) from missing
+        if self.dialect == "sqlite":
+            prepare(engine, self.sqlite)
+        return _Opened(os.getpid(), engine, asynchronous)
+
+
+def free(table: sa.FromClause, now: Seconds) -> sa.ColumnElement[bool]:
+    """That nobody holds a row; a hold that begins in the future was given before the clock was set back."""
+    return sa.or_(
+        table.c.held_until.is_(None),
+        table.c.held_until <= now,
+        table.c.held_from > now + CLOCK_SLACK_SECONDS,
+    )
+
+
+def held_by_another(table: sa.FromClause, owner: str, now: Seconds) -> sa.ColumnElement[bool]:
+    """That somebody else holds a row."""
+    return sa.and_(table.c.owner.is_not(None), table.c.owner != owner, sa.not_(free(table, now)))
+
+
+def _with_driver(url: sa.URL) -> sa.URL:
+    """The URL as people write it for other programs, with the driver that we support."""
+    if url.drivername in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _check_kind(url: sa.URL) -> None:
+    if url.get_backend_name() not in _INSERT:
+        raise ConfigurationError(f"A store needs SQLite or PostgreSQL, not {url.get_backend_name()}.")
+    if url.get_backend_name() == "sqlite":
+        memory = not url.database or ":memory:" in url.database or "mode=memory" in str(url)
+        if memory:
+            raise ConfigurationError("SQLite in memory keeps nothing: name a file, or use MemoryStore.")

@@ -1,0 +1,124 @@
+"""Dead letters in an SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from fastapi_events.errors import StorageFull
+from fastapi_events.storage.base import (
+    MAX_LETTERS,
+    DeadLetter,
+    DeadLetters,
+    Letters,
+    moment,
+    read_cursor,
+)
+from fastapi_events.storage.sqlalchemy.database import Database
+from fastapi_events.storage.sqlalchemy.part import CHUNK, Room, SqlPart, delete_in_batches
+from fastapi_events.storage.sqlalchemy.schema import dead_letters
+
+_FIELDS = [field.name for field in fields(DeadLetter)]
+
+
+class SqlDeadLetters(SqlPart, DeadLetters):
+    """Dead letters in an SQL database.
+
+    Parameters:
+        database: Where they are; `SqlStore` makes one.
+        max_letters: How many are kept at most.
+    """
+
+    def __init__(self, database: Database, *, max_letters: int = MAX_LETTERS) -> None:
+        SqlPart.__init__(self, database)
+        DeadLetters.__init__(self, max_letters=max_letters)
+        self._room = Room(dead_letters, max_letters)
+
+    def bury(self, letter: DeadLetter) -> None:
+        row = {name: getattr(letter, name) for name in _FIELDS}
+        row |= {"first_at": letter.first_at.timestamp(), "last_at": letter.last_at.timestamp()}
+        insert = self._database.insert(dead_letters).values(row)
+        upsert = insert.on_conflict_do_update(index_elements=[dead_letters.c.id], set_=row)
+        there = sa.select(dead_letters.c.id).where(dead_letters.c.id == letter.id)
+
+        def put(connection: sa.Connection) -> None:
+            if connection.execute(there).first() is None and not self._room.has(connection, 1):
+                raise StorageFull(f"There are as many dead letters as there may be, {self.max_letters}.")
+            connection.execute(upsert)
+
+        self._database.write(put, grows=True)
+
+    def list(
+        self,
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        subscription: str | None = None,
+        event_name: str | None = None,
+        handler: str | None = None,
+    ) -> Letters:
+        place = dead_letters.c.last_at, dead_letters.c.id
+        query = (
+            sa.select(dead_letters)
+            .where(*_matching(subscription, event_name, handler))
+            .order_by(*place)
+            .limit(limit)
+        )
+        if after is not None:
+            time, id_ = read_cursor(after)
+            later = sa.and_(place[0] == time, place[1] > id_)
+            query = query.where(place[0] >= time, sa.or_(place[0] > time, later))
+        return self._database.read(lambda connection: [_letter(row) for row in connection.execute(query)])
+
+    def get(self, id: str) -> DeadLetter | None:  # noqa: A002
+        query = sa.select(dead_letters).where(dead_letters.c.id == id)
+        row = self._database.read(lambda connection: connection.execute(query).first())
+        return None if row is None else _letter(row)
+
+    def discard(self, ids: Collection[str]) -> int:
+        some = sorted(set(ids))
+        return self._database.write(
+            lambda connection: sum(
+                connection.execute(
+                    sa.delete(dead_letters).where(dead_letters.c.id.in_(some[begin : begin + CHUNK]))
+                ).rowcount
+                for begin in range(0, len(some), CHUNK)
+            )
+        )
+
+    def expire(self, before: datetime) -> int:
+        old = dead_letters.c.last_at < before.timestamp()
+        return delete_in_batches(self._database, dead_letters.c.id, old)
+
+    def count(
+        self,
+        *,
+        subscription: str | None = None,
+        event_name: str | None = None,
+        handler: str | None = None,
+    ) -> int:
+        query = (
+            sa.select(sa.func.count())
+            .select_from(dead_letters)
+            .where(*_matching(subscription, event_name, handler))
+        )
+        return self._database.read(lambda connection: connection.scalar(query) or 0)
+
+
+def _matching(
+    subscription: str | None, event_name: str | None, handler: str | None
+) -> tuple[sa.ColumnElement[bool], ...]:
+    wanted = {"subscription": subscription, "event_name": event_name, "handler": handler}
+    return (
+        sa.true(),
+        *(dead_letters.c[name] == value for name, value in wanted.items() if value is not None),
+    )
+
+
+def _letter(row: sa.Row[Any]) -> DeadLetter:
+    values = dict(zip(dead_letters.columns.keys(), row, strict=True))
+    return DeadLetter(**values | {"first_at": moment(row.first_at), "last_at": moment(row.last_at)})

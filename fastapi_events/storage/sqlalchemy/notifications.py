@@ -1,0 +1,95 @@
+"""Who waits for the outbox hears of what other processes add: PostgreSQL tells them (LISTEN and NOTIFY)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from typing import Any
+
+import sqlalchemy as sa
+
+from fastapi_events.storage.base import Bell
+from fastapi_events.storage.sqlalchemy.database import Database
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "fastapi_events_outbox"
+
+# Only psycopg can wait for a notification in a thread; with another driver there is the polling.
+_DRIVER = "psycopg"
+
+
+def notify(connection: sa.Connection) -> None:
+    """Tell those who wait, once the transaction has committed."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+
+
+class Notifications:
+    """Waits for the ring of this process's bell, or for another process's notification.
+
+    One thread listens at a time; others hear the bell. That a connection fails makes waiting slower, no more:
+    callers look into the outbox anyway.
+    """
+
+    def __init__(self, database: Database, bell: Bell) -> None:
+        self._database = database
+        self._bell = bell
+        self._renew()
+
+    def _renew(self) -> None:
+        self._pid = os.getpid()
+        self._listening = threading.Lock()
+        self._connection: Any = None
+        self._closed = threading.Event()
+
+    def wait(self, timeout: float) -> None:
+        """Return at a notification, or after so many seconds."""
+        if self._pid != os.getpid():
+            self._inherited = self._connection  # the parent's; collecting it would close it
+            self._renew()
+        if self._database.driver != _DRIVER or not self._listening.acquire(blocking=False):
+            self._bell.wait(timeout)
+            return
+        try:
+            self._listen(timeout)
+        except Exception as error:  # of the driver; who waits has nothing to do with it
+            logger.warning("Waiting for PostgreSQL's notifications failed: %s", type(error).__name__)
+            self._drop()
+            self._bell.wait(timeout)
+        finally:
+            if self._closed.is_set():
+                self._drop()
+            self._listening.release()
+
+    def close(self) -> None:
+        """Close the connection; a thread that is waiting just now does so when it has done."""
+        if self._pid == os.getpid():
+            self._closed.set()
+            if self._listening.acquire(blocking=False):
+                self._drop()
+                self._listening.release()
+
+    def _listen(self, timeout: float) -> None:
+        self._closed.clear()
+        if self._connection is None:
+            pooled = self._database.engine.raw_connection()
+            connection: Any = pooled.driver_connection
+            pooled.detach()
+            self._connection = connection
+            connection.rollback()
+            connection.autocommit = True
+            connection.execute(f"LISTEN {CHANNEL}")
+            return  # something may have been added before we listened
+        if self._bell.wait(0):
+            return
+        for _ in self._connection.notifies(timeout=timeout, stop_after=1):
+            pass
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):  # it is broken already
+                connection.close()

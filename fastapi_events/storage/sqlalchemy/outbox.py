@@ -1,0 +1,347 @@
+"""The outbox in an SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+from fastapi_events.errors import StorageFull
+from fastapi_events.storage.base import (
+    MAX_ENTRIES,
+    RESEND_AFTER_SECONDS,
+    Entries,
+    Entry,
+    Outbox,
+    OutboxStatus,
+    moment,
+)
+from fastapi_events.storage.sqlalchemy.database import Database, free, held_by_another
+from fastapi_events.storage.sqlalchemy.notifications import Notifications, notify
+from fastapi_events.storage.sqlalchemy.part import CHUNK, Room, SqlPart
+from fastapi_events.storage.sqlalchemy.schema import outbox, receipts
+
+_Rows: TypeAlias = list[sa.Row[Any]]
+
+_NOBODY = {"owner": None, "held_from": None, "held_until": None}
+
+
+class SqlOutbox(SqlPart, Outbox):
+    """An outbox in an SQL database.
+
+    Parameters:
+        database: Where it is; `SqlStore` makes one.
+        max_entries: How many it holds at most.
+    """
+
+    def __init__(self, database: Database, *, max_entries: int = MAX_ENTRIES) -> None:
+        SqlPart.__init__(self, database)
+        Outbox.__init__(self, max_entries=max_entries)
+        self._room = Room(outbox, max_entries)
+        self._notifications = Notifications(database, self._bell)
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            self._database.write(lambda connection: self._add(connection, entries), grows=True)
+            self._bell.ring()
+
+    def add_in(self, connection: sa.Connection, entries: Sequence[Entry]) -> None:
+        """Keep entries if the caller's transaction commits, and only then.
+
+        Parameters:
+            connection: Of the caller's transaction, in the same database. Of an `AsyncSession`, it is
+                `await session.run_sync(lambda session: outbox.add_in(session.connection(), entries))`.
+
+        Raises:
+            StorageFull: When there is no room for them.
+            sqlalchemy.exc.SQLAlchemyError: When the database fails, as for the caller's own statements.
+        """
+        if entries:
+            self._add(connection, entries)
+
+    def claim(self, owner: str, *, destinations: Collection[str], limit: int, lease: float) -> Entries:
+        if not destinations or limit < 1:
+            return []
+        rows = self._database.write(
+            lambda connection: self._claim(connection, owner, destinations, limit, lease)
+        )
+        return [_entry(row) for row in rows]
+
+    def extend(self, owner: str, entries: Sequence[Entry], *, lease: float) -> int:
+        now = self._database.now()
+        return self._change_owned(owner, entries, held_from=now, held_until=now + lease)
+
+    def published(
+        self, owner: str, entries: Sequence[Entry], *, resend_after: float = RESEND_AFTER_SECONDS
+    ) -> int:
+        def mark(connection: sa.Connection) -> int:
+            now = self._database.now()
+            count = 0
+            for chunk in _chunks(entries):
+                rows = connection.execute(
+                    sa.select(outbox.c.seq, outbox.c.confirm)
+                    .where(_are(chunk), outbox.c.owner == owner)
+                    .order_by(outbox.c.seq)
+                    .with_for_update()
+                ).all()
+                _remove(connection, [row.seq for row in rows if row.confirm == "published"])
+                unconfirmed = [row.seq for row in rows if row.confirm != "published"]
+                if unconfirmed:
+                    connection.execute(
+                        sa.update(outbox)
+                        .where(outbox.c.seq.in_(unconfirmed))
+                        .values(owner=None, published=True, held_from=now, held_until=now + resend_after)
+                    )
+                count += len(rows)
+            return count
+
+        return self._database.write(mark)
+
+    def release(self, owner: str, entries: Sequence[Entry]) -> int:
+        count = self._change_owned(owner, entries, **_NOBODY)
+        if count:
+            self._bell.ring()
+        return count
+
+    def expect(self, event_id: str, destination: str, subscriptions: Collection[str]) -> set[str]:
+        def replace(connection: sa.Connection) -> set[str]:
+            entry = _locked(connection, event_id, destination)
+            if entry is None:
+                return set(subscriptions)
+            connection.execute(
+                sa.delete(receipts).where(receipts.c.entry == entry.seq, sa.not_(receipts.c.received))
+            )
+            if subscriptions:
+                connection.execute(
+                    self._database.insert(receipts).on_conflict_do_nothing(),
+                    [{"entry": entry.seq, "subscription": each, "received": False} for each in subscriptions],
+                )
+            connection.execute(sa.update(outbox).where(outbox.c.seq == entry.seq).values(expected=True))
+            missing = set(connection.scalars(_missing(entry.seq)))
+            if not missing:
+                _remove(connection, [entry.seq])
+            return missing
+
+        return self._database.write(replace)
+
+    def receipt(self, event_id: str, destination: str, subscription: str) -> None:
+        def take(connection: sa.Connection) -> None:
+            entry = _locked(connection, event_id, destination)
+            if entry is None:
+                return
+            insert = self._database.insert(receipts).values(
+                entry=entry.seq, subscription=subscription, received=True
+            )
+            connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=[receipts.c.entry, receipts.c.subscription], set_={"received": True}
+                )
+            )
+            if entry.expected and connection.execute(_missing(entry.seq).limit(1)).first() is None:
+                _remove(connection, [entry.seq])
+
+        self._database.write(take)
+
+    def status(self) -> OutboxStatus:
+        def count(connection: sa.Connection) -> OutboxStatus:
+            claimed = sa.and_(outbox.c.owner.is_not(None), sa.not_(free(outbox, self._database.now())))
+            kinds = sa.case((claimed, "claimed"), (outbox.c.published, "unconfirmed"), else_="waiting")
+            kind = sa.select(kinds.label("kind")).subquery()
+            counts = {
+                row.kind: row.number
+                for row in connection.execute(
+                    sa.select(kind.c.kind, sa.func.count().label("number")).group_by(kind.c.kind)
+                )
+            }
+            oldest = connection.scalar(sa.select(outbox.c.added_at).order_by(outbox.c.seq).limit(1))
+            return OutboxStatus(
+                waiting=counts.get("waiting", 0),
+                claimed=counts.get("claimed", 0),
+                unconfirmed=counts.get("unconfirmed", 0),
+                oldest=None if oldest is None else moment(oldest),
+            )
+
+        return self._database.read(count)
+
+    def list(self, *, limit: int = 100, after: str | None = None) -> Entries:
+        query = sa.select(outbox).order_by(outbox.c.seq).limit(limit)
+        if after is not None:
+            before = sa.select(sa.func.max(outbox.c.seq)).where(outbox.c.event_id == after).scalar_subquery()
+            query = query.where(outbox.c.seq > sa.func.coalesce(before, -1))
+        return [
+            _entry(row) for row in self._database.read(lambda connection: connection.execute(query).all())
+        ]
+
+    def discard(self, entries: Sequence[Entry]) -> int:
+        def remove(connection: sa.Connection) -> int:
+            count = 0
+            for chunk in _chunks(entries):
+                there = sa.select(outbox.c.seq).where(_are(chunk)).order_by(outbox.c.seq).with_for_update()
+                rows = connection.scalars(there).all()
+                _remove(connection, rows)
+                count += len(rows)
+            return count
+
+        return self._database.write(remove)
+
+    def wait(self, timeout: float) -> None:
+        self._notifications.wait(timeout)
+
+    def close(self) -> None:
+        self._notifications.close()
+        super().close()
+
+    def _add(self, connection: sa.Connection, entries: Sequence[Entry]) -> None:
+        if not self._room.has(connection, len(entries)):
+            there = sum(
+                connection.scalar(sa.select(sa.func.count()).select_from(outbox).where(_are(chunk))) or 0
+                for chunk in _chunks(entries)
+            )
+            if not self._room.has(connection, len({_key(entry) for entry in entries}) - there):
+                raise StorageFull(f"The outbox holds as many entries as it may, {self.max_entries}.")
+        now = self._database.now()
+        rows = [
+            {
+                "event_id": entry.id,
+                "destination": entry.destination,
+                "envelope": entry.envelope,
+                "ordering_key": entry.ordering_key,
+                "due": None if entry.due is None else entry.due.timestamp(),
+                "confirm": entry.confirm,
+            }
+            for entry in entries
+        ]
+        insert = self._database.insert(outbox).values(
+            {name: sa.bindparam(name) for name in rows[0]}
+            | {"added_at": now, "published": False, "expected": False}
+        )
+        connection.execute(insert.on_conflict_do_nothing(), rows)
+        notify(connection)
+
+    def _claim(
+        self, connection: sa.Connection, owner: str, destinations: Collection[str], limit: int, lease: float
+    ) -> _Rows:
+        now = self._database.now()
+        before = outbox.alias()
+        blocked = (
+            sa.exists(sa.literal(1))
+            .select_from(before)
+            .where(_precedes(before, outbox), held_by_another(before, owner, now))
+            .correlate(outbox)
+        )
+        rows: _Rows = list(
+            connection.execute(
+                sa.select(outbox)
+                .where(
+                    outbox.c.destination.in_(sorted(destinations)),
+                    _is_due(outbox, now),
+                    free(outbox, now),
+                    sa.or_(outbox.c.ordering_key.is_(None), sa.not_(blocked)),
+                )
+                .order_by(outbox.c.seq)
+                .limit(limit)
+                .with_for_update(skip_locked=True, of=outbox)
+            )
+        )
+        if self._database.dialect == "postgresql":
+            rows = self._in_order(connection, owner, rows)
+        for begin in range(0, len(rows), CHUNK):
+            connection.execute(
+                sa.update(outbox)
+                .where(outbox.c.seq.in_([row.seq for row in rows[begin : begin + CHUNK]]))
+                .values(owner=owner, held_from=now, held_until=now + lease)
+            )
+        return rows
+
+    def _in_order(self, connection: sa.Connection, owner: str, rows: _Rows) -> _Rows:
+        """The locked rows without those that would overtake one which another owner has locked just now."""
+        keyed = [row.seq for row in rows if row.ordering_key is not None]
+        if not keyed:
+            return rows
+        now = self._database.now()
+        before, mine = outbox.alias(), outbox.alias()
+        # A statement of its own, which sees what has been committed since the rows were chosen.
+        overtaking = set(
+            connection.scalars(
+                sa.select(mine.c.seq).where(
+                    mine.c.seq.in_(keyed),
+                    sa.exists(sa.literal(1))
+                    .select_from(before)
+                    .where(
+                        _precedes(before, mine),
+                        before.c.seq.not_in(keyed),
+                        sa.or_(
+                            held_by_another(before, owner, now),
+                            sa.and_(free(before, now), _is_due(before, now)),
+                        ),
+                    )
+                    .correlate(mine),
+                )
+            )
+        )
+        return [row for row in rows if row.seq not in overtaking]
+
+    def _change_owned(self, owner: str, entries: Sequence[Entry], **values: Any) -> int:
+        return self._database.write(
+            lambda connection: sum(
+                connection.execute(
+                    sa.update(outbox).where(_are(chunk), outbox.c.owner == owner).values(**values)
+                ).rowcount
+                for chunk in _chunks(entries)
+            )
+        )
+
+
+def _key(entry: Entry) -> tuple[str, str]:
+    return entry.id, entry.destination
+
+
+def _chunks(entries: Sequence[Entry]) -> Iterator[list[tuple[str, str]]]:
+    # Sorted, so that two processes which lock the same rows do so in the same order.
+    keys = sorted({_key(entry) for entry in entries})
+    return (keys[begin : begin + CHUNK] for begin in range(0, len(keys), CHUNK))
+
+
+def _are(keys: Sequence[tuple[str, str]]) -> sa.ColumnElement[bool]:
+    return sa.tuple_(outbox.c.event_id, outbox.c.destination).in_(keys)
+
+
+def _is_due(table: sa.FromClause, now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    return sa.or_(table.c.due.is_(None), table.c.due <= now)
+
+
+def _precedes(before: sa.FromClause, after: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        before.c.destination == after.c.destination,
+        before.c.ordering_key == after.c.ordering_key,
+        before.c.seq < after.c.seq,
+    )
+
+
+def _locked(connection: sa.Connection, event_id: str, destination: str) -> Any:
+    """The entry, until the transaction ends: receipts that arrive at once must see one another."""
+    return connection.execute(
+        sa.select(outbox.c.seq, outbox.c.expected).where(_are([(event_id, destination)])).with_for_update()
+    ).first()
+
+
+def _missing(seq: int) -> sa.Select[Any]:
+    return sa.select(receipts.c.subscription).where(receipts.c.entry == seq, sa.not_(receipts.c.received))
+
+
+def _remove(connection: sa.Connection, rows: Sequence[int]) -> None:
+    if rows:
+        connection.execute(sa.delete(receipts).where(receipts.c.entry.in_(rows)))
+        connection.execute(sa.delete(outbox).where(outbox.c.seq.in_(rows)))
+
+
+def _entry(row: sa.Row[Any]) -> Entry:
+    return Entry(
+        id=row.event_id,
+        destination=row.destination,
+        envelope=row.envelope,
+        ordering_key=row.ordering_key,
+        due=None if row.due is None else moment(row.due),
+        confirm=row.confirm,
+    )

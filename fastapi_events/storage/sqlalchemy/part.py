@@ -1,0 +1,79 @@
+"""What the four stores of one database share."""
+
+from __future__ import annotations
+
+import threading
+
+import sqlalchemy as sa
+
+from fastapi_events.errors import StorageNotReady
+from fastapi_events.storage.base import Store
+from fastapi_events.storage.sqlalchemy import schema
+from fastapi_events.storage.sqlalchemy.database import Database
+
+CHUNK = 200
+"""Rows that one statement names: SQLite allows about 1,000 parameters where it is old."""
+
+
+BATCH = 1_000
+"""Rows that one transaction removes."""
+
+
+class SqlPart(Store):
+    """A store that lives in a database; the tables of all four are created and verified together."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def setup(self) -> None:
+        self._database.write(schema.create, verify=False)
+
+    def check(self) -> None:
+        self._database.write(self._check, verify=False)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _check(self, connection: sa.Connection) -> None:
+        asks = "SHOW transaction_read_only"  # SQLite has refused to begin
+        if self._database.dialect == "postgresql" and connection.exec_driver_sql(asks).scalar() == "on":
+            raise StorageNotReady("The database is read-only: connect to the primary.")
+        schema.verify(connection)
+
+
+class Room:
+    """How many rows may still be added, without counting them each time.
+
+    Counting a million rows takes a while, so after each count half of the room is given out before the next.
+    It is an estimate where several processes add.
+    """
+
+    def __init__(self, table: sa.Table, limit: int) -> None:
+        self._table = table
+        self._limit = limit
+        self._left = 0
+        self._lock = threading.Lock()
+
+    def has(self, connection: sa.Connection, rows: int) -> bool:
+        """Whether so many rows may be added; to be asked in the transaction that adds them."""
+        with self._lock:
+            self._left -= rows
+            if self._left >= 0:
+                return True
+        some = sa.select(sa.literal(1)).select_from(self._table).limit(self._limit).subquery()
+        room = self._limit - (connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0)
+        with self._lock:
+            self._left = (room - rows) // 2
+        return room >= rows
+
+
+def delete_in_batches(database: Database, key: sa.Column[str], condition: sa.ColumnElement[bool]) -> int:
+    """Remove the rows that fulfil a condition, in transactions short enough to disturb nobody."""
+    some = sa.select(key).where(condition).limit(BATCH).scalar_subquery()
+    statement = sa.delete(key.table).where(key.in_(some))
+    count = 0
+    while True:
+        removed = database.write(lambda connection: connection.execute(statement).rowcount)
+        count += removed
+        if removed < BATCH:
+            return count

@@ -1,0 +1,170 @@
+"""The tables, and whether a database has them.
+
+Times are seconds since 1970, as floating-point numbers: they are compared and added to, on the server's clock
+where it has one.
+"""
+
+from __future__ import annotations
+
+from fastapi_events.errors import MissingDependencyError, StorageNotReady
+
+try:
+    import sqlalchemy as sa
+except ImportError as missing:
+    raise MissingDependencyError("SQLAlchemy", "sql") from missing
+
+VERSION = 1
+"""Of the tables; a database of a newer one is refused."""
+
+PREFIX = "fastapi_events_"
+
+# What every process that creates the tables locks first, so that two do not at once.
+_SETUP_LOCK = 0x66617374
+
+metadata = sa.MetaData()
+"""The tables of all four stores."""
+
+# SQLite numbers the rows by itself only where the type is INTEGER.
+_Sequence = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _hold() -> tuple[sa.Column[str], sa.Column[float], sa.Column[float]]:
+    return (
+        sa.Column("owner", sa.Text),
+        sa.Column("held_from", sa.Double),
+        sa.Column("held_until", sa.Double),
+    )
+
+
+version = sa.Table(
+    f"{PREFIX}schema",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+
+outbox = sa.Table(
+    f"{PREFIX}outbox",
+    metadata,
+    sa.Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("envelope", sa.Text, nullable=False),
+    sa.Column("ordering_key", sa.Text),
+    sa.Column("due", sa.Double),
+    sa.Column("confirm", sa.Text, nullable=False),
+    sa.Column("added_at", sa.Double, nullable=False),
+    sa.Column("published", sa.Boolean, nullable=False),
+    sa.Column("expected", sa.Boolean, nullable=False),
+    *_hold(),
+    sa.UniqueConstraint("event_id", "destination", name=f"{PREFIX}outbox_key"),
+    sqlite_autoincrement=True,
+)
+sa.Index(f"{PREFIX}outbox_order", outbox.c.destination, outbox.c.ordering_key, outbox.c.seq)
+sa.Index(
+    f"{PREFIX}outbox_held",
+    outbox.c.destination,
+    outbox.c.ordering_key,
+    sqlite_where=outbox.c.owner.is_not(None),
+    postgresql_where=outbox.c.owner.is_not(None),
+)
+
+receipts = sa.Table(
+    f"{PREFIX}receipts",
+    metadata,
+    sa.Column("entry", _Sequence, primary_key=True, autoincrement=False),
+    sa.Column("subscription", sa.Text, primary_key=True),
+    sa.Column("received", sa.Boolean, nullable=False),
+)
+
+inbox = sa.Table(
+    f"{PREFIX}inbox",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("done", sa.Boolean, nullable=False),
+    *_hold(),
+    sa.Index(f"{PREFIX}inbox_until", "held_until"),
+)
+
+dead_letters = sa.Table(
+    f"{PREFIX}dead_letters",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("handler", sa.Text, nullable=False),
+    sa.Column("subscription", sa.Text, nullable=False),
+    sa.Column("queue", sa.Text, nullable=False),
+    sa.Column("event_id", sa.Text),
+    sa.Column("event_name", sa.Text),
+    sa.Column("argument", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("traceback", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("first_at", sa.Double, nullable=False),
+    sa.Column("last_at", sa.Double, nullable=False),
+    sa.Index(f"{PREFIX}dead_letters_time", "last_at", "id"),
+    # No index on names of events: a forged one may be longer than an index can take.
+    sa.Index(f"{PREFIX}dead_letters_subscription", "subscription", "last_at"),
+)
+
+lanes = sa.Table(
+    f"{PREFIX}lanes",
+    metadata,
+    sa.Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("head_since", sa.Double),
+    *_hold(),
+    sa.UniqueConstraint("lane", "id", name=f"{PREFIX}lanes_key"),
+    sa.Index(f"{PREFIX}lanes_order", "lane", "seq"),
+    sa.Index(f"{PREFIX}lanes_head", "head_since"),
+    sqlite_autoincrement=True,
+)
+
+
+def create(connection: sa.Connection) -> None:
+    """Create what is missing, in the caller's transaction; a migration may call it, too.
+
+    Raises:
+        StorageNotReady: When the tables are those of a newer version.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETUP_LOCK)))
+    _refuse_other_version(connection)
+    metadata.create_all(connection)
+    if connection.scalar(sa.select(version.c.version)) is None:
+        connection.execute(sa.insert(version).values(name="storage", version=VERSION))
+
+
+def verify(connection: sa.Connection) -> None:
+    """Verify that the tables are there. Those that a migration has made need not say their version.
+
+    Raises:
+        StorageNotReady: When they are not, or are those of a newer version.
+    """
+    _refuse_other_version(connection)
+    inspector = sa.inspect(connection)
+    there = set(inspector.get_table_names())
+    missing = [name for name in metadata.tables if name not in there]
+    missing += [
+        f"{name}.{column}"
+        for name, table in metadata.tables.items()
+        if name in there
+        for column in set(table.columns.keys()) - {each["name"] for each in inspector.get_columns(name)}
+    ]
+    if missing:
+        raise StorageNotReady(
+            f"The database lacks {', '.join(sorted(missing))}. "
+            "Create the tables with setup(), or by a migration."
+        )
+
+
+def _refuse_other_version(connection: sa.Connection) -> None:
+    if not sa.inspect(connection).has_table(version.name):
+        return
+    found = connection.scalar(sa.select(version.c.version))
+    if found is not None and found != VERSION:
+        raise StorageNotReady(
+            f"The tables of the database have version {found}, this release knows version {VERSION}. "
+            + ("Upgrade fastapi-events." if found > VERSION else "Migrate them first.")
+        )

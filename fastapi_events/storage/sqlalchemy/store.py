@@ -1,0 +1,92 @@
+"""All four stores in one database."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fastapi_events.storage.base import MAX_ENTRIES, MAX_LANE_ITEMS, MAX_LETTERS, Clock
+from fastapi_events.storage.sqlalchemy.database import Database
+from fastapi_events.storage.sqlalchemy.dead_letters import SqlDeadLetters
+from fastapi_events.storage.sqlalchemy.faults import Corrupt
+from fastapi_events.storage.sqlalchemy.inbox import SqlInbox
+from fastapi_events.storage.sqlalchemy.lanes import SqlLanes
+from fastapi_events.storage.sqlalchemy.outbox import SqlOutbox
+from fastapi_events.storage.sqlalchemy.part import SqlPart
+from fastapi_events.storage.sqlalchemy.sqlite import SqliteOptions, Synchronous, set_aside
+
+
+class SqlStore(SqlPart):
+    """All four stores in one database, a SQLite file or PostgreSQL.
+
+    Parameters:
+        target: A URL (`sqlite:///events.db`, `postgresql://…`), or an engine, sync or async, whose database
+            is used with connections of our own.
+        synchronous: SQLite only: `NORMAL` survives the death of every process, `FULL` a power cut as well.
+        busy_timeout: SQLite only: seconds to wait for another process that writes.
+        max_page_count: SQLite only: pages that the file may have before nothing more is added.
+        max_entries: Events that the outbox holds at most.
+        max_letters: Dead letters that are kept at most.
+        max_items: Items that wait in one lane at most.
+        clock: Tells the time; the database server, or the system, if not given.
+
+    Raises:
+        ConfigurationError: When it is a database that cannot keep our tables.
+        MissingDependencyError: When its driver is not installed.
+    """
+
+    def __init__(
+        self,
+        target: sa.Engine | AsyncEngine | sa.URL | str,
+        *,
+        synchronous: Synchronous = "NORMAL",
+        busy_timeout: float = 5.0,
+        max_page_count: int | None = None,
+        max_entries: int = MAX_ENTRIES,
+        max_letters: int = MAX_LETTERS,
+        max_items: int = MAX_LANE_ITEMS,
+        clock: Clock | None = None,
+    ) -> None:
+        options = SqliteOptions(
+            synchronous=synchronous, busy_timeout=busy_timeout, max_page_count=max_page_count
+        )
+        self._database = Database(target, options, clock)
+        self.outbox = SqlOutbox(self._database, max_entries=max_entries)
+        self.inbox = SqlInbox(self._database)
+        self.dead_letters = SqlDeadLetters(self._database, max_letters=max_letters)
+        self.lanes = SqlLanes(self._database, max_items=max_items)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], **settings: Any) -> SqlStore:
+        """The store in a SQLite file, which is made if it is missing.
+
+        A damaged file is set aside under another name, and a new one is begun; to know, the whole file is
+        read.
+
+        Parameters:
+            settings: As for the class.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store = cls(sa.URL.create("sqlite", database=str(path)), **settings)
+        try:
+            store._database.write(_look_for_damage, verify=False)
+        except Corrupt:
+            store.close()
+            set_aside(path)
+        store.setup()
+        return store
+
+    def close(self) -> None:
+        """Close the connections of this process; the next call opens them again."""
+        self.outbox.close()
+
+
+def _look_for_damage(connection: sa.Connection) -> None:
+    found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    if found != "ok":
+        raise Corrupt(f"SQLite has found damage: {found}")
