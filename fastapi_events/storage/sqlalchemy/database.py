@@ -189,10 +189,11 @@ class Database:
     def _connectable(self) -> _Opened:
         settings: dict[str, Any] = {"hide_parameters": True}  # payloads have no business in errors and logs
         if self.dialect == "postgresql":
-            settings |= {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+            settings["isolation_level"] = "READ COMMITTED"
         if self._pool is not None:
             settings["pool"] = self._pool.recreate()
         else:
+            settings["pool_pre_ping"] = self.dialect == "postgresql"
             settings |= {**_POOL, "connect_args": _TIMEOUTS.get(self.driver, {})}
         try:
             asynchronous = create_async_engine(self.url, **settings) if self._asynchronous else None

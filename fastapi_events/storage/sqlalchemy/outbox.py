@@ -282,7 +282,7 @@ class SqlOutbox(SqlPart, Outbox):
         )
         return [row for row in rows if row.seq not in overtaking]
 
-    def _change_owned(self, owner: str, entries: Sequence[Entry], **values: Any) -> int:
+    def _change_owned(self, owner: str, entries: Sequence[Entry], /, **values: Any) -> int:
         return self._database.write(
             lambda connection: sum(
                 connection.execute(

@@ -79,6 +79,7 @@ class SqlStore(SqlPart):
             store.close()
             set_aside(path)
         store.setup()
+        store.check()
         return store
 
     def close(self) -> None:
