@@ -33,7 +33,7 @@ def main(page: Path, broker_url: str) -> None:
         if title:
             file = Path(title)
             for folder in [file.parent, *file.parent.parents][:-1]:
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 (folder / "__init__.py").touch()
             file.write_text(code)
         else:

@@ -50,9 +50,13 @@ def prepare(engine: sa.Engine, options: SqliteOptions) -> None:
         # We begin transactions ourselves: the driver would do so late, when another may have written since.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {round(options.busy_timeout * 1000)}")
-        cursor.execute(f"PRAGMA synchronous = {options.synchronous}")
-        _write_ahead(cursor, options.busy_timeout)
+        try:
+            cursor.execute(f"PRAGMA busy_timeout = {round(options.busy_timeout * 1000)}")
+            cursor.execute(f"PRAGMA synchronous = {options.synchronous}")
+            _write_ahead(cursor, options.busy_timeout)
+        except BaseException:
+            connection.close()  # nobody else will: the pool does not have it yet
+            raise
         cursor.close()
 
     @sa.event.listens_for(engine, "begin")
