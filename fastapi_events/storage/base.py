@@ -431,11 +431,12 @@ class Lanes(Store, ABC):
         self.max_items = max_items
 
     @abstractmethod
-    def push(self, lane: str, items: Sequence[Item]) -> bool:
+    def push(self, lane: str, items: Sequence[Item]) -> str | None:
         """Append items that are not there yet: all or none.
 
         Returns:
-            Whether the lane's head is among the items that were given, so that its message has to be sent.
+            The id of the lane's head if it is among the items that were given, so that its message has to be
+            sent; else None.
 
         Raises:
             StorageFull: When the lane has no room for them.

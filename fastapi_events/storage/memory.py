@@ -355,7 +355,7 @@ class MemoryLanes(Lanes):
         self._lock = threading.RLock()
         self._lanes: dict[str, _Lane] = {}
 
-    def push(self, lane: str, items: Sequence[Item]) -> bool:
+    def push(self, lane: str, items: Sequence[Item]) -> str | None:
         with self._lock:
             waiting = self._lanes.get(lane) or _Lane(head_since=self._clock())
             all_items = dict(items) | waiting.items
@@ -365,7 +365,7 @@ class MemoryLanes(Lanes):
                 waiting.items.setdefault(id_, text)
             if waiting.items:
                 self._lanes[lane] = waiting
-            return any(waiting.has_head(id_) for id_, _ in items)
+            return next((id_ for id_, _ in items if waiting.has_head(id_)), None)
 
     def enter(self, lane: str, id: str, *, owner: str, lease: float) -> Entered:  # noqa: A002
         with self._lock:

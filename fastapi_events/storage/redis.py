@@ -229,12 +229,12 @@ class RedisLanes(_Part, Lanes):
         _Part.__init__(self, server)
         Lanes.__init__(self, max_items=max_items)
 
-    def push(self, lane: str, items: Sequence[Item]) -> bool:
+    def push(self, lane: str, items: Sequence[Item]) -> str | None:
         flat = [part for item in items for part in item]
         answer = self._server.run("lane_push", lane, self.max_items, *flat)
-        if answer < 0:
+        if answer == -1:
             raise StorageFull(f"The lane {lane!r} has no room for more than {self.max_items} items.")
-        return bool(answer)
+        return None if answer is None else _text(answer)
 
     def enter(self, lane: str, id: str, *, owner: str, lease: float) -> Entered:  # noqa: A002
         answer, seconds = self._server.run("lane_enter", lane, id, owner, lease)

@@ -154,7 +154,7 @@ if not head and #new > 0 then
     head = ARGV[new[1]]
     redis.call('ZADD', heads, number(now), lane)
 end
-return head and seen[head] and 1 or 0
+return head and seen[head] and head or false
 """,
     "lane_enter": _COMMON
     + _LANE

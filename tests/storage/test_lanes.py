@@ -20,8 +20,8 @@ def enter(store: Any, id_: str, owner: str = "a", lease: float = 30.0) -> object
 
 def test_items_leave_in_the_order_in_which_they_came(store: Any) -> None:
     lanes = store.lanes
-    assert lanes.push(LANE, [("1", "one"), ("2", "two")]) is True
-    assert lanes.push(LANE, [("3", "three")]) is False
+    assert lanes.push(LANE, [("1", "one"), ("2", "two")]) == "1"
+    assert lanes.push(LANE, [("3", "three")]) is None
     assert enter(store, "2") is WAITING
     assert enter(store, "1") is HEAD
     assert lanes.following(LANE, "1") == ("2", "two")
@@ -32,25 +32,25 @@ def test_items_leave_in_the_order_in_which_they_came(store: Any) -> None:
     assert enter(store, "3") is HEAD
     assert lanes.following(LANE, "3") is None
     assert lanes.leave(LANE, "3", owner="a") is None
-    assert lanes.push(LANE, [("4", "four")]) is True
+    assert lanes.push(LANE, [("4", "four")]) == "4"
 
 
 def test_what_is_pushed_again_stays_where_it_is(store: Any) -> None:
     store.lanes.push(LANE, [("1", "one"), ("2", "two"), ("2", "again")])
-    assert store.lanes.push(LANE, [("2", "again"), ("3", "three")]) is False
-    assert store.lanes.push(LANE, [("1", "again")]) is True  # its message may have been lost
+    assert store.lanes.push(LANE, [("2", "again"), ("3", "three")]) is None
+    assert store.lanes.push(LANE, [("1", "again")]) == "1"  # its message may have been lost
     assert store.lanes.leave(LANE, "1", owner="a") == ("2", "two")
     assert store.lanes.leave(LANE, "2", owner="a") == ("3", "three")
 
 
 def test_pushing_nothing_makes_no_lane(store: Any) -> None:
-    assert store.lanes.push(LANE, []) is False
+    assert store.lanes.push(LANE, []) is None
     assert store.lanes.stalled(older_than=-1) == []
 
 
 def test_lanes_are_strangers(store: Any) -> None:
     store.lanes.push(LANE, [("1", "one")])
-    assert store.lanes.push("another", [("1", "other")]) is True
+    assert store.lanes.push("another", [("1", "other")]) == "1"
     enter(store, "1")
     assert store.lanes.enter("another", "1", owner="b", lease=30) is HEAD
 
@@ -91,7 +91,7 @@ def test_leaving_gives_what_was_pushed_meanwhile(store: Any) -> None:
     store.lanes.push(LANE, [("1", "one")])
     enter(store, "1")
     assert store.lanes.following(LANE, "1") is None
-    assert store.lanes.push(LANE, [("2", "two")]) is False
+    assert store.lanes.push(LANE, [("2", "two")]) is None
     assert store.lanes.leave(LANE, "1", owner="a") == ("2", "two")
 
 
@@ -142,7 +142,7 @@ def test_a_lane_has_a_limit(store: Any) -> None:
         lanes.push(LANE, [("2", "two"), ("3", "three")])
     assert lanes.following(LANE, "1") is None
     lanes.push(LANE, [("2", "two")])
-    assert lanes.push(LANE, [("1", "one")]) is True
+    assert lanes.push(LANE, [("1", "one")]) == "1"
 
 
 def test_of_many_who_push_at_once_one_has_the_head(on_own_clock: Any) -> None:

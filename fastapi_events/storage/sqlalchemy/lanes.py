@@ -39,8 +39,8 @@ class SqlLanes(SqlPart, Lanes):
         SqlPart.__init__(self, database)
         Lanes.__init__(self, max_items=max_items)
 
-    def push(self, lane: str, items: Sequence[Item]) -> bool:
-        def append(connection: sa.Connection) -> bool:
+    def push(self, lane: str, items: Sequence[Item]) -> str | None:
+        def append(connection: sa.Connection) -> str | None:
             there = {
                 id_
                 for begin in range(0, len(items), CHUNK)
@@ -62,7 +62,7 @@ class SqlLanes(SqlPart, Lanes):
             if not waiting and new:
                 self._begin_head(connection, lane)
             head = _head(connection, lane)
-            return head is not None and head.id in {id_ for id_, _ in items}
+            return head.id if head is not None and head.id in {id_ for id_, _ in items} else None
 
         return self._in_lane(lane, append, grows=True)
 

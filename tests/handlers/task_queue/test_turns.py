@@ -1,0 +1,226 @@
+"""Turns: once an event, and in order by key."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fastapi_events.envelope import unseal
+from fastapi_events.event import Event
+from fastapi_events.handlers.messages import Outgoing, TryLater
+from fastapi_events.scope import collect_events
+from fastapi_events.storage.memory import MemoryInbox, MemoryLanes, MemoryOutbox
+from tests.handlers.task_queue.broker import ListHandler
+from tests.recording import Diary
+
+
+def ordered(name: str, payload: Any, key: str) -> Event:
+    event = Event(name, payload)
+    event.ordering_key = key
+    return event
+
+
+def flush(handler: ListHandler, *events: Event) -> None:
+    with collect_events([handler]) as backlog:
+        for event in events:
+            backlog.append(event)
+
+
+def take(handler: ListHandler, message: Outgoing) -> None:
+    """Do what a worker does with a message; it is sent again where it is not its turn."""
+    subscription = handler.subscriptions.named(message.task)
+    try:
+        if subscription is None:
+            handler.fan_out(message.argument)
+        else:
+            handler.perform(subscription, message.argument)
+    except TryLater:
+        handler.sent.append(message)
+
+
+# Once
+
+
+def test_a_completed_event_is_skipped(diary: Diary) -> None:
+    handler = ListHandler(inbox=MemoryInbox())
+    ran: list[str] = []
+    handler.register(lambda event: ran.append(event.id), name="one", once=True)
+    handler.register(lambda event: ran.append(event.id), name="two")
+
+    flush(handler, Event("a"))
+    handler.fan_out(handler.sent.pop().argument)
+    handler.sent *= 2  # each message is delivered twice
+    handler.run()
+
+    assert len(ran) == 3
+    assert [rest["subscription"] for _, rest in diary.of("skipped")] == ["one"]
+
+
+def test_a_failed_event_is_tried_again() -> None:
+    handler = ListHandler(inbox=MemoryInbox())
+    ran: list[str] = []
+
+    @handler.register(name="one", once=True)
+    def one(event: Event) -> None:
+        ran.append(event.id)
+        if len(ran) == 1:
+            raise ValueError("not yet")
+
+    flush(handler, Event("a"))
+    handler.fan_out(handler.sent.pop().argument)
+    [message] = handler.sent
+    with pytest.raises(ValueError, match="not yet"):
+        handler.perform(handler.subscriptions.named("one"), message.argument)  # type: ignore[arg-type]
+    handler.run()
+
+    assert len(ran) == 2
+
+
+def test_two_deliveries_at_once_do_not_run_side_by_side() -> None:
+    handler = ListHandler(inbox=MemoryInbox())
+    ran: list[str] = []
+
+    @handler.register(name="one", once=True)
+    def one(event: Event) -> None:
+        ran.append(event.id)
+        if len(ran) == 1:  # the second delivery comes while the first one runs
+            with pytest.raises(TryLater):
+                handler.perform(handler.subscriptions.named("one"), message.argument)  # type: ignore[arg-type]
+
+    flush(handler, Event("a"))
+    handler.fan_out(handler.sent.pop().argument)
+    [message] = handler.sent
+    handler.run()
+
+    assert len(ran) == 1
+
+
+# Order
+
+
+def test_events_of_a_key_have_one_message_in_the_broker() -> None:
+    handler = ListHandler(lanes=MemoryLanes())
+    handler.register(lambda event: None, name="one")
+
+    flush(handler, *[ordered("a", n, "k") for n in range(5)], ordered("a", 0, "other"))
+
+    assert len(handler.sent) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_function_gets_the_events_of_a_key_in_order_whatever_the_broker_does(seed: int) -> None:
+    # Given two functions, of which one fails now and then
+    chance = random.Random(seed)
+    handler = ListHandler(lanes=MemoryLanes())
+    got: dict[tuple[str, str], list[int]] = defaultdict(list)
+
+    def function(name: str, failing: float) -> Callable[[Event], None]:
+        def run(event: Event) -> None:
+            if chance.random() < failing:
+                raise ValueError("not yet")
+            got[name, str(event.ordering_key)].append(event.payload)
+
+        return run
+
+    handler.register(function("steady", 0.0), name="steady")
+    handler.register(function("flaky", 0.3), name="flaky")
+
+    # When flushes come while messages are taken in any order, some of them twice
+    left = {"x": list(range(10)), "y": list(range(10))}
+    while any(left.values()) or handler.sent:
+        if any(left.values()) and (not handler.sent or chance.random() < 0.3):
+            key = chance.choice([key for key, numbers in left.items() if numbers])
+            flush(handler, *[ordered("a", left[key].pop(0), key) for _ in range(min(2, len(left[key])))])
+        if not handler.sent:
+            continue
+        message = handler.sent.pop(chance.randrange(len(handler.sent)))
+        if chance.random() < 0.1:
+            handler.sent.append(message)
+        try:
+            take(handler, message)
+        except ValueError:
+            handler.sent.append(message)  # the engine retries it
+
+    # Then nobody has noticed
+    for numbers in got.values():
+        assert numbers == list(range(10))
+    assert len(got) == 4
+
+
+def test_who_is_given_up_lets_the_next_one_go_on() -> None:
+    handler = ListHandler(lanes=MemoryLanes())
+    got: list[int] = []
+
+    @handler.register(name="one")
+    def one(event: Event) -> None:
+        if event.payload == 1:
+            raise ValueError("never")
+        got.append(event.payload)
+
+    flush(handler, ordered("a", 1, "k"), ordered("a", 2, "k"))
+    while handler.sent:
+        message = handler.sent.pop(0)
+        try:
+            take(handler, message)
+        except ValueError:
+            handler.given_up("one", unseal(message.argument))
+
+    assert got == [2]
+
+
+def test_a_lane_whose_message_was_lost_is_swept() -> None:
+    clock = Clock()
+    handler = ListHandler(lanes=MemoryLanes(clock=clock))
+    got: list[int] = []
+    handler.register(lambda event: got.append(event.payload), name="one")
+
+    flush(handler, ordered("a", 1, "k"))
+    handler.sent.clear()
+    handler.sweep_lanes()
+    assert handler.sent == []  # it may still be waiting for its retry
+
+    clock.now += 3_600
+    handler.sweep_lanes()
+    handler.run()
+    assert got == [1]
+
+
+def test_what_a_stranger_produced_is_put_in_order_as_well() -> None:
+    handler = ListHandler(lanes=MemoryLanes())
+    got: list[int] = []
+    handler.register(lambda event: got.append(event.payload), name="one")
+
+    foreign = [
+        {"specversion": "1.0", "id": str(n), "type": "a", "partitionkey": "k", "data": n} for n in (1, 2)
+    ]
+    handler.fan_out(json.dumps(foreign))
+    handler.run()
+
+    assert got == [1, 2]
+
+
+def test_order_survives_the_outbox() -> None:
+    handler = ListHandler(lanes=MemoryLanes(), outbox=MemoryOutbox(), relay=False)
+    got: list[int] = []
+    handler.register(lambda event: got.append(event.payload), name="one")
+
+    handler.refusing = ConnectionError("away")
+    flush(handler, ordered("a", 1, "k"), ordered("a", 2, "k"))
+    handler.refusing = None
+    assert handler.relaying().step() == 2
+    handler.run()
+
+    assert got == [1, 2]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
