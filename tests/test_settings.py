@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from unittest.mock import patch
+
 import pytest
 from pydantic import ValidationError
 
@@ -29,6 +32,24 @@ def test_flags_that_are_unset_or_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTAPI_EVENTS_USE_SPAN_LINKING", "")
     assert not dispatch_disabled()
     assert span_linking()
+
+
+def test_the_flag_is_read_at_each_call() -> None:
+    variable = "FASTAPI_EVENTS_DISABLE_DISPATCH"
+    with patch.dict(os.environ):
+        os.environ.pop(variable, None)
+        assert not dispatch_disabled()
+        os.environ[variable] = "1"
+        assert dispatch_disabled()
+        os.environ[variable] = "0"
+        assert not dispatch_disabled()
+        del os.environ[variable]
+        assert not dispatch_disabled()
+
+
+def test_the_flag_is_read_where_a_test_has_put_another_environment() -> None:
+    with patch("os.environ", {"FASTAPI_EVENTS_DISABLE_DISPATCH": "1"}):
+        assert dispatch_disabled()
 
 
 def test_a_flag_that_is_neither_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
