@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from asyncio import get_running_loop
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +13,9 @@ from fastapi_events.context import handler_store, handling_loop, in_req_res_cycl
 from fastapi_events.event import Event
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.subscriptions.loop import process_loop
+from fastapi_events.subscriptions.runner import Suspended, run_through
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -36,13 +41,37 @@ async def deliver(owner: int, events: Sequence[Event]) -> list[Exception]:
         The errors of the handlers, already reported.
     """
     in_req_res_cycle.set(None)  # we run in a task of our own: what handlers dispatch is no longer collected
-    handling_loop.set(asyncio.get_running_loop())
+    handling_loop.set(get_running_loop())
     if owner not in handler_store:
         for event in events:
             report_lost(event, (), f"no middleware has the id {owner}")
         return []
-    outcomes = await asyncio.gather(*(_hand_over(handler, events) for handler in handler_store[owner]))
+    handlers = list(handler_store[owner])
+    if len(handlers) == 1:
+        outcomes = [await _hand_over(handlers[0], events)]
+    elif never_wait(handlers):
+        outcomes = [run_through(_hand_over(handler, events)) for handler in handlers]
+    else:
+        outcomes = await asyncio.gather(*(_hand_over(handler, events) for handler in handlers))
     return [error for error in outcomes if error is not None]
+
+
+def deliver_at_once(owner: int, events: Sequence[Event]) -> list[Exception]:
+    """`deliver`, where the handlers `never_wait`.
+
+    Nobody can cancel that half-way, so that it needs no task, but only the context that one would have.
+    """
+    try:
+        return run_through(deliver(owner, events))
+    except Suspended as error:  # a function that waits was registered in this very moment
+        logger.exception("A handler that never waits has waited.")
+        return [error]
+
+
+def never_wait(handlers: Iterable[Any]) -> bool:
+    """Whether no handler ever gives way to the event loop; see `BaseEventHandler.never_waits`."""
+    # A handler need not derive from our base, and a mock has every attribute.
+    return all(getattr(handler, "never_waits", None) is True for handler in handlers)
 
 
 def handle_soon(handlers: Sequence[Any], event: Event) -> asyncio.Task[None] | None:
@@ -77,9 +106,9 @@ async def deliver_after(
 async def _hand_over(handler: Any, events: Sequence[Event], *, one: bool = False) -> Exception | None:
     try:
         await (handler.handle(events[0]) if one else handler.handle_many(events=events))
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, GeneratorExit):
         for event in events:
-            report_lost(event, [handler], "cancelled before it was handled")
+            report_lost(event, [handler], "cut off before it was handled")
         raise
     except Exception as error:
         lifecycle.report_failure(events, handler=_name(handler), error=error)
@@ -118,6 +147,6 @@ def _name(handler: Any) -> str:
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The loop that runs in this thread, if one does."""
     try:
-        return asyncio.get_running_loop()
+        return get_running_loop()
     except RuntimeError:
         return None

@@ -122,6 +122,14 @@ class LogLifecycle(Lifecycle):
 
 default_observers: list[type[Lifecycle]] = [LogLifecycle]
 
+_HOOKS: tuple[Callable[..., None], ...] = tuple(
+    hook for name, hook in vars(Lifecycle).items() if not name.startswith("_")
+)
+
+heard: set[Callable[..., None]] = set()
+"""The hooks that some observer overrides. What happens to every event asks here before it calls `tell`, so
+that a hook nobody overrides costs one look."""
+
 _observers: list[Lifecycle] = []
 _listening: dict[str, list[Callable[..., None]]] = {}
 
@@ -129,13 +137,19 @@ _listening: dict[str, list[Callable[..., None]]] = {}
 def observe(observer: Lifecycle) -> None:
     """Call the hooks of `observer` from now on, in every scope of this process."""
     _observers.append(observer)
-    _listening.clear()
+    _observers_changed()
 
 
 def forget(observer: Lifecycle) -> None:
     """Undo `observe`."""
     _observers.remove(observer)
+    _observers_changed()
+
+
+def _observers_changed() -> None:
     _listening.clear()
+    heard.clear()
+    heard.update(hook for hook in _HOOKS if listeners(hook))
 
 
 def tell(hook: Callable[Concatenate[Any, P], None], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -23,6 +23,8 @@ def test_only_those_who_listen_are_called() -> None:
     observe(observer)
     tell(Lifecycle.lost, Event("hello"), handler="h", reason="gone")
     tell(Lifecycle.dispatched, Event("hello"))
+    assert Lifecycle.lost in lifecycle.heard
+    assert Lifecycle.dispatched not in lifecycle.heard
     forget(observer)
     tell(Lifecycle.lost, Event("hello"), handler="h", reason="again")
 

@@ -15,6 +15,7 @@ from fastapi_events.otel.attributes import SpanAttributes
 from fastapi_events.settings import span_linking
 
 try:
+    from opentelemetry import context as contexts
     from opentelemetry import trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError:
@@ -29,20 +30,24 @@ Span: TypeAlias = AbstractContextManager[Any]
 
 _NO_SPAN: Span = nullcontext()
 
-_recording = False
+recording = False
 """Whether a tracer provider was ever seen; it can be set once, and is not taken away again."""
 
 
-def _records() -> bool:
-    global _recording
-    if not _recording and _installed:
-        _recording = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-    return _recording
+def records() -> bool:
+    """Whether somebody has set up an SDK, so that spans are more than a cost.
+
+    Until then each look asks the environment, so whoever handles many events looks once and says so to each.
+    """
+    global recording
+    if not recording and _installed:
+        recording = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    return recording
 
 
 def dispatch_span(event_name: EventName) -> Span:
     """A span named `Event NAME dispatched`, around a `dispatch()`."""
-    if not _records():
+    if not records():
         return _NO_SPAN
     tracer = trace.get_tracer("fastapi_events.dispatcher")
     return tracer.start_as_current_span(f"Event {event_name} dispatched", kind=trace.SpanKind.PRODUCER)
@@ -54,7 +59,7 @@ def handle_span(event: Event, handler: object) -> Span:
     It links to the span that dispatched the event; with FASTAPI_EVENTS_USE_SPAN_LINKING off it is the child
     of that span, and links to the current one.
     """
-    if not _records():
+    if not records():
         return _NO_SPAN
     remote = _propagator.extract(_text(event.headers))
     if span_linking():
@@ -75,7 +80,7 @@ def handle_span(event: Event, handler: object) -> Span:
 
 def record_failure(error: BaseException) -> None:
     """Record an error on the current span that is caught inside of it, as one is that leaves it."""
-    if not _recording:
+    if not recording:
         return
     span = trace.get_current_span()
     span.record_exception(error)
@@ -84,7 +89,8 @@ def record_failure(error: BaseException) -> None:
 
 def has_context() -> bool:
     """Whether there is a current span, whose context `inject` would write."""
-    return _installed and trace.get_current_span() is not trace.INVALID_SPAN
+    # An empty context, as long as nobody makes spans, is told apart sooner than by asking for its span.
+    return _installed and bool(contexts.get_current()) and trace.get_current_span() is not trace.INVALID_SPAN
 
 
 def inject(headers: dict[str, Any]) -> None:

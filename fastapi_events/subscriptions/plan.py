@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi_events.errors import ConfigurationError
@@ -18,6 +18,7 @@ from fastapi_events.subscriptions.signature import (
     is_async,
     is_async_generator,
     is_generator,
+    never_waits,
     parameters_of,
 )
 
@@ -45,6 +46,12 @@ class Plan:
     events: tuple[str, ...] = ()
     payloads: tuple[tuple[str, PayloadType], ...] = ()
     dependencies: tuple[tuple[str, Dependency], ...] = ()
+    is_simple: bool = field(init=False)
+    """Whether the event is all that the function takes."""
+
+    def __post_init__(self) -> None:
+        asks_more = self.payload_type or self.events or self.payloads or self.dependencies
+        object.__setattr__(self, "is_simple", self.takes_event and not asks_more)
 
     @property
     def first(self) -> tuple[bool, bool, Any]:
@@ -53,11 +60,9 @@ class Plan:
         return self.takes_event, self.payload_argument, kind
 
     @property
-    def is_simple(self) -> bool:
-        """Whether the event is all that the function takes."""
-        return self.takes_event and not (
-            self.payload_type or self.events or self.payloads or self.dependencies
-        )
+    def never_waits(self) -> bool:
+        """Whether the function runs through when it is called."""
+        return not self.dependencies and never_waits(self.function)
 
 
 def plan(function: Callable[..., Any], *, model: type | None = None) -> Plan:

@@ -46,14 +46,27 @@ class InThread:
         return process_loop().run(call())
 
 
+class Suspended(RuntimeError):
+    """Raised when a coroutine suspends where there is no event loop to wake it."""
+
+
 def drive(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends, such as `run` with an `InThread` caller."""
+    """Run a coroutine that never suspends, such as `run` with an `InThread` caller.
+
+    Raises:
+        Suspended: When it does.
+    """
     try:
         coroutine.send(None)
     except StopIteration as finished:
         return finished.value  # type: ignore[no-any-return]  # typeshed cannot tell
     coroutine.close()
-    raise RuntimeError("This coroutine waits for an event loop.")
+    raise Suspended("This coroutine waits for an event loop.")
+
+
+def run_through(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends in a context of its own, as a task would."""
+    return contextvars.copy_context().run(drive, coroutine)
 
 
 async def run(

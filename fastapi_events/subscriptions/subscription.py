@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
@@ -57,10 +57,15 @@ class Subscriptions:
     def __init__(self) -> None:
         self._all: list[Subscription] = []
         self._index: PatternIndex[Subscription] = PatternIndex()
+        self._stacked = False
+        self.never_wait = True
+        """Whether no function gives way to the event loop; see `signature.never_waits`."""
 
     def add(self, subscription: Subscription) -> None:
         """Take in a new subscription."""
         self._all.append(subscription)
+        self._stacked = self._stacked or len(subscription.patterns) > 1
+        self.never_wait = self.never_wait and subscription.plan.never_waits
         for pattern in subscription.patterns:
             self._index.add(pattern, subscription)
 
@@ -68,19 +73,21 @@ class Subscriptions:
         """Let a subscription listen to more."""
         new = tuple(pattern for pattern in patterns if pattern not in subscription.patterns)
         subscription.patterns += new
+        self._stacked = True
         for pattern in new:
             self._index.add(pattern, subscription)
 
     def replace(self, subscriptions: list[Subscription]) -> None:
         """Forget all subscriptions and take in these."""
         self._all, self._index = [], PatternIndex()
+        self._stacked, self.never_wait = False, True
         for subscription in subscriptions:
             self.add(subscription)
 
-    def match(self, name: EventName) -> tuple[Subscription, ...]:
+    def match(self, name: EventName) -> Sequence[Subscription]:
         """Who listens to an event, each once."""
         found = self._index.match(*names(name))
-        return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
+        return tuple(dict.fromkeys(found)) if self._stacked else found
 
     def named(self, name: str) -> Subscription | None:
         """The subscription with this name."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
@@ -53,3 +56,80 @@ def test_echo_prints_the_pair(capsys: pytest.CaptureFixture[str]) -> None:
 def test_null_does_nothing() -> None:
     asyncio.run(NullHandler().handle_many([Event("hello")]))
     asyncio.run(NullHandler().handle(Event("hello")))
+
+
+here: contextvars.ContextVar[str] = contextvars.ContextVar("here", default="nowhere")
+
+
+def test_events_overlap_where_the_handler_waits() -> None:
+    class Mine(BaseEventHandler):
+        def __init__(self) -> None:
+            self.entered = {"a": asyncio.Event(), "b": asyncio.Event()}
+
+        async def handle(self, event: Event) -> None:
+            self.entered[str(event.name)].set()
+            await self.entered["b" if event.name == "a" else "a"].wait()
+
+    async def main() -> None:
+        await Mine().handle_many([Event("a"), Event("b")])
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_one_event_leaves_in_the_context_no_other_finds(waits: bool) -> None:
+    found: list[str] = []
+
+    class Through(BaseEventHandler):
+        async def handle(self, event: Event) -> None:
+            found.append(here.get())
+            here.set(str(event.name))
+
+    class Waiting(Through):
+        async def handle(self, event: Event) -> None:
+            await super().handle(event)
+
+    async def main() -> None:
+        await (Waiting() if waits else Through()).handle_many([Event("a"), Event("b")])
+        found.append(here.get())
+
+    asyncio.run(main())
+    assert found == ["nowhere"] * 3
+
+
+def test_several_events_that_fail_in_a_handler_that_never_waits_are_all_reported() -> None:
+    handled: list[Any] = []
+
+    class Mine(BaseEventHandler):
+        async def handle(self, event: Event) -> None:
+            handled.append(event.name)
+            if event.payload:
+                raise event.payload
+
+    with pytest.raises(Exception, match="errors in Mine") as raised:
+        asyncio.run(Mine().handle_many([Event("a", ValueError()), Event("b"), Event("c", KeyError())]))
+
+    assert handled == ["a", "b", "c"]
+    assert [type(each) for each in raised.value.exceptions] == [ValueError, KeyError]  # type: ignore[attr-defined]
+
+
+def test_a_handler_is_known_to_wait_by_what_it_awaits() -> None:
+    class Mine(BaseEventHandler):
+        async def handle(self, event: Event) -> None: ...
+
+    class Batching(Mine):
+        async def handle_many(self, events: Any) -> None:
+            await asyncio.sleep(0)
+
+    class Waiting(NullHandler):
+        async def handle(self, event: Event) -> None:
+            await asyncio.sleep(0)
+
+    replaced = Mine()
+    replaced.handle = AsyncMock()  # type: ignore[method-assign]
+
+    assert Mine().never_waits
+    assert Waiting().never_waits  # its handle_many, which a flush calls, does nothing
+    assert not Batching().never_waits
+    assert not replaced.never_waits
+    assert MagicMock(spec=BaseEventHandler).never_waits is not True

@@ -166,6 +166,56 @@ def test_events_overlap_and_start_in_order() -> None:
     assert asyncio.run(asyncio.wait_for(main(), 10)) == ["start a", "start b", "end b", "end a"]
 
 
+def test_it_waits_if_one_of_its_functions_does() -> None:
+    handler = LocalHandler()
+
+    @handler.register
+    async def at_once(event: Event) -> None: ...
+
+    assert handler.never_waits
+
+    @handler.register
+    def in_a_thread(event: Event) -> None: ...
+
+    assert not handler.never_waits
+    handler._registry = {"*": [at_once]}
+    assert handler.never_waits
+
+
+def test_a_handle_of_ones_own_is_called_for_every_event() -> None:
+    handled: list[object] = []
+
+    class Mine(LocalHandler):
+        async def handle(self, event: Event) -> None:
+            await asyncio.sleep(0)
+            handled.append(event.name)
+
+    assert not Mine().never_waits
+    handle(Mine(), ("a", None))
+    handle(Mine(ordered=True), ("b", None), ("c", None))
+
+    assert handled == ["a", "b", "c"]
+
+
+def test_functions_that_never_wait_fail_one_by_one_as_well(diary: Diary) -> None:
+    handler, heard = LocalHandler(), []
+
+    @handler.register
+    async def fail(event: Event) -> None:
+        raise ValueError(event.name)
+
+    @handler.register
+    async def hear(event: Event) -> None:
+        heard.append(event.name)
+
+    with pytest.raises(Exception, match="errors in LocalHandler") as raised:
+        handle(handler, ("a", None), ("b", None))
+
+    assert heard == ["a", "b"]
+    assert [str(each) for each in raised.value.exceptions] == ["a", "b"]  # type: ignore[attr-defined]
+    assert len(diary.of("failed")) == 2
+
+
 def test_an_ordered_handler_takes_one_event_after_the_other() -> None:
     async def main() -> list[str]:
         handler, log = LocalHandler(ordered=True), []
