@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
@@ -22,7 +22,7 @@ from fastapi_events.delivery import handle_soon, prepare, report_lost
 from fastapi_events.envelope import check_header_names
 from fastapi_events.errors import MissingEventNameDuringDispatch, MultiplePayloadsDetectedDuringDispatch
 from fastapi_events.event import Event, EventName
-from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
 from fastapi_events.registry.base import BaseEventPayloadSchemaRegistry
 from fastapi_events.registry.payload_schema import registry as default_payload_schema_registry
@@ -32,7 +32,8 @@ from fastapi_events.typing import Payload
 
 logger = logging.getLogger(__name__)
 
-_DUMP_ARGUMENTS: Mapping[str, Any] = {"exclude_unset": True}
+_Schemas: TypeAlias = BaseEventPayloadSchemaRegistry
+_Dumping: TypeAlias = tuple[bool, Mapping[str, Any] | None]
 
 
 def dispatch(
@@ -81,26 +82,46 @@ def dispatch(
     if not event_name:
         raise MissingEventNameDuringDispatch
 
-    with tracing.dispatch_span(event_name):
-        if not is_name and event_name_or_model is not None:
-            if not payload:
-                payload = _payload_of(event_name_or_model, payload_schema_cls_dict_args, payload_schema_dump)
-        elif validate_payload and (not payload or isinstance(payload, dict)):
-            # Not `or`: an empty registry is falsy, and still the one that was asked for.
-            schemas = payload_schema_registry
-            if schemas is None:
-                schemas = default_payload_schema_registry
-            schema = schemas.get(event_name)
-            if schema is not None:
-                model = schema(**(payload or {}))
-                payload = _payload_of(model, payload_schema_cls_dict_args, payload_schema_dump)
+    model = None if is_name else event_name_or_model
+    dumping = payload_schema_dump, payload_schema_cls_dict_args
+    # A scope looks once for all its events whether there are spans to be made: both to ask, and a span that
+    # records nothing, take longer than the event.
+    scope = event_store.get(None)
+    if scope.records if isinstance(scope, Backlog) else tracing.records():
+        with tracing.dispatch_span(event_name):
+            payload = _checked(event_name, model, payload, validate_payload, payload_schema_registry, dumping)
+            _send(event_name, payload, middleware_id, headers)
+    else:
+        payload = _checked(event_name, model, payload, validate_payload, payload_schema_registry, dumping)
+        _send(event_name, payload, middleware_id, headers)
 
-        extra: dict[str, Any] = {} if headers is None else {"headers": check_header_names(headers)}
-        if middleware_id is None:
-            _dispatch(event_name=event_name, payload=payload, **extra)
-        else:
-            with _set_middleware_identifier(middleware_id):
-                _dispatch(event_name=event_name, payload=payload, **extra)
+
+def _checked(
+    name: EventName, model: Any, payload: Any, validate: bool, schemas: _Schemas | None, dumping: _Dumping
+) -> Any:
+    """The payload as it is handed on: the model's, or what its schema makes of a dict."""
+    if model is not None:
+        return payload or _payload_of(model, *dumping)
+    if not validate or (payload and not isinstance(payload, dict)):
+        return payload
+    # Not `or`: an empty registry is falsy, and still the one that was asked for.
+    schema = (default_payload_schema_registry if schemas is None else schemas).get(name)
+    if schema is None:
+        return payload
+    model = schema(**(payload or {}))
+    return _dump(model, dumping[1]) if dumping[0] else model
+
+
+def _send(
+    name: EventName, payload: Any, middleware_id: int | None, headers: Mapping[str, str] | None
+) -> None:
+    if middleware_id is not None:
+        with _set_middleware_identifier(middleware_id):
+            _send(name, payload, None, headers)
+    elif headers is None:
+        _dispatch(event_name=name, payload=payload)
+    else:
+        _dispatch(event_name=name, payload=payload, headers=check_header_names(headers))
 
 
 def _dispatch(event_name: EventName, payload: Any = None, headers: Mapping[str, str] | None = None) -> None:
@@ -120,7 +141,8 @@ def _dispatch_as_task(
     handlers = list(_list_handlers())
     event = _new_event(event_name, payload, headers)
     prepare(handlers, event)
-    tell(Lifecycle.dispatched, event)
+    if Lifecycle.dispatched in heard:
+        tell(Lifecycle.dispatched, event)
     if middleware_identifier.get() not in handler_store:
         report_lost(event, (), f"no middleware has the id {middleware_identifier.get()!r}")
     return handle_soon(handlers, event)
@@ -131,7 +153,7 @@ def _list_handlers() -> Iterable[Any]:
 
 
 def _new_event(name: EventName, payload: Any, headers: Mapping[str, str] | None) -> Event:
-    event = Event(name, payload)
+    event = Event.now(name, payload)
     cause = current_event.get()
     if headers is not None or cause is not None:
         if cause is not None:
@@ -144,12 +166,19 @@ def _new_event(name: EventName, payload: Any, headers: Mapping[str, str] | None)
     return event
 
 
-def _payload_of(model: Any, dump_arguments: Mapping[str, Any] | None, dump: bool) -> Any:
+def _payload_of(model: Any, dump: bool, dump_arguments: Mapping[str, Any] | None) -> Any:
     if dump and isinstance(model, BaseModel):
-        return model.model_dump(**(dump_arguments or _DUMP_ARGUMENTS))
+        return _dump(model, dump_arguments)
     if dump and dataclasses.is_dataclass(model) and not isinstance(model, type):
         return dataclasses.asdict(model)
     return model
+
+
+def _dump(model: BaseModel, arguments: Mapping[str, Any] | None) -> Any:
+    if arguments or type(model).model_dump is not BaseModel.model_dump:
+        return model.model_dump(**(arguments or {"exclude_unset": True}))
+    # What `model_dump` comes down to, without its way there, which is as long again.
+    return model.__pydantic_serializer__.to_python(model, exclude_unset=True)
 
 
 @contextlib.contextmanager

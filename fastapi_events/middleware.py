@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from fastapi_events.context import handler_store
+from fastapi_events.context import event_store, handler_store, in_req_res_cycle, middleware_identifier
 from fastapi_events.delivery import settle
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.flush import FlushWhen, always, flush_policy
 from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.otel import tracing
 from fastapi_events.scope import Backlog, CycleContext, StoreContext, raise_if_asked
 from fastapi_events.typing import ASGIApp, Message, Receive, Scope, Send
 
@@ -71,14 +72,41 @@ class EventHandlerASGIMiddleware:
         handler_store.pop(self._id, None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._serve(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._serve(scope, receive, send, waits_for_messages=True)
-        elif scope["type"] == "lifespan":
+        kind = scope["type"]
+        if kind == "lifespan":
             await self._live(scope, receive, send)
-        else:
+            return
+        if kind not in ("http", "websocket"):
             await self.app(scope, receive, send)
+            return
+
+        backlog = Backlog(self._id, self._policy)
+        status = None
+        if kind == "websocket":
+            receive = _flushing(receive, backlog)
+        elif self._policy is not always:
+            status = _StatusWatch(send)
+            send = status.send
+
+        # As StoreContext and CycleContext do, without their objects: this is on the way of every request.
+        identifier, store = middleware_identifier.set(self._id), event_store.set(backlog)
+        try:
+            error: BaseException | None = None
+            collecting = in_req_res_cycle.set(True)
+            try:
+                await self.app(scope, receive, send)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                in_req_res_cycle.reset(collecting)
+                if backlog.close(error, None if status is None else status.status):
+                    errors = await backlog.flush_rest()
+                    if error is None:
+                        raise_if_asked(errors, self._raise_errors)
+        finally:
+            event_store.reset(store)
+            middleware_identifier.reset(identifier)
 
     def event_store_ctx(self) -> StoreContext:
         """A block in which `dispatch()` finds this middleware's handlers and an empty backlog."""
@@ -88,30 +116,9 @@ class EventHandlerASGIMiddleware:
         """A block in which events are collected rather than handled at once."""
         return CycleContext()
 
-    async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, *, waits_for_messages: bool = False
-    ) -> None:
-        with self.event_store_ctx() as backlog:
-            error: BaseException | None = None
-            status = _StatusWatch(send) if self._policy is not always and not waits_for_messages else None
-            try:
-                with self.res_req_cycle_ctx():
-                    await self.app(
-                        scope,
-                        _flushing(receive, backlog) if waits_for_messages else receive,
-                        send if status is None else status.send,
-                    )
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                errors = await backlog.finish(error, None if status is None else status.status)
-                if error is None:
-                    raise_if_asked(errors, self._raise_errors)
-
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         handlers = [each for each in handler_store[self._id] if isinstance(each, BaseEventHandler)]
-        backlog = Backlog(self._id, yields_to_id=True)
+        backlog = _LifespanBacklog(self._id)
 
         async def send_and_tend(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
@@ -132,6 +139,19 @@ class EventHandlerASGIMiddleware:
 
         with StoreContext(backlog), CycleContext():
             await self.app(scope, receive, send_and_tend)
+
+
+class _LifespanBacklog(Backlog):
+    """The scope of a whole application, inside of which its tasks may still speak to other middlewares."""
+
+    __slots__ = ()
+
+    yields_to_id = True
+
+    @property
+    def records(self) -> bool:
+        """Whether its events get spans; looked up each time, since the application sets up its SDK inside."""
+        return tracing.records()
 
 
 async def _shut_down(handlers: Iterable[BaseEventHandler]) -> None:

@@ -25,16 +25,28 @@ from fastapi_events.context import (
     in_req_res_cycle,
     middleware_identifier,
 )
-from fastapi_events.delivery import deliver_after, keep, prepare, report_lost, running_loop
+from fastapi_events.delivery import (
+    deliver_after,
+    deliver_at_once,
+    keep,
+    never_wait,
+    prepare,
+    report_lost,
+    running_loop,
+)
 from fastapi_events.errors import raise_together
 from fastapi_events.event import Event
 from fastapi_events.flush import FinishedScope, FlushPolicy, FlushWhen, always, flush_policy
-from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.lifecycle import Lifecycle, heard, tell
+from fastapi_events.otel import tracing
 from fastapi_events.subscriptions.loop import process_loop
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["Backlog", "FinishedScope", "collect_events", "flush"]
+
+
+_NO_ENDING: tuple[BaseException | None, int | None] = None, None
 
 
 class Backlog(deque[Event]):
@@ -46,26 +58,36 @@ class Backlog(deque[Event]):
     Parameters:
         owner: The id under which the scope's handlers stand in `handler_store`.
         policy: Decides whether the finished scope is flushed.
-        yields_to_id: Whether a `middleware_id` given to `dispatch()` is obeyed inside; see `dispatcher`.
     """
 
-    __slots__ = ("_closed", "_ending", "_last", "_loop", "_policy", "owner", "yields_to_id")
+    __slots__ = ("_closed", "_ending", "_last", "_looked", "_loop", "_policy", "owner")
 
-    def __init__(self, owner: int, policy: FlushPolicy = always, *, yields_to_id: bool = False) -> None:
-        super().__init__()
+    yields_to_id = False
+    """Whether a `middleware_id` given to `dispatch()` is obeyed inside; see `dispatcher`."""
+
+    def __init__(self, owner: int, policy: FlushPolicy = always) -> None:
         self.owner = owner
-        self.yields_to_id = yields_to_id
         self._policy = policy
-        self._loop = running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._ending: tuple[BaseException | None, int | None] = None, None
+        self._ending = _NO_ENDING
         self._last: asyncio.Task[list[Exception]] | None = None
+        self._looked = False
+
+    @property
+    def records(self) -> bool:
+        """Whether its events get spans; without an SDK, to look takes so long that a scope does it once."""
+        if not self._looked:
+            self._looked = True
+            return tracing.records()
+        return tracing.recording
 
     def append(self, event: Event) -> None:
         """Take an event in, once every handler has accepted it."""
         prepare(handler_store.get(self.owner, ()), event)
-        super().append(event)
-        tell(Lifecycle.dispatched, event)
+        deque.append(self, event)  # not by super(), which takes as long again
+        if Lifecycle.dispatched in heard:
+            tell(Lifecycle.dispatched, event)
         # Asked after the event is in: whoever closes the backlog meanwhile drains it, or we do.
         if self._closed:
             self._flush_late()
@@ -92,16 +114,29 @@ class Backlog(deque[Event]):
         Returns:
             The errors of the handlers, already reported; to be raised only by those who asked for it.
         """
-        self.close(error, status)
-        return await self.flush() if self or self._last is not None else []
+        return await self.flush_rest() if self.close(error, status) else []
 
-    def close(self, error: BaseException | None = None, status: int | None = None) -> None:
-        """End the collecting: what comes from now on is late. What the policy refuses is discarded."""
+    def close(self, error: BaseException | None = None, status: int | None = None) -> bool:
+        """End the collecting: what comes from now on is late. What the policy refuses is discarded.
+
+        Returns:
+            Whether `flush_rest` has something to do.
+        """
         if self._policy is not always:
             self._ending = error, status
+        self._loop = running_loop()
         self._closed = True
-        if self and not self._allowed():
+        if self:
+            if self._allowed():
+                return True
             self._discard()
+        return self._last is not None
+
+    async def flush_rest(self) -> list[Exception]:
+        """Flush what `close` has left, and wait for it."""
+        if self._last is None and never_wait(handler_store.get(self.owner, ())):
+            return deliver_at_once(self.owner, self._drain())
+        return await self.flush()
 
     def wants_flush(self) -> bool:
         """Whether the policy lets a scope that is still running flush what it has so far."""
@@ -137,11 +172,12 @@ class Backlog(deque[Event]):
 
     def _drain(self) -> list[Event]:
         events = []
-        while True:
+        while self:
             try:
                 events.append(self.popleft())  # one at a time: a thread may drain it, too
             except IndexError:
-                return events
+                break
+        return events
 
 
 raise_errors_everywhere = False

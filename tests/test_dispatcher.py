@@ -107,6 +107,22 @@ class Kind(Enum):
     NUMBER = 7
 
 
+def test_a_schema_may_dump_itself_in_its_own_way() -> None:
+    schemas = EventPayloadSchemaRegistry()
+
+    @schemas.register(event_name="fish")
+    class Scaly(BaseModel):
+        size: int
+
+        def model_dump(self, **kwargs):
+            return {"scales": self.size * 100, **kwargs}
+
+    assert dispatched("fish", {"size": 2}, payload_schema_registry=schemas).payload == {
+        "scales": 200,
+        "exclude_unset": True,
+    }
+
+
 def test_a_schema_is_found_by_the_enum_member_or_its_value() -> None:
     schemas = EventPayloadSchemaRegistry()
     schemas.register(event_name=Kind.FISH)(Fish)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from typing import Any
 
 import pytest
 
-from fastapi_events.context import event_store, handler_store
+from fastapi_events.context import event_store, handler_store, in_req_res_cycle, middleware_identifier
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.base import BaseEventHandler
@@ -78,6 +79,28 @@ def test_an_endpoint_that_raises(flush_when: Any, heard: list[str]) -> None:
         asyncio.run(call(middleware))
 
     assert recorder.names == heard
+
+
+@pytest.mark.parametrize("handler", [Recorder(), Failing(ValueError("no"))], ids=["fine", "failing"])
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("then", [lambda: dispatch("hello"), lambda: 1 / 0], ids=["returns", "raises"])
+def test_the_variables_are_as_before_whatever_happens(handler: Any, kind: str, then: Any) -> None:
+    def variables() -> tuple[Any, ...]:
+        return event_store.get(None), in_req_res_cycle.get(), middleware_identifier.get(None)
+
+    async def app(scope, receive, send):
+        then()
+
+    async def main():
+        for surrounding in (None, 7):
+            if surrounding is not None:
+                middleware_identifier.set(surrounding)
+            before = variables()
+            with contextlib.suppress(ZeroDivisionError, ValueError):
+                await call(EventHandlerASGIMiddleware(app, [handler], raise_errors=True), {"type": kind})
+            assert variables() == before
+
+    asyncio.run(main())
 
 
 def test_a_handlers_error_reaches_neither_the_server_nor_the_other_handlers(diary: Diary) -> None:

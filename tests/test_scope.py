@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import threading
 
 import pytest
 
-from fastapi_events.context import handler_store
+from fastapi_events.context import handler_store, handling_loop, in_req_res_cycle
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.flush import FinishedScope
 from fastapi_events.handlers.local import LocalHandler
@@ -204,8 +205,6 @@ def test_a_thread_that_outlives_its_scope_is_still_heard() -> None:
 
 
 def test_what_comes_after_the_loop_has_gone_is_reported_lost(diary: Diary) -> None:
-    import contextvars
-
     async def main():
         async with collect_events([Recorder()]):
             return contextvars.copy_context()
@@ -219,8 +218,6 @@ def test_what_comes_after_the_loop_has_gone_is_reported_lost(diary: Diary) -> No
 
 
 def test_what_comes_late_in_a_refused_scope_is_discarded_as_well(diary: Diary) -> None:
-    import contextvars
-
     recorder = Recorder()
     context = None
     with pytest.raises(ValueError, match="no"), collect_events([recorder]):
@@ -235,8 +232,6 @@ def test_what_comes_late_in_a_refused_scope_is_discarded_as_well(diary: Diary) -
 
 
 def test_what_comes_late_in_a_failed_scope_that_was_empty_is_discarded_as_well(diary: Diary) -> None:
-    import contextvars
-
     recorder = Recorder()
     context = None
     with pytest.raises(ValueError, match="no"), collect_events([recorder]):
@@ -295,6 +290,87 @@ def test_a_cancelled_wait_does_not_cancel_the_delivery() -> None:
             await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def test_a_handler_that_never_waits_gets_a_context_of_its_own_as_in_a_task() -> None:
+    seen = []
+    left = contextvars.ContextVar("left", default="nothing")
+
+    class Through(Recorder):
+        async def handle_many(self, events):
+            seen.append((in_req_res_cycle.get(), handling_loop.get(), left.get()))
+            left.set("something")
+
+    async def main():
+        async with collect_events([Through(), Through()]):
+            dispatch("hello")
+        return asyncio.get_running_loop(), left.get(), handling_loop.get()
+
+    loop, leaked, outside = asyncio.run(main())
+    assert seen == [(None, loop, "nothing")] * 2
+    assert (leaked, outside) == ("nothing", None)
+
+
+def test_a_handler_that_never_waits_shares_a_scope_with_one_that_does() -> None:
+    order = []
+
+    class Slow(Recorder):
+        async def handle_many(self, events):
+            await asyncio.sleep(0)
+            order.append("slow")
+
+    class Through(Recorder):
+        async def handle_many(self, events):
+            order.append("through")
+
+    async def main():
+        async with collect_events([Slow(), Through()]):
+            dispatch("hello")
+
+    asyncio.run(main())
+    assert order == ["through", "slow"]
+
+
+def test_a_cancelled_scope_is_still_delivered() -> None:
+    recorder = Recorder()
+
+    async def main():
+        entered = asyncio.Event()
+
+        async def work():
+            async with collect_events([recorder], flush_when="always"):
+                dispatch("precious")
+                entered.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(work())
+        await entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert recorder.names == ["precious"]
+
+
+def test_a_handler_that_waits_although_it_never_does_loses_its_events_aloud(
+    diary: Diary, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Liar(Recorder):
+        never_waits = True
+
+        async def handle_many(self, events):
+            await asyncio.Event().wait()
+
+    async def main():
+        async with collect_events([Liar()]):
+            dispatch("unlucky")
+
+    asyncio.run(main())
+
+    [(name, rest)] = diary.of("lost")
+    assert (name, rest["handler"]) == ("unlucky", "Liar")
+    assert "never waits has waited" in caplog.text
 
 
 def test_a_delivery_cut_off_by_the_end_of_the_loop_is_reported_lost(diary: Diary) -> None:

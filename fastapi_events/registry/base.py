@@ -74,7 +74,7 @@ class BaseEventPayloadSchemaRegistry(UserDict[EventName, type[BaseModel]], ABC):
 
     def get(self, name: EventName, default: Any = None) -> Any:
         """The schema of an event, or a default."""
-        return self.data.get(_key(name), default)
+        return self.data.get(name if type(name) is str else _key(name), default)
 
 
 def _key(name: Any) -> Any:

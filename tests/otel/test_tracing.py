@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -19,7 +20,10 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 from fastapi_events.handlers.local import LocalHandler
+from fastapi_events.middleware import EventHandlerASGIMiddleware
+from fastapi_events.otel import tracing
 from fastapi_events.scope import collect_events
+from tests.asgi import call
 from tests.places import QueuePlace, dramatiq_on_stub
 from tests.recording import Recorder
 
@@ -170,6 +174,34 @@ def test_a_worker_continues_the_trace(spans: Any, queue_place: QueuePlace) -> No
         spans(f"handling event hello with {queue_place.handler.name}"),
     )
     assert [link.context.span_id for link in handled.links] == [dispatched.context.span_id]
+
+
+def test_without_an_sdk_a_scope_looks_for_one_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[None] = []
+    monkeypatch.setattr(tracing, "recording", False)
+    monkeypatch.setattr(tracing, "records", lambda: bool(looks.append(None)))
+
+    for _ in range(2):
+        with collect_events([Recorder()]):
+            dispatch("one")
+            dispatch("another")
+
+    assert len(looks) == 2
+
+
+def test_the_application_may_set_up_its_sdk_after_it_has_dispatched(
+    spans: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with monkeypatch.context() as without:
+            without.setattr(tracing, "recording", False)
+            without.setattr(tracing, "records", lambda: False)
+            dispatch("before")
+        dispatch("after")
+
+    asyncio.run(call(EventHandlerASGIMiddleware(app, []), {"type": "lifespan"}))
+
+    assert (len(spans("Event before dispatched")), len(spans("Event after dispatched"))) == (0, 1)
 
 
 @pytest.mark.parametrize(
