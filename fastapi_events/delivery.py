@@ -49,11 +49,34 @@ async def deliver(owner: int, events: Sequence[Event]) -> list[Exception]:
     handlers = list(handler_store[owner])
     if len(handlers) == 1:
         outcomes = [await _hand_over(handlers[0], events)]
-    elif never_wait(handlers):
-        outcomes = [run_through(_hand_over(handler, events)) for handler in handlers]
     else:
-        outcomes = await asyncio.gather(*(_hand_over(handler, events) for handler in handlers))
+        outcomes = await _hand_around(handlers, events)
     return [error for error in outcomes if error is not None]
+
+
+async def _hand_around(handlers: Sequence[Any], events: Sequence[Event]) -> list[Exception | None]:
+    waits = [not never_wait([handler]) for handler in handlers]
+    if sum(waits) > 1:
+        return await asyncio.gather(*(_hand_over(handler, events) for handler in handlers))
+    # Where at most one of them waits, none needs a task beside it. It comes last, so that none waits for it.
+    outcomes: list[Exception | None] = [None] * len(handlers)
+    for place in sorted(range(len(handlers)), key=waits.__getitem__):
+        handing_over = _hand_over(handlers[place], events)
+        outcomes[place] = await handing_over if waits[place] else _at_once(handing_over)
+    return outcomes
+
+
+def _at_once(handing_over: Coroutine[Any, Any, Exception | None]) -> Exception | None:
+    try:
+        return run_through(handing_over)
+    except Suspended as error:
+        return _broken(error)
+
+
+def _broken(promise: Suspended) -> Suspended:
+    # A function that waits was registered in this very moment. Its events have been reported lost.
+    logger.error("A handler that never waits has waited.", exc_info=promise)
+    return promise
 
 
 def deliver_at_once(owner: int, events: Sequence[Event]) -> list[Exception]:
@@ -63,9 +86,8 @@ def deliver_at_once(owner: int, events: Sequence[Event]) -> list[Exception]:
     """
     try:
         return run_through(deliver(owner, events))
-    except Suspended as error:  # a function that waits was registered in this very moment
-        logger.exception("A handler that never waits has waited.")
-        return [error]
+    except Suspended as error:
+        return [_broken(error)]
 
 
 def never_wait(handlers: Iterable[Any]) -> bool:

@@ -85,3 +85,19 @@ def test_without_a_loop_an_event_is_handled_on_the_process_loop() -> None:
     process_loop().run(settle(10))
 
     assert loops == [process_loop().loop] * 2
+
+
+def test_errors_keep_the_order_of_the_handlers_whoever_of_them_waits() -> None:
+    class Waiting(Failing):
+        async def handle_many(self, events):  # type: ignore[no-untyped-def]
+            await asyncio.sleep(0)
+            raise self.error
+
+    first, second, third = KeyError(), ValueError(), TypeError()
+    handler_store[1] = [Failing(first), Waiting(second), Failing(third)]
+    try:
+        errors = asyncio.run(deliver(1, [Event("a")]))
+    finally:
+        del handler_store[1]
+
+    assert errors == [first, second, third]

@@ -353,8 +353,9 @@ def test_a_cancelled_scope_is_still_delivered() -> None:
     assert recorder.names == ["precious"]
 
 
+@pytest.mark.parametrize("siblings", [0, 2])
 def test_a_handler_that_waits_although_it_never_does_loses_its_events_aloud(
-    diary: Diary, caplog: pytest.LogCaptureFixture
+    siblings: int, diary: Diary, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Liar(Recorder):
         never_waits = True
@@ -362,12 +363,15 @@ def test_a_handler_that_waits_although_it_never_does_loses_its_events_aloud(
         async def handle_many(self, events):
             await asyncio.Event().wait()
 
+    recorder = Recorder()
+
     async def main():
-        async with collect_events([Liar()]):
+        async with collect_events([Liar(), *[recorder] * siblings]):
             dispatch("unlucky")
 
     asyncio.run(main())
 
+    assert recorder.names == ["unlucky"] * siblings
     [(name, rest)] = diary.of("lost")
     assert (name, rest["handler"]) == ("unlucky", "Liar")
     assert "never waits has waited" in caplog.text
