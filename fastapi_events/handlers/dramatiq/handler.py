@@ -69,7 +69,9 @@ class DramatiqHandler(TaskQueueHandler):
                     f"Another handler publishes to queue {each!r} of this broker already; "
                     "give one of them a queue of its own."
                 )
-            self._add_actor(name, each, self.fan_out, Binding(name, FAN_OUT_RETRY), {})
+            self._add_actor(
+                name, each, self.fan_out, Binding(name, FAN_OUT_RETRY, max_deliveries=self.max_deliveries), {}
+            )
             self._middleware.serve(each, self._unknown_retry)
 
     _engine = "dramatiq"
@@ -88,6 +90,7 @@ class DramatiqHandler(TaskQueueHandler):
             self._policy(subscription),
             retry_when=options.pop("retry_when", None),
             on_retry_exhausted=options.pop("on_retry_exhausted", None),
+            max_deliveries=self.max_deliveries,
         )
         self._check_policy(binding.policy, asking=subscription.name)
         self._middleware.serve(queue, self._unknown_retry)

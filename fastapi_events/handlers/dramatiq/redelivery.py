@@ -11,9 +11,10 @@ from typing import Any
 import dramatiq
 from dramatiq.broker import MessageProxy
 from dramatiq.common import q_name
-from dramatiq.middleware import Middleware, Retries
+from dramatiq.middleware import Middleware, MiddlewareError, Retries
 
-from fastapi_events.errors import UnknownSubscription
+from fastapi_events.errors import DeliveredTooOften, UnknownSubscription
+from fastapi_events.handlers.dramatiq.deliveries import deliveries_on
 from fastapi_events.handlers.messages import epitaph, event_in, traceback_of
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
@@ -41,6 +42,12 @@ class Binding:
     on_retry_exhausted: str | None = None
     counter: str = "retries"
     """The message option that counts its failed attempts."""
+    max_deliveries: int = 3
+    """How often its worker may die while it has a message."""
+
+
+class _NotRun(MiddlewareError):
+    """Carries an error past Dramatiq, which runs the actor whatever else a middleware raises."""
 
 
 class Redelivery(Middleware):
@@ -54,9 +61,10 @@ class Redelivery(Middleware):
     to its dead-letter queue is the message as it was sent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, broker: dramatiq.Broker) -> None:
         self._queues: dict[str, RetryPolicy] = {}
         self._stopping = threading.Event()
+        self._deliveries = deliveries_on(broker)
 
     @property
     def actor_options(self) -> set[str]:
@@ -82,6 +90,16 @@ class Redelivery(Middleware):
     def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
         if DEAD in message.options:
             message.fail()  # the actor is not run, and the message rejected
+            return
+        binding = broker.get_actor(message.actor_name).options.get(BINDING)
+        if binding is None:  # not ours, or nobody's: what takes unknown messages kills no worker
+            return
+        deaths = self._deliveries.deaths(message)
+        if deaths >= binding.max_deliveries:
+            raise _NotRun from DeliveredTooOften(deaths)
+
+    def after_skip_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
+        self._deliveries.ended(message)
 
     def after_process_message(
         self,
@@ -91,6 +109,9 @@ class Redelivery(Middleware):
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
+        self._deliveries.ended(message)
+        if isinstance(exception, _NotRun):
+            exception = exception.__cause__
         binding = self._binding(broker, message) if exception is not None else None
         if exception is None or binding is None:
             return
@@ -98,6 +119,8 @@ class Redelivery(Middleware):
         # message is rejected, and kept, rather than acknowledged.
         message.fail()
         attempt = int(message.options.get(binding.counter, 0)) + 1
+        if isinstance(exception, DeliveredTooOften):
+            attempt = exception.deliveries
         wait = _next_wait(binding, message, attempt, exception)
         if wait is None:
             self._bury(broker, message, binding, attempt, exception)
@@ -213,6 +236,8 @@ def _next_wait(
     binding: Binding, message: MessageProxy, attempt: int, exception: BaseException
 ) -> float | None:
     policy = binding.policy
+    if isinstance(exception, DeliveredTooOften):
+        return None
     if binding.retry_when is not None:  # takes precedence over the number of retries, as in Dramatiq
         if not binding.retry_when(attempt - 1, exception):
             return None
@@ -232,7 +257,7 @@ def middleware_of(broker: dramatiq.Broker) -> Redelivery:
     for each in broker.middleware:
         if isinstance(each, Redelivery):
             return each
-    middleware = Redelivery()
+    middleware = Redelivery(broker)
     if any(isinstance(each, Retries) for each in broker.middleware):
         broker.add_middleware(middleware, before=Retries)
     else:

@@ -1,0 +1,177 @@
+"""How often a worker died of a message, counted where the broker itself does not.
+
+Counted are starts that were never heard of again, not deliveries: a worker that dies takes with it what it
+had fetched in advance, and that did nothing wrong. What ran beside the culprit did nothing wrong either.
+Messages that may have killed a worker are therefore run one after the other, and only the one whose turn it is
+counts. A message that cannot have been delivered before costs nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import ModuleType
+from typing import Any
+
+import dramatiq
+from dramatiq.broker import MessageProxy
+from dramatiq.common import current_millis
+
+_redis: ModuleType | None
+_rabbitmq: ModuleType | None
+try:
+    from dramatiq.brokers import redis as _redis
+except ImportError:
+    _redis = None
+try:
+    from dramatiq.brokers import rabbitmq as _rabbitmq
+except ImportError:
+    _rabbitmq = None
+
+_REMEMBERED_SECONDS = 86_400
+_LONGEST_TURN_SECONDS = 30.0
+
+
+class Deliveries:
+    """Counts nothing: for brokers in memory, whose messages die with their worker."""
+
+    def __init__(self, broker: dramatiq.Broker) -> None:
+        self._broker: Any = broker
+        self._counted: dict[int, str] = {}
+        self._turn = threading.Lock()
+        self._having_turn: int | None = None
+
+    def deaths(self, message: MessageProxy) -> int:
+        """How often a worker has died while it ran this message, which is about to start.
+
+        Waits for its turn, where it may have killed one.
+        """
+        if not self._may_be_redelivered(message):
+            return 0
+        key = self._key(message)
+        try:
+            if self._is_first_start(key):
+                deaths = 0
+            else:
+                # One that runs long need not hold up the others for ever: few of them are poisonous.
+                if self._turn.acquire(timeout=_LONGEST_TURN_SECONDS):
+                    self._having_turn = id(message)
+                deaths = self._deaths_before(self._started(key))
+        except Exception as error:  # whatever a broker's client raises; rather run than lost
+            self._broker.logger.warning(
+                "The deliveries of message %r cannot be counted: %s", message.message_id, error
+            )
+            return 0
+        self._counted[id(message)] = key
+        return deaths
+
+    def ended(self, message: MessageProxy) -> None:
+        """The message was run, to whatever end, and its worker is alive."""
+        key = self._counted.pop(id(message), None)
+        if key is not None:
+            try:
+                self._forget(key)
+            except Exception as error:  # it expires
+                self._broker.logger.warning("The count of %s cannot be deleted: %s", key, error)
+        if self._having_turn == id(message):
+            self._having_turn = None
+            self._turn.release()
+
+    def _may_be_redelivered(self, message: MessageProxy) -> bool:
+        return False
+
+    def _key(self, message: MessageProxy) -> str:
+        raise NotImplementedError
+
+    def _is_first_start(self, key: str) -> bool:
+        """Count a start if it is known to be the first; whether it is."""
+        return False
+
+    def _started(self, key: str) -> int:
+        """Count a start; how many there are with it."""
+        raise NotImplementedError
+
+    def _deaths_before(self, starts: int) -> int:
+        raise NotImplementedError
+
+    def _forget(self, key: str) -> None:
+        raise NotImplementedError
+
+
+class _OnRedis(Deliveries):
+    """On Redis a message bears no mark of being redelivered.
+
+    It can only have been where it is older than a worker's heartbeat may be. The first start of most messages
+    is therefore not known, so that one more of them may die than is counted.
+    """
+
+    def _may_be_redelivered(self, message: MessageProxy) -> bool:
+        times = (message.message_timestamp, message.options.get("requeue_timestamp"))
+        age = current_millis() - max((each for each in times if isinstance(each, int)), default=0)
+        # One that comes from the future was sent by a machine whose clock is ahead, and may be of any age.
+        return not 0 <= age < self._broker.heartbeat_timeout
+
+    def _key(self, message: MessageProxy) -> str:
+        return f"{self._broker.namespace}:{message.queue_name}.starts.{message.options['redis_message_id']}"
+
+    def _is_first_start(self, key: str) -> bool:
+        return bool(self._broker.client.set(key, 1, nx=True, ex=_REMEMBERED_SECONDS))
+
+    def _started(self, key: str) -> int:
+        pipeline = self._broker.client.pipeline(transaction=True)
+        pipeline.incr(key)
+        pipeline.expire(key, _REMEMBERED_SECONDS)
+        return int(pipeline.execute()[0])
+
+    def _deaths_before(self, starts: int) -> int:
+        return starts - 1
+
+    def _forget(self, key: str) -> None:
+        self._broker.client.delete(key)
+
+
+class _OnRabbitmq(Deliveries):
+    """RabbitMQ says that a message was delivered before, and not how often; a queue for it counts the rest.
+
+    Each start puts a message into that queue, whose length is the count. It expires by itself.
+    """
+
+    def _may_be_redelivered(self, message: MessageProxy) -> bool:
+        return bool(getattr(message, "redelivered", False))
+
+    def _key(self, message: MessageProxy) -> str:
+        return f"{message.queue_name}.starts.{message.message_id}"
+
+    def __init__(self, broker: dramatiq.Broker, pika: Any) -> None:
+        super().__init__(broker)
+        self._persistent = pika.BasicProperties(delivery_mode=2)
+        self._disconnected = (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError)
+
+    def _started(self, key: str) -> int:
+        try:
+            return self._publish(key)
+        except self._disconnected:
+            del self._broker.connection  # closed since its last use; the next use opens another
+            return self._publish(key)
+
+    def _publish(self, key: str) -> int:
+        channel = self._broker.channel
+        declared = channel.queue_declare(
+            queue=key, durable=True, arguments={"x-expires": _REMEMBERED_SECONDS * 1000}
+        )
+        channel.basic_publish(exchange="", routing_key=key, body=b"", properties=self._persistent)
+        return int(declared.method.message_count) + 1
+
+    def _deaths_before(self, starts: int) -> int:
+        return starts  # the delivery of which the broker told, and the starts before this one
+
+    def _forget(self, key: str) -> None:
+        self._broker.channel.queue_delete(queue=key)
+
+
+def deliveries_on(broker: dramatiq.Broker) -> Deliveries:
+    """What counts on a broker of this kind."""
+    if _redis is not None and isinstance(broker, _redis.RedisBroker):
+        return _OnRedis(broker)
+    if _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker):
+        return _OnRabbitmq(broker, _rabbitmq.pika)
+    return Deliveries(broker)

@@ -1,0 +1,115 @@
+"""A message that kills its worker again and again, in real worker processes on real brokers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+
+import pytest
+
+from tests.processes import Project, until
+
+pytestmark = pytest.mark.acceptance
+
+AMQP_URL = os.environ.get("FASTAPI_EVENTS_TEST_AMQP_URL")
+
+BROKERS = {
+    "valkey": """
+        from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
+        broker = SafeRedisBroker(url=URL, heartbeat_timeout=1_000, maintenance_chance=1_000_000)
+    """,
+    "rabbitmq": """
+        from dramatiq.brokers.rabbitmq import RabbitmqBroker
+        broker = RabbitmqBroker(url=URL, confirm_delivery=True)
+    """,
+}
+
+EVENTS = """
+        import dramatiq
+        from fastapi_events.handlers.dramatiq import DramatiqHandler
+        dramatiq.set_broker(broker)
+        events = DramatiqHandler(broker, queue=QUEUE)
+"""
+
+HANDLERS = """
+    import os
+    import redis
+    from app.events import events
+    from fastapi_events.lifecycle import Lifecycle, observe
+    from fastapi_events.typing import Event
+
+    tell = redis.Redis.from_url("redis://localhost:6379/0", decode_responses=True).rpush
+
+    class Tell(Lifecycle):
+        def dead(self, event, *, subscription, reason, attempts):
+            tell("dead", f"{subscription} {attempts} {reason}")
+
+    observe(Tell())
+
+    @events.register(event_name="order", name="ship", queue=events.queue + "-ship")
+    def ship(event: Event) -> None:
+        if event.payload == "poison":
+            tell("killed", event.id)
+            os._exit(1)
+        tell("shipped", event.payload)
+
+    @events.register(event_name="closing")
+    def close(event: Event) -> None:
+        tell("closed", event.id)
+"""
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("valkey", marks=pytest.mark.valkey),
+        pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
+    ]
+)
+def kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "rabbitmq" and AMQP_URL is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("FASTAPI_EVENTS_TEST_AMQP_URL is not set, and in CI RabbitMQ has to be there")
+        pytest.skip("FASTAPI_EVENTS_TEST_AMQP_URL is not set: no RabbitMQ")
+    return str(request.param)
+
+
+def test_a_message_that_kills_its_workers_is_given_up_and_its_neighbours_are_handled(
+    project: Project, kind: str
+) -> None:
+    # Given a poisonous event among good ones, the first of them all
+    url = project.url if kind == "valkey" else str(AMQP_URL)
+    queue = f"q{uuid.uuid4().hex[:8]}"
+    project.write(
+        events=(BROKERS[kind] + EVENTS).replace("URL", repr(url)).replace("QUEUE", repr(queue)),
+        handlers=HANDLERS,
+    )
+    project.run(
+        "from app.events import events; from fastapi_events.dispatcher import dispatch;"
+        "from fastapi_events.scope import collect_events\n"
+        "with collect_events([events], raise_errors=True):\n"
+        "    dispatch('order', 'poison')\n"
+        "    for number in range(12): dispatch('order', f'good {number}')\n"
+        "    dispatch('closing')\n"
+    )
+    fanning_out = project.worker("--queues", queue)
+    project.told("closed")
+    fanning_out.send_signal(signal.SIGTERM)
+    project.wait(fanning_out)
+    # When a supervisor starts another worker whenever one has died of it
+    while not project.redis.exists("dead"):
+        worker = project.worker("--queues", f"{queue}-ship")
+        until(lambda worker=worker: worker.poll() is not None or project.redis.exists("dead"), "an end")
+    deaths = project.redis.llen("killed")
+    # Then it is given up after three of them; on Redis the first is not always counted
+    assert project.told("dead") == (
+        "ship 3 DeliveredTooOften: its worker died 3 times while it had the message "
+        "(killed, out of memory, crashed)"
+    )
+    assert deaths in ((3, 4) if kind == "valkey" else (3,))
+    # And every neighbour is handled
+    shipped = set()
+    while len(shipped) < 12:
+        shipped.add(project.told("shipped"))
+    assert shipped == {f"good {number}" for number in range(12)}
+    assert project.redis.lrange("dead", 0, -1) == []
