@@ -18,7 +18,7 @@ def broker_from(url: str) -> dramatiq.Broker:
     """A broker of which nothing is lost when a server or a worker is.
 
     Every step towards Redis is bounded, and a worker that was killed is missed after 15 s instead of 60:
-    another takes over its messages, on average within another 15 s. RabbitMQ confirms what it was given.
+    another takes over its messages a few seconds later. RabbitMQ confirms what it was given.
     """
     if url.startswith("amqp"):
         from dramatiq.brokers.rabbitmq import RabbitmqBroker
@@ -26,9 +26,10 @@ def broker_from(url: str) -> dramatiq.Broker:
         return RabbitmqBroker(url=url, confirm_delivery=True)
 
     import redis
-    from dramatiq.brokers.redis import RedisBroker
     from redis.backoff import NoBackoff
     from redis.retry import Retry
+
+    from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
 
     client = redis.Redis.from_url(
         url,
@@ -37,7 +38,7 @@ def broker_from(url: str) -> dramatiq.Broker:
         health_check_interval=15,
         retry=Retry(NoBackoff(), 0),
     )
-    return RedisBroker(client=client, heartbeat_timeout=15_000, maintenance_chance=50_000)
+    return SafeRedisBroker(client=client, heartbeat_timeout=15_000, maintenance_chance=300_000)
 
 
 _settings = Settings()

@@ -2,8 +2,8 @@
 
 Counted are starts that were never heard of again, not deliveries: a worker that dies takes with it what it
 had fetched in advance, and that did nothing wrong. What ran beside the culprit did nothing wrong either.
-Messages that may have killed a worker are therefore run one after the other, and only the one whose turn it is
-counts. A message that cannot have been delivered before costs nothing.
+Messages that may have killed a worker are therefore run one after the other, and a start counts only then.
+A message that cannot have been delivered before costs nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ except ImportError:
     _rabbitmq = None
 
 _REMEMBERED_SECONDS = 86_400
-_LONGEST_TURN_SECONDS = 30.0
+_LONGEST_WAIT_SECONDS = 30.0
 
 
 class Deliveries:
@@ -37,13 +37,13 @@ class Deliveries:
     def __init__(self, broker: dramatiq.Broker) -> None:
         self._broker: Any = broker
         self._counted: dict[int, str] = {}
-        self._turn = threading.Lock()
-        self._having_turn: int | None = None
+        self._gate = threading.Lock()
+        self._inside: int | None = None
 
     def deaths(self, message: MessageProxy) -> int:
         """How often a worker has died while it ran this message, which is about to start.
 
-        Waits for its turn, where it may have killed one.
+        Waits until no other is run that may have killed one, if this one may.
         """
         if not self._may_be_redelivered(message):
             return 0
@@ -53,8 +53,8 @@ class Deliveries:
                 deaths = 0
             else:
                 # One that runs long need not hold up the others for ever: few of them are poisonous.
-                if self._turn.acquire(timeout=_LONGEST_TURN_SECONDS):
-                    self._having_turn = id(message)
+                if self._gate.acquire(timeout=_LONGEST_WAIT_SECONDS):
+                    self._inside = id(message)
                 deaths = self._deaths_before(self._started(key))
         except Exception as error:  # whatever a broker's client raises; rather run than lost
             self._broker.logger.warning(
@@ -72,9 +72,9 @@ class Deliveries:
                 self._forget(key)
             except Exception as error:  # it expires
                 self._broker.logger.warning("The count of %s cannot be deleted: %s", key, error)
-        if self._having_turn == id(message):
-            self._having_turn = None
-            self._turn.release()
+        if self._inside == id(message):
+            self._inside = None
+            self._gate.release()
 
     def _may_be_redelivered(self, message: MessageProxy) -> bool:
         return False

@@ -46,8 +46,11 @@ class Binding:
     """How often its worker may die while it has a message."""
 
 
-class _NotRun(MiddlewareError):
-    """Carries an error past Dramatiq, which runs the actor whatever else a middleware raises."""
+class _NotRun(MiddlewareError, dramatiq.Retry):
+    """Carries an error past Dramatiq, which runs the actor whatever else a middleware raises.
+
+    Being a `Retry`, it is not logged with the whole message.
+    """
 
 
 class Redelivery(Middleware):

@@ -9,14 +9,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import dramatiq
-import redis
 from dramatiq.broker import Consumer, MessageProxy
-from dramatiq.brokers.redis import RedisBroker
 from dramatiq.common import current_millis, dq_name, q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 
+from fastapi_events.errors import MissingDependencyError
 from fastapi_events.handlers.dramatiq.unreadable import UNREADABLE, fault_in, fault_of, substitute
 from fastapi_events.lifecycle import Lifecycle, tell
+
+try:
+    import redis
+    from dramatiq.brokers.redis import RedisBroker
+except ImportError as missing:
+    raise MissingDependencyError("redis", "dramatiq") from missing
 
 # Moves what this worker holds into the dead letters, under the substitute that can be read.
 _BURY = """
@@ -52,7 +57,7 @@ class SafeRedisBroker(RedisBroker):
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """Create a consumer; see Dramatiq's own."""
         if queue_name == dq_name(queue_name):
-            # Only the consumer's thread holds delayed messages, and it has given up those of its last consumer.
+            # Only the consumer's thread holds delayed messages, and has given up those of its last consumer.
             self._held[queue_name].clear()
         consumer = super().consume(queue_name, prefetch, timeout)
         return _SafeConsumer(self, consumer, queue_name, self._held[queue_name], self._move_to_dead)
