@@ -60,11 +60,11 @@ outbox = sa.Table(
     sa.UniqueConstraint("event_id", "destination", name=f"{PREFIX}outbox_key"),
     sqlite_autoincrement=True,
 )
-sa.Index(f"{PREFIX}outbox_order", outbox.c.destination, outbox.c.ordering_key, outbox.c.seq)
+# None begins with the destination: claims shall follow the primary key, and stop when they have enough.
 sa.Index(
     f"{PREFIX}outbox_held",
-    outbox.c.destination,
     outbox.c.ordering_key,
+    outbox.c.destination,
     sqlite_where=outbox.c.owner.is_not(None),
     postgresql_where=outbox.c.owner.is_not(None),
 )

@@ -78,8 +78,12 @@ class SqlStore(SqlPart):
         except Corrupt:
             store.close()
             set_aside(path)
-        store.setup()
-        store.check()
+        try:
+            store.setup()
+            store.check()
+        except BaseException:
+            store.close()
+            raise
         return store
 
     def close(self) -> None:
