@@ -39,16 +39,22 @@ DRAMATIQ = pytest.param("dramatiq-valkey", marks=pytest.mark.valkey)
 CELERY = pytest.param("celery-valkey", marks=pytest.mark.valkey)
 
 
+@pytest.fixture
+def handler_settings() -> dict[str, Any]:
+    """Settings of the handler of `queue_place`; a module that needs some overrides this."""
+    return {}
+
+
 @contextmanager
-def _place(kind: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+def _place(kind: str, request: pytest.FixtureRequest, **settings: Any) -> Iterator[Any]:
     if kind == "local":
         yield places.Local()
     elif kind == STUB:
-        with places.dramatiq_on_stub() as place:
+        with places.dramatiq_on_stub(**settings) as place:
             yield place
     else:
         make = places.dramatiq_on_redis if kind == "dramatiq-valkey" else places.celery_on_redis
-        with make(request.getfixturevalue("valkey_url")) as place:
+        with make(request.getfixturevalue("valkey_url"), **settings) as place:
             yield place
 
 
@@ -60,9 +66,11 @@ def dramatiq_place(request: pytest.FixtureRequest) -> Iterator[places.Dramatiq]:
 
 
 @pytest.fixture(params=[STUB, DRAMATIQ, CELERY])
-def queue_place(request: pytest.FixtureRequest) -> Iterator[places.QueuePlace]:
+def queue_place(
+    request: pytest.FixtureRequest, handler_settings: dict[str, Any]
+) -> Iterator[places.QueuePlace]:
     """Every kind of task queue that subscriptions can run in."""
-    with _place(request.param, request) as place:
+    with _place(request.param, request, **handler_settings) as place:
         yield place
 
 

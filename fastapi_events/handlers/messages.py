@@ -5,9 +5,10 @@ from __future__ import annotations
 import traceback
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypedDict
 
 from fastapi_events import envelope
 from fastapi_events.constants import DEFAULT_QUEUE, FAN_OUT
@@ -116,15 +117,33 @@ def only_argument(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return args[0]
 
 
+def events_in(arguments: Sequence[Any]) -> list[Event]:
+    """The events in a message, as far as they can be read."""
+    found = []
+    try:
+        for each in envelope.read_batch(arguments[0]):
+            with suppress(UnreadableEnvelope):
+                found.append(envelope.unseal(each))
+    except (UnreadableEnvelope, IndexError):
+        pass
+    return found
+
+
 def event_in(arguments: Sequence[Any]) -> Event | None:
     """The event in a message to a subscription, or the first in one to fan-out; None if it cannot be read."""
-    try:
-        return envelope.unseal(envelope.read_batch(arguments[0])[0])
-    except (UnreadableEnvelope, IndexError):
-        return None
+    return next(iter(events_in(arguments)), None)
 
 
-def epitaph(name: str, error: BaseException, *, attempts: int) -> dict[str, Any]:
+class Epitaph(TypedDict):
+    """Why a message was given up: the reason, where it failed, how often it was tried, and when that was."""
+
+    reason: str
+    traceback: str
+    attempts: int
+    at: str
+
+
+def epitaph(name: str, error: BaseException, *, attempts: int) -> Epitaph:
     """Why a message was given up, for whoever finds it.
 
     Parameters:

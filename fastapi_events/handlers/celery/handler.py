@@ -53,7 +53,7 @@ class CeleryHandler(TaskQueueHandler):
         self.app = app
         self._priorities: dict[str, int] = {}
         self._publisher = CeleryPublisher(app)
-        self._redelivery = Redelivery(app, self._publisher)
+        self._redelivery = Redelivery(app, self._publisher, self)
         self._check_policy(retry, asking="CeleryHandler")
         half = self._longest_wait() / 2  # for those policies that nobody may have chosen
         for each in self.routes:
@@ -64,7 +64,7 @@ class CeleryHandler(TaskQueueHandler):
                 )
             self._add_task(fan_out_name(each), each, self.fan_out, FAN_OUT_RETRY.within(half), {})
         if UNKNOWN not in app.tasks:
-            policy = self._unknown_retry.within(half)
+            policy = self.unknown_retry.within(half)
             self._add_task(UNKNOWN, queue, self._redelivery.take_unknown, policy, {})
         # Celery keeps only weak references to bound methods: the handler is forgotten with its last user.
         signals.celeryd_init.connect(self._on_worker_init)

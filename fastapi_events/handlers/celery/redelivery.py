@@ -12,7 +12,9 @@ from celery.exceptions import Reject, Retry
 
 from fastapi_events.errors import UnknownSubscription
 from fastapi_events.handlers.celery.publishing import CeleryPublisher
-from fastapi_events.handlers.messages import epitaph, event_in
+from fastapi_events.handlers.messages import Epitaph, TryLater, epitaph, event_in
+from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.handlers.task_queue.burying import bury, let_others_go_on
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
 
@@ -44,9 +46,10 @@ class Redelivery:
     a task that it does not know.
     """
 
-    def __init__(self, app: Celery, publisher: CeleryPublisher) -> None:
+    def __init__(self, app: Celery, publisher: CeleryPublisher, handler: TaskQueueHandler) -> None:
         self._app = app
         self._publisher = publisher
+        self._handler = handler
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -59,6 +62,8 @@ class Redelivery:
         def run(task: Task, *args: Any, **kwargs: Any) -> None:
             try:
                 function(*args, **kwargs)
+            except TryLater as later:
+                self._again(task, binding, args, later, task.request.retries, later.seconds)
             except Exception as error:
                 self._after_failure(task, binding, args, error)
 
@@ -80,16 +85,23 @@ class Redelivery:
         event = event_in(subject)
         if wait is None:
             grave = epitaph(name, error, attempts=attempt)
-            self.publish_until_done(
-                {
-                    "name": name, "args": subject, "task_id": task.request.id, "queue": dead_queue(queue),
-                    "headers": {DEAD: grave},
-                }
-            )  # fmt: skip
+            self._keep(task.request.id, name, queue, subject, grave)
             tell(Lifecycle.dead, event, subscription=name, reason=grave["reason"], attempts=attempt)
             raise error
         if event is not None:
             tell(Lifecycle.retried, event, subscription=name, error=error, attempt=attempt, wait=wait)
+        self._again(task, binding, args, error, attempt, wait)
+
+    def _again(
+        self,
+        task: Task,
+        binding: Binding,
+        args: Sequence[Any],
+        error: Exception,
+        attempt: int,
+        wait: float,
+    ) -> None:
+        queue = _queue_of(task) or binding.queue
         again = task.signature_from_request(task.request, countdown=wait, retries=attempt, queue=queue)
         self.publish_until_done(
             {
@@ -98,6 +110,19 @@ class Redelivery:
             }
         )  # fmt: skip
         raise Retry(exc=error, when=wait, sig=again) from error
+
+    def _keep(self, message_id: str, name: str, queue: str, arguments: Sequence[Any], grave: Epitaph) -> None:
+        """Keep a dead letter in the handler's store, or else in a queue that nobody consumes."""
+        if not bury(
+            self._handler, grave, message_id=message_id, subscription=name, queue=queue, arguments=arguments
+        ):
+            self.publish_until_done(
+                {
+                    "name": name, "args": arguments, "task_id": message_id, "queue": dead_queue(queue),
+                    "headers": {DEAD: grave},
+                }
+            )  # fmt: skip
+        let_others_go_on(self._handler, name, arguments)
 
     def publish_until_done(self, message: Mapping[str, Any]) -> None:
         """Publish a message, however long the broker is away.

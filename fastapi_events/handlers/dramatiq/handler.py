@@ -17,7 +17,7 @@ from dramatiq.common import current_millis, dq_name
 
 from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
-from fastapi_events.handlers.dramatiq.redelivery import BINDING, Binding, left_to_us, middleware_of
+from fastapi_events.handlers.dramatiq.redelivery import BINDING, Binding, guarded, left_to_us, middleware_of
 from fastapi_events.handlers.messages import Outgoing, fan_out_name
 from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
 from fastapi_events.retry import RetryPolicy
@@ -69,10 +69,8 @@ class DramatiqHandler(TaskQueueHandler):
                     f"Another handler publishes to queue {each!r} of this broker already; "
                     "give one of them a queue of its own."
                 )
-            self._add_actor(
-                name, each, self.fan_out, Binding(name, FAN_OUT_RETRY, max_deliveries=self.max_deliveries), {}
-            )
-            self._middleware.serve(each, self._unknown_retry)
+            self._add_actor(name, each, self.fan_out, Binding(name, FAN_OUT_RETRY, handler=self), {})
+            self._middleware.serve(each, self)
 
     _engine = "dramatiq"
     _options_of = "dramatiq.actor with this broker"
@@ -90,10 +88,10 @@ class DramatiqHandler(TaskQueueHandler):
             self._policy(subscription),
             retry_when=options.pop("retry_when", None),
             on_retry_exhausted=options.pop("on_retry_exhausted", None),
-            max_deliveries=self.max_deliveries,
+            handler=self,
         )
         self._check_policy(binding.policy, asking=subscription.name)
-        self._middleware.serve(queue, self._unknown_retry)
+        self._middleware.serve(queue, self)
         self._add_actor(subscription.name, queue, partial(self.perform, subscription), binding, options)
 
     def _add_actor(
@@ -105,7 +103,7 @@ class DramatiqHandler(TaskQueueHandler):
         options: dict[str, Any],
     ) -> None:
         options = {**options, **left_to_us(self.broker), BINDING: binding}
-        dramatiq.actor(actor_name=name, queue_name=queue, broker=self.broker, **options)(function)
+        dramatiq.actor(actor_name=name, queue_name=queue, broker=self.broker, **options)(guarded(function))
 
     def _policy(self, subscription: Subscription) -> RetryPolicy:
         """The subscription's policy, in which Dramatiq's own options count as well."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 import dramatiq
@@ -15,7 +16,9 @@ from dramatiq.middleware import Middleware, MiddlewareError, Retries
 
 from fastapi_events.errors import DeliveredTooOften, UnknownSubscription
 from fastapi_events.handlers.dramatiq.deliveries import deliveries_on
-from fastapi_events.handlers.messages import epitaph, event_in, traceback_of
+from fastapi_events.handlers.messages import Epitaph, TryLater, epitaph, event_in, traceback_of
+from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.handlers.task_queue.burying import bury, let_others_go_on
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
 
@@ -42,8 +45,13 @@ class Binding:
     on_retry_exhausted: str | None = None
     counter: str = "retries"
     """The message option that counts its failed attempts."""
-    max_deliveries: int = 3
-    """How often its worker may die while it has a message."""
+    handler: TaskQueueHandler | None = None
+    """Whose it is."""
+
+    @property
+    def max_deliveries(self) -> int:
+        """How often its worker may die while it has a message."""
+        return 3 if self.handler is None else self.handler.max_deliveries
 
 
 class _NotRun(MiddlewareError, dramatiq.Retry):
@@ -65,7 +73,8 @@ class Redelivery(Middleware):
     """
 
     def __init__(self, broker: dramatiq.Broker) -> None:
-        self._queues: dict[str, RetryPolicy] = {}
+        self._queues: dict[str, TaskQueueHandler] = {}
+        self._broker = broker
         self._stopping = threading.Event()
         self._deliveries = deliveries_on(broker)
 
@@ -73,9 +82,9 @@ class Redelivery(Middleware):
     def actor_options(self) -> set[str]:
         return {BINDING}
 
-    def serve(self, queue: str, unknown_retry: RetryPolicy) -> None:
+    def serve(self, queue: str, handler: TaskQueueHandler) -> None:
         """Take care of messages on a queue whose actor this worker does not have."""
-        self._queues.setdefault(queue, unknown_retry)
+        self._queues.setdefault(queue, handler)
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
         self._stopping.clear()
@@ -121,6 +130,9 @@ class Redelivery(Middleware):
         # Until a successor is in the broker. Should anything fail here, Dramatiq would only log it; then the
         # message is rejected, and kept, rather than acknowledged.
         message.fail()
+        if isinstance(exception, TryLater):
+            self._replace(broker, message, _requeued(message), delay=int(exception.seconds * 1000))
+            return
         attempt = int(message.options.get(binding.counter, 0)) + 1
         if isinstance(exception, DeliveredTooOften):
             attempt = exception.deliveries
@@ -133,11 +145,13 @@ class Redelivery(Middleware):
     def _binding(self, broker: dramatiq.Broker, message: MessageProxy) -> Binding | None:
         actor = broker.get_actor(message.actor_name)
         if actor.actor_name == UNKNOWN:
-            policy = self._queues.get(q_name(message.queue_name))
-            if policy is None:  # not a queue of ours: what Dramatiq does itself
+            handler = self._queues.get(q_name(message.queue_name))
+            if handler is None:  # not a queue of ours: what Dramatiq does itself
                 message.fail()
                 return None
-            return Binding(message.actor_name, policy, counter=UNKNOWN_ATTEMPTS)
+            return Binding(
+                message.actor_name, handler.unknown_retry, counter=UNKNOWN_ATTEMPTS, handler=handler
+            )
         return actor.options.get(BINDING)
 
     def _try_again(
@@ -149,13 +163,8 @@ class Redelivery(Middleware):
         wait: float,
         exception: BaseException,
     ) -> None:
-        again = message.copy(
-            options={
-                binding.counter: attempt,
-                "traceback": traceback_of(exception),
-                "requeue_timestamp": int(time.time() * 1000),
-            }
-        )
+        counted = {binding.counter: attempt, "traceback": traceback_of(exception)}
+        again = _requeued(message, **counted)
         event = event_in(message.args)
         if event is not None:
             tell(
@@ -184,11 +193,30 @@ class Redelivery(Middleware):
             reason=grave["reason"],
             attempts=attempts,
         )
-        dead = message.copy(options={DEAD: grave})
-        if self._replace(broker, message, dead) and binding.on_retry_exhausted:
+        if self._keep(message, binding, grave) and binding.on_retry_exhausted:
             broker.get_actor(binding.on_retry_exhausted).send(
                 message.asdict(), {"retries": attempts - 1, "max_retries": binding.policy.max_retries}
             )
+
+    def _keep(self, message: MessageProxy, binding: Binding, grave: Epitaph) -> bool:
+        """Keep a dead letter in the handler's store, or else in the broker's dead-letter queue."""
+        handler = binding.handler
+        kept = handler is not None and bury(
+            handler,
+            grave,
+            message_id=message.message_id,
+            subscription=binding.name,
+            queue=q_name(message.queue_name),
+            arguments=message.args,
+            first_at=datetime.fromtimestamp(message.message_timestamp / 1000, timezone.utc),
+        )
+        if kept:
+            message.failed = False
+        elif not self._replace(self._broker, message, message.copy(options={DEAD: grave})):
+            return False
+        if handler is not None:
+            let_others_go_on(handler, binding.name, message.args)
+        return True
 
     def _replace(
         self, broker: dramatiq.Broker, message: MessageProxy, successor: Any, *, delay: int | None = None
@@ -221,6 +249,25 @@ class _KnownActors(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         return self[UNKNOWN]
+
+
+def _requeued(message: MessageProxy, **options: Any) -> dramatiq.Message[Any]:
+    copy: dramatiq.Message[Any] = message.copy(
+        options={**options, "requeue_timestamp": int(time.time() * 1000)}
+    )
+    return copy
+
+
+def guarded(function: Callable[..., None]) -> Callable[..., None]:
+    """An actor's function, which may say that its turn has not come without an error in Dramatiq's log."""
+
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except TryLater as later:
+            raise _NotRun from later
+
+    return run
 
 
 def left_to_us(broker: dramatiq.Broker) -> dict[str, Any]:

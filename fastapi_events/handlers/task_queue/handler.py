@@ -23,7 +23,14 @@ from fastapi_events.errors import (
     raise_together,
 )
 from fastapi_events.event import Event, wire_name
-from fastapi_events.handlers.messages import RECEIPT_TO, Outgoing, fan_out_message, message_id, only_argument
+from fastapi_events.handlers.messages import (
+    RECEIPT_TO,
+    Outgoing,
+    fan_out_message,
+    fan_out_name,
+    message_id,
+    only_argument,
+)
 from fastapi_events.handlers.task_queue.breaker import Breaker
 from fastapi_events.handlers.task_queue.flushing import Flushing
 from fastapi_events.handlers.task_queue.performing import FanOut, Perform
@@ -109,7 +116,8 @@ class TaskQueueHandler(Registering):
         """Dependencies to replace, for tests: `handler.dependency_overrides[get_session] = fake_session`."""
         self.flush_deadline = flush_deadline
         self.max_deliveries = max_deliveries
-        self._unknown_retry = unknown_retry
+        self.unknown_retry = unknown_retry
+        self._fan_outs = frozenset(fan_out_name(each) for each in self.routes)
         self._max_payload_bytes = max_payload_bytes
         self._shutdown_deadline = shutdown_deadline
         self.outbox = outbox
@@ -311,23 +319,16 @@ class TaskQueueHandler(Registering):
         """
         self._fan_out(envelope.read_batch(only_argument(args, kwargs)))
 
-    def bury(self, letter: DeadLetter) -> bool:
-        """Keep a message that is given up.
-
-        Returns:
-            Whether it is kept; False where this handler has no store for it, and the engine has to.
-
-        Raises:
-            StorageError: When the store did not take it.
-        """
-        if self.dead_letters is None:
-            return False
-        self.dead_letters.bury(letter)
-        return True
-
     def given_up(self, subscription: str, event: Event) -> None:
-        """Let those go on who waited for a message that has been given up, and is kept."""
-        self.perform.given_up(subscription, event)
+        """Let those go on who waited for a message that has been given up, and is kept.
+
+        Parameters:
+            subscription: Its name, or that of fan-out.
+        """
+        if subscription in self._fan_outs:
+            self._fan_out.given_up(event)
+        else:
+            self.perform.given_up(subscription, event)
 
     def replay(self, letters: Sequence[DeadLetter]) -> None:
         """Send messages that were given up to their subscriptions once more; their attempts count anew.

@@ -89,6 +89,16 @@ class FanOut:
         if messages:
             self._send(messages)
 
+    def given_up(self, event: Event) -> None:
+        """A message to fan-out is among the dead letters: those behind its event go on."""
+        order = self._order
+        if (
+            order is not None
+            and event.ordering_key is not None
+            and event.headers.get(LANE) == order.destination
+        ):
+            order.give_up(FAN_OUT_TURN, event.ordering_key, event.id)
+
     def _to_subscriptions(
         self, each: Any, batches: dict[tuple[str, str], list[tuple[str, str]]]
     ) -> list[Outgoing]:
