@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from celery import Celery, signals
+from kombu.entity import Exchange, Queue
 
 from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
-from fastapi_events.handlers.celery.publishing import CeleryPublisher
+from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of, speaks_amqp
 from fastapi_events.handlers.celery.redelivery import UNKNOWN, Binding, Redelivery
 from fastapi_events.handlers.messages import Outgoing, fan_out_name
+from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, check_queue_type, too_long_for_rabbitmq
 from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.subscription import Subscription
@@ -33,10 +35,13 @@ class CeleryHandler(TaskQueueHandler):
         app: The Celery app.
         queue: Where fan-out messages wait, and those of subscriptions that name no queue of their own.
         retry: When a failed subscription runs again, unless it says so itself.
+        queue_type: Of its queues on RabbitMQ.
+        longest_delay: Seconds that a message may wait for its time, at most; see `longest_delay` below.
         settings: See `TaskQueueHandler`.
 
     Raises:
-        ConfigurationError: When there is no app, or another handler has the queue.
+        ConfigurationError: When there is no app, its broker cannot do what is asked, or another handler has
+            the queue.
     """
 
     def __init__(
@@ -45,26 +50,36 @@ class CeleryHandler(TaskQueueHandler):
         *,
         queue: str = DEFAULT_QUEUE,
         retry: RetryPolicy = RetryPolicy(),
+        queue_type: Literal["classic", "quorum"] = "classic",
+        longest_delay: float | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(queue=queue, retry=retry, **settings)
         if not isinstance(app, Celery):
             raise ConfigurationError(f"CeleryHandler({app!r}): expected a celery.Celery app.")
+        check_queue_type(queue_type)
+        if queue_type == "quorum" and not speaks_amqp(app):
+            raise ConfigurationError(
+                "CeleryHandler: queue_type='quorum' is for RabbitMQ, not for this broker."
+            )
         self.app = app
+        self._quorum = queue_type == "quorum"
+        self._longest_delay = longest_delay
         self._priorities: dict[str, int] = {}
         self._publisher = CeleryPublisher(app)
         self._redelivery = Redelivery(app, self._publisher, self)
         self._check_policy(retry, asking="CeleryHandler")
-        half = self._longest_wait() / 2  # for those policies that nobody may have chosen
         for each in self.routes:
             if fan_out_name(each) in app.tasks:
                 raise ConfigurationError(
                     f"Another handler publishes to queue {each!r} of this app already; "
                     "give one of them a queue of its own."
                 )
-            self._add_task(fan_out_name(each), each, self.fan_out, FAN_OUT_RETRY.within(half), {})
+            self._add_task(
+                fan_out_name(each), each, self.fan_out, FAN_OUT_RETRY.within(self.longest_delay), {}
+            )
         if UNKNOWN not in app.tasks:
-            policy = self.unknown_retry.within(half)
+            policy = self.unknown_retry.within(self.longest_delay)
             self._add_task(UNKNOWN, queue, self._redelivery.take_unknown, policy, {})
         # Celery keeps only weak references to bound methods: the handler is forgotten with its last user.
         signals.celeryd_init.connect(self._on_worker_init)
@@ -97,6 +112,8 @@ class CeleryHandler(TaskQueueHandler):
         policy: RetryPolicy,
         options: Mapping[str, Any],
     ) -> None:
+        if self._quorum:
+            self.app.amqp.queues.add(_quorum_queue(queue))
         run = self._redelivery.guard(function, Binding(name, queue, policy))
         defaults = {"acks_late": True, "reject_on_worker_lost": True, "ignore_result": True}
         self.app.task(run, name=name, bind=True, lazy=False, shared=False, **{**defaults, **options})
@@ -107,21 +124,31 @@ class CeleryHandler(TaskQueueHandler):
     def _refused_options(self) -> Mapping[str, str]:
         return dict.fromkeys(_RETRY_OPTIONS, "would retry beside us; use retry=RetryPolicy().")
 
-    def _check_policy(self, policy: RetryPolicy, *, asking: str) -> None:
-        longest = self._longest_wait()
-        if policy.longest_wait >= longest:
-            raise ConfigurationError(
-                f"{asking}: max_backoff is {policy.longest_wait:.0f} s, but Redis delivers a message that "
-                f"waits for {longest:.0f} s once more; raise broker_transport_options['visibility_timeout'] "
-                "or lower max_backoff."
-            )
+    @property
+    def longest_delay(self) -> float:
+        """Seconds that a message may wait for its time, as before a retry.
 
-    def _longest_wait(self) -> float:
-        # A message that waits for its retry is unacknowledged. Once it has waited longer than the visibility
-        # timeout, Redis hands it to another worker as well, again and again.
-        if str(self.app.conf.broker_url).startswith("amqp"):
-            return float("inf")
-        return float(self.app.conf.broker_transport_options.get("visibility_timeout", 3_600))
+        A worker holds it unacknowledged meanwhile. Redis hands it to another worker as well after the
+        visibility timeout, again and again; RabbitMQ closes the channel of a worker that holds one for longer
+        than the server's consumer timeout, by default 30 minutes. The limit is half of that, unless the
+        handler was given another.
+        """
+        if self._longest_delay is not None:
+            return self._longest_delay
+        if speaks_amqp(self.app):
+            return RABBITMQ_LONGEST_DELAY
+        return float(self.app.conf.broker_transport_options.get("visibility_timeout", 3_600)) / 2
+
+    def _check_policy(self, policy: RetryPolicy, *, asking: str) -> None:
+        if policy.longest_wait <= self.longest_delay:
+            return
+        if speaks_amqp(self.app):
+            raise ConfigurationError(too_long_for_rabbitmq(policy, self.longest_delay, asking=asking))
+        raise ConfigurationError(
+            f"{asking}: max_backoff is {policy.longest_wait:.0f} s, but Redis delivers a message once more "
+            f"that waits for the visibility timeout: half of it, {self.longest_delay:.0f} s, is the limit. Raise "
+            "broker_transport_options['visibility_timeout'] or lower max_backoff."
+        )
 
     # Sending
 
@@ -151,12 +178,22 @@ class CeleryHandler(TaskQueueHandler):
         """Let a worker without -Q consume every queue that we use, beside Celery's default one."""
         if instance is not None and instance.app is self.app:
             for queue in self.queues:
-                self.app.amqp.queues.select_add(queue)
+                self.app.amqp.queues.select_add(_quorum_queue(queue) if self._quorum else queue)
 
     def _on_worker_stop(self, **_: Any) -> None:
         self._redelivery.stop()
 
     def _on_unknown_task(self, message: Any = None, name: str | None = None, **_: Any) -> None:
-        queue = (message.delivery_info or {}).get("routing_key")
+        queue = queue_of(message.delivery_info)
         if queue in self.queues:
             self._redelivery.keep_unknown(message, name, queue)
+
+
+def _quorum_queue(name: str) -> Queue:
+    """A quorum queue, on an exchange of a type through which Celery lets messages wait in RabbitMQ itself.
+
+    With other exchanges a worker would hold them, and has no room for others meanwhile: on quorum queues its
+    prefetch count cannot grow.
+    """
+    exchange = Exchange(f"{name}.topic", type="topic")
+    return Queue(name, exchange, routing_key=name, queue_arguments={"x-queue-type": "quorum"})

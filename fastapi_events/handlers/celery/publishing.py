@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from celery import Celery
+
+from fastapi_events.handlers.celery.confirming import BatchingConnection, ConfirmingConnection
+from fastapi_events.handlers.connections import Keep
 
 # Celery's repr of the arguments costs most of the time that building a message takes, and shows the payload.
 _NO_REPR = {"argsrepr": "(…)", "kwargsrepr": "{}"}
@@ -15,68 +18,79 @@ _NO_REPR = {"argsrepr": "(…)", "kwargsrepr": "{}"}
 _WORKER_SECONDS = 5.0
 """How long a worker waits for an answer from the broker, before it tries again."""
 
+# Celery's prefix to the routing key of a message that waits in RabbitMQ: a digit for each bit of the delay.
+_DELAY_BITS = re.compile(r"(?:[01]\.){28}")
+
 
 class CeleryPublisher:
     """Publishes through an app's broker, with connections of its own whose every step is bounded.
 
-    By default Celery may wait for an answer for ever. Each thread has its connection, and a forked child
-    opens others.
+    By default Celery may wait for an answer for ever, and on RabbitMQ for that of each message or for none. A
+    connection belongs to one thread at a time, and a forked child opens others.
     """
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._connections = threading.local()
+        self._connections: Keep[_Connection] = Keep()
 
     def publish(self, messages: Sequence[Mapping[str, Any]], *, timeout: float = _WORKER_SECONDS) -> None:
         """Publish messages, given as arguments of `send_task`; or raise what the client raises.
 
         Parameters:
-            timeout: Seconds to connect, and to wait for each answer.
+            timeout: Seconds to connect, and to wait for each answer; on RabbitMQ for all of it.
+
+        Raises:
+            NotPublished: When RabbitMQ refused some, or no queue takes them; it names the queues.
         """
-        fresh = self._connection() is None
-        try:
-            self._publish_once(messages, timeout)
-        except Exception as error:
-            self._close()
-            if fresh or isinstance(error, TimeoutError) or "timed out" in str(error).lower():
-                raise
-            # The server has closed the connection since, as servers do with idle ones; a new one does.
-            self._publish_once(messages, timeout)
+        deadline = time.monotonic() + timeout
+        with self._connections.lent() as own:
+            fresh = not own
+            waiting: Sequence[Mapping[str, Any]] = messages
+            try:
+                self._publish_once(own, waiting, timeout, deadline)
+            except Exception as error:
+                failed = own.pop() if own else None
+                if failed is not None:
+                    waiting = [each for each in messages if each.get("task_id") not in failed.confirmed]
+                    failed.close()
+                if fresh or isinstance(error, TimeoutError) or "timed out" in str(error).lower():
+                    raise
+                # The server has closed the connection since, as servers do with idle ones, or somebody has
+                # deleted a queue that this connection had declared. A new one declares it again.
+                self._publish_once(own, waiting, timeout, deadline)
 
     def disconnect(self) -> None:
-        """Forget every connection: each belongs to the thread that opened it, and ends with it."""
-        self._connections = threading.local()
+        """Close every connection that is not in use; the next flush opens another."""
+        self._connections.close()
 
-    def _publish_once(self, messages: Sequence[Mapping[str, Any]], timeout: float) -> None:
-        connection = self._connection() or self._connect(timeout)
-        producer = self._app.amqp.Producer(connection, auto_declare=False)
-        with producer.batch():
-            for message in messages:
-                self._app.send_task(
-                    **message, **_NO_REPR, producer=producer, serializer="json", ignore_result=True,
-                    retry=False, add_to_parent=False,
-                )  # fmt: skip
+    def _publish_once(
+        self, own: list[_Connection], messages: Sequence[Mapping[str, Any]], timeout: float, deadline: float
+    ) -> None:
+        left = max(min(timeout, deadline - time.monotonic()), 0.001)
+        if not own:
+            kind: Callable[..., _Connection]
+            kind = ConfirmingConnection if speaks_amqp(self._app) else BatchingConnection
+            own.append(kind(self._app, timeout=left))
+        own[0].publish([{**each, **_NO_REPR} for each in messages], timeout=left)
 
-    def _connection(self) -> Any:
-        """This thread's connection, if it has one: connections are not for sharing, least across a fork."""
-        pid, connection = getattr(self._connections, "current", (None, None))
-        return connection if pid == os.getpid() else None
 
-    def _connect(self, timeout: float) -> Any:
-        bounds: dict[str, Any]
-        if str(self._app.conf.broker_write_url).startswith("amqp"):
-            bounds = {"read_timeout": timeout, "write_timeout": timeout, "confirm_publish": True}
-        else:
-            bounds = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-        connection = self._app.connection_for_write(
-            connect_timeout=timeout, transport_options={**bounds, "max_retries": 0}
-        )
-        self._connections.current = os.getpid(), connection
-        connection.default_channel  # noqa: B018 - connects now, with the options above
-        return connection
+class _Connection(Protocol):
+    confirmed: set[str]
+    """The ids of what is known to be in the broker, when `publish` has failed."""
 
-    def _close(self) -> None:
-        connection = self._connection()
-        self._connections.current = None, None
-        if connection is not None:
-            connection.release()
+    def publish(self, tasks: Sequence[Mapping[str, Any]], *, timeout: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def speaks_amqp(app: Celery) -> bool:
+    """Whether an app's broker is RabbitMQ."""
+    url = app.conf.broker_write_url
+    first = url[0] if isinstance(url, (list, tuple)) and url else url
+    return str(first).startswith(("amqp", "pyamqp"))
+
+
+def queue_of(delivery_info: Mapping[str, Any] | None) -> str | None:
+    """The queue that a message came from, which a route may have chosen."""
+    routing_key = (delivery_info or {}).get("routing_key")
+    return None if routing_key is None else _DELAY_BITS.sub("", routing_key, count=1)

@@ -11,7 +11,7 @@ from celery import Celery, Task
 from celery.exceptions import Reject, Retry
 
 from fastapi_events.errors import UnknownSubscription
-from fastapi_events.handlers.celery.publishing import CeleryPublisher
+from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of
 from fastapi_events.handlers.messages import Epitaph, TryLater, epitaph, event_in
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.burying import bury, let_others_go_on
@@ -165,4 +165,4 @@ class Redelivery:
 
 def _queue_of(task: Task) -> str | None:
     """The queue that the task's message came from, which a route may have chosen."""
-    return (task.request.delivery_info or {}).get("routing_key")
+    return queue_of(task.request.delivery_info)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-import uuid
-from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import dramatiq
 import dramatiq.broker
-from dramatiq.common import current_millis, dq_name
 
 from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.dramatiq.redelivery import BINDING, Binding, guarded, left_to_us, middleware_of
 from fastapi_events.handlers.messages import Outgoing, fan_out_name
+from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, check_queue_type, too_long_for_rabbitmq
 from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.subscription import Subscription
@@ -27,11 +25,20 @@ _redis: ModuleType | None
 try:
     from dramatiq.brokers import redis as _redis
 
-    from fastapi_events.handlers.dramatiq import redis_pipeline
+    from fastapi_events.handlers.dramatiq.redis_pipeline import RedisPublisher
 except ImportError:  # only RabbitMQ's client is installed
     _redis = None
 
-_MAX_DELAY_SECONDS = 7 * 86_400  # Dramatiq's own limit
+_rabbitmq: ModuleType | None
+try:
+    from dramatiq.brokers import rabbitmq as _rabbitmq
+
+    from fastapi_events.handlers.dramatiq.quorum import QuorumBroker
+    from fastapi_events.handlers.dramatiq.rabbitmq_publisher import RabbitmqPublisher
+except ImportError:  # only that of Redis is
+    _rabbitmq = None
+
+_MAX_DELAY_SECONDS = 7 * 86_400.0  # Dramatiq's own limit
 _QUEUE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 
 
@@ -42,10 +49,13 @@ class DramatiqHandler(TaskQueueHandler):
         broker: Dramatiq's global broker if not given.
         queue: Where fan-out messages wait, and those of subscriptions that name no queue of their own.
         retry: When a failed subscription runs again, unless it says so itself.
+        queue_type: Of its queues on RabbitMQ; `"quorum"` needs a `QuorumBroker`.
+        longest_delay: Seconds that a message may wait for its time, at most; see `longest_delay` below.
         settings: See `TaskQueueHandler`.
 
     Raises:
-        ConfigurationError: When there is no broker, or another handler has the queue.
+        ConfigurationError: When there is no broker, it cannot do what is asked, or another handler has the
+            queue.
     """
 
     def __init__(
@@ -54,13 +64,20 @@ class DramatiqHandler(TaskQueueHandler):
         *,
         queue: str = DEFAULT_QUEUE,
         retry: RetryPolicy = RetryPolicy(),
+        queue_type: Literal["classic", "quorum"] = "classic",
+        longest_delay: float | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(queue=queue, retry=retry, **settings)
         self.broker = _checked_broker(broker)
+        check_queue_type(queue_type)
+        if queue_type == "quorum":
+            _check_quorum(self.broker)
+        self._quorum = queue_type == "quorum"
+        self._longest_delay = longest_delay
         self._check_policy(retry, asking="DramatiqHandler")
         self._middleware = middleware_of(self.broker)
-        self._client: Any = None
+        self._publisher = _publisher_for(self.broker)
         for each in self.routes:
             _check_queue(each, asking="DramatiqHandler")
             name = fan_out_name(each)
@@ -102,6 +119,9 @@ class DramatiqHandler(TaskQueueHandler):
         binding: Binding,
         options: dict[str, Any],
     ) -> None:
+        if self._quorum:
+            quorum: Any = self.broker
+            quorum.quorum_queues.add(queue)
         options = {**options, **left_to_us(self.broker), BINDING: binding}
         dramatiq.actor(actor_name=name, queue_name=queue, broker=self.broker, **options)(guarded(function))
 
@@ -120,10 +140,27 @@ class DramatiqHandler(TaskQueueHandler):
     def _known_options(self) -> Collection[str]:
         return {*self.broker.actor_options, "priority"} - {BINDING}
 
-    @staticmethod
-    def _check_policy(policy: RetryPolicy, *, asking: str) -> None:
-        if policy.longest_wait > _MAX_DELAY_SECONDS:
-            raise ConfigurationError(f"{asking}: Dramatiq delays messages by 7 days at most (max_backoff).")
+    @property
+    def longest_delay(self) -> float:
+        """Seconds that a message may wait for its time, as before a retry.
+
+        A worker holds it unacknowledged meanwhile. RabbitMQ closes the channel of a worker that holds one for
+        longer than the server's consumer timeout, by default 30 minutes: the limit is half of that, unless
+        the handler was given another. On other brokers it is Dramatiq's own, seven days.
+        """
+        if self._longest_delay is not None:
+            return self._longest_delay
+        return RABBITMQ_LONGEST_DELAY if _on_rabbitmq(self.broker) else _MAX_DELAY_SECONDS
+
+    def _check_policy(self, policy: RetryPolicy, *, asking: str) -> None:
+        if policy.longest_wait <= self.longest_delay:
+            return
+        if _on_rabbitmq(self.broker):
+            raise ConfigurationError(too_long_for_rabbitmq(policy, self.longest_delay, asking=asking))
+        raise ConfigurationError(
+            f"{asking}: max_backoff is {policy.longest_wait:.0f} s, but Dramatiq delays messages by 7 days "
+            f"at most, and this handler by {self.longest_delay:.0f} s."
+        )
 
     def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
         outgoing: list[tuple[dramatiq.Message[Any], int | None]] = [
@@ -136,48 +173,15 @@ class DramatiqHandler(TaskQueueHandler):
             )
             for each in messages
         ]  # fmt: skip
-        if _pipelines(self.broker):
-            self._pipeline(outgoing, from_web=from_web)
-        else:
-            for message, delay in outgoing:
-                self.broker.enqueue(message, delay=delay)
+        if self._publisher is not None:
+            self._publisher.publish(outgoing, timeout=self.flush_deadline if from_web else None)
+            return
+        for message, delay in outgoing:
+            self.broker.enqueue(message, delay=delay)
 
     def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-
-    def _pipeline(
-        self, messages: Sequence[tuple[dramatiq.Message[Any], int | None]], *, from_web: bool
-    ) -> None:
-        broker: Any = self.broker
-        copies = [(_for_redis(message, delay), delay) for message, delay in messages]
-        queues: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
-        for message, delay in copies:
-            broker.emit_before("enqueue", message, delay)
-            queues[message.queue_name].append((message.options["redis_message_id"], message.encode()))
-        client = broker.client
-        if from_web:
-            client = self._client = self._client or redis_pipeline.publishing_client(
-                broker.client, timeout=self.flush_deadline
-            )
-        redis_pipeline.enqueue(client, broker.namespace, queues)
-        for message, delay in copies:
-            broker.emit_after("enqueue", message, delay)
-
-
-def _for_redis(message: dramatiq.Message[Any], delay: int | None) -> dramatiq.Message[Any]:
-    """The copy that Dramatiq's own `enqueue` would store, which has an id of its own.
-
-    Parameters:
-        delay: Milliseconds; such a message waits in a queue beside its own.
-    """
-    options: dict[str, Any] = {"redis_message_id": str(uuid.uuid4())}
-    if delay is None:
-        return message.copy(options=options)
-    return message.copy(
-        queue_name=dq_name(message.queue_name), options={**options, "eta": current_millis() + delay}
-    )
+        if self._publisher is not None:
+            self._publisher.close()
 
 
 def _checked_broker(broker: Any) -> dramatiq.Broker:
@@ -201,9 +205,30 @@ def _check_queue(queue: str, *, asking: str) -> None:
         )
 
 
-def _pipelines(broker: dramatiq.Broker) -> bool:
-    return (
-        _redis is not None
-        and isinstance(broker, _redis.RedisBroker)
-        and type(broker).enqueue is _redis.RedisBroker.enqueue
-    )
+def _publisher_for(broker: dramatiq.Broker) -> RedisPublisher | RabbitmqPublisher | None:
+    """What sends many messages at once; nothing where `enqueue` is somebody's own, which we then call."""
+    if _redis is not None and isinstance(broker, _redis.RedisBroker):
+        return RedisPublisher(broker) if type(broker).enqueue is _redis.RedisBroker.enqueue else None
+    if _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker):
+        return RabbitmqPublisher(broker) if type(broker).enqueue is _rabbitmq.RabbitmqBroker.enqueue else None
+    return None
+
+
+def _on_rabbitmq(broker: dramatiq.Broker) -> bool:
+    return _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker)
+
+
+def _check_quorum(broker: Any) -> None:
+    if not _on_rabbitmq(broker):
+        raise ConfigurationError(
+            f"DramatiqHandler: queue_type='quorum' is for RabbitMQ, not for a {type(broker).__name__}."
+        )
+    if not isinstance(broker, QuorumBroker):
+        raise ConfigurationError(
+            "DramatiqHandler: queue_type='quorum' needs a broker that declares such queues; pass "
+            "fastapi_events.handlers.dramatiq.quorum.QuorumBroker(…) instead of a RabbitmqBroker(…)."
+        )
+    if broker.max_priority is not None:
+        raise ConfigurationError(
+            "DramatiqHandler: quorum queues know no max_priority; leave it out of QuorumBroker(…)."
+        )

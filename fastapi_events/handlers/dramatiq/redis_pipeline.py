@@ -6,12 +6,55 @@ it is documented: a list of message ids for each queue, beside a hash of message
 
 from __future__ import annotations
 
+import uuid
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import dramatiq
 import redis
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.common import current_millis, dq_name
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+
+class RedisPublisher:
+    """Publishes to a broker's server; for the web process with a client of its own, which is bounded."""
+
+    def __init__(self, broker: RedisBroker) -> None:
+        self._broker: Any = broker
+        self._client: Any = None
+
+    def publish(
+        self, messages: Sequence[tuple[dramatiq.Message[Any], int | None]], *, timeout: float | None
+    ) -> None:
+        """Publish messages, each with its delay in milliseconds: all or none of them.
+
+        Parameters:
+            timeout: Seconds for each step; those that the broker's own client allows itself if not given.
+
+        Raises:
+            redis.RedisError: When the server did not confirm it.
+        """
+        broker = self._broker
+        copies = [(_for_redis(message, delay), delay) for message, delay in messages]
+        queues: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+        for message, delay in copies:
+            broker.emit_before("enqueue", message, delay)
+            queues[message.queue_name].append((message.options["redis_message_id"], message.encode()))
+        client = broker.client
+        if timeout is not None:
+            client = self._client = self._client or publishing_client(broker.client, timeout=timeout)
+        enqueue(client, broker.namespace, queues)
+        for message, delay in copies:
+            broker.emit_after("enqueue", message, delay)
+
+    def close(self) -> None:
+        """Close the web process's client; the next flush opens another."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
 
 def publishing_client(client: redis.Redis, *, timeout: float) -> redis.Redis:
@@ -60,3 +103,17 @@ def _enqueue(client: redis.Redis, namespace: str, queues: Mapping[str, Sequence[
         pipeline.hset(f"{key}.msgs", mapping=dict(messages))
         pipeline.rpush(key, *(message_id for message_id, _ in messages))
     pipeline.execute()
+
+
+def _for_redis(message: dramatiq.Message[Any], delay: int | None) -> dramatiq.Message[Any]:
+    """The copy that Dramatiq's own `enqueue` would store, which has an id of its own.
+
+    Parameters:
+        delay: Milliseconds; such a message waits in a queue beside its own.
+    """
+    options: dict[str, Any] = {"redis_message_id": str(uuid.uuid4())}
+    if delay is None:
+        return message.copy(options=options)
+    return message.copy(
+        queue_name=dq_name(message.queue_name), options={**options, "eta": current_millis() + delay}
+    )

@@ -1,0 +1,161 @@
+"""Connections that publish many Celery messages with one wait."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from celery import Celery
+from kombu.messaging import Producer
+
+from fastapi_events.errors import NotPublished
+from fastapi_events.handlers.connections import listed
+
+Tasks = Sequence[Mapping[str, Any]]
+"""Messages as arguments of `send_task`."""
+
+
+class BatchingConnection:
+    """To Redis and its like: kombu sends a batch in one round trip.
+
+    Parameters:
+        timeout: Seconds to connect, and to wait for each answer.
+    """
+
+    def __init__(self, app: Celery, *, timeout: float) -> None:
+        self.confirmed: set[str] = set()  # a batch is in the broker as a whole, or nobody can tell
+        self._app = app
+        self._connection = _connect(app, timeout, socket_timeout=timeout, socket_connect_timeout=timeout)
+
+    def publish(self, tasks: Tasks, *, timeout: float) -> None:
+        """Publish messages, in one round trip where kombu can."""
+        producer = self._app.amqp.Producer(self._connection, auto_declare=False)
+        with producer.batch():
+            _send(self._app, producer, tasks)
+
+    def close(self) -> None:
+        """Say goodbye; the connection is gone afterwards in any case."""
+        _close(self._connection)
+
+
+class ConfirmingConnection:
+    """To RabbitMQ: counts the confirms of a channel, where kombu would wait for each.
+
+    Parameters:
+        timeout: Seconds to connect.
+    """
+
+    def __init__(self, app: Celery, *, timeout: float) -> None:
+        self.confirmed: set[str] = set()
+        self._app = app
+        self._published = 0
+        self._unconfirmed: dict[int, str] = {}
+        self._returned: dict[str, str] = {}
+        self._refused: list[str] = []
+        # With confirm_publish kombu would wait for each confirm by itself.
+        self._connection = _connect(
+            app, timeout, read_timeout=timeout, write_timeout=timeout, confirm_publish=False
+        )
+        try:
+            self._channel: Any = self._connection.default_channel
+            self._channel.events["basic_ack"].add(self._on_ack)
+            self._channel.events["basic_nack"].add(self._on_nack)
+            self._channel.events["basic_return"].add(self._on_return)
+            self._channel.confirm_select()
+        except BaseException:
+            self.close()
+            raise
+
+    def publish(self, tasks: Tasks, *, timeout: float) -> None:
+        """Publish messages, and wait until each is confirmed.
+
+        Parameters:
+            timeout: Seconds for all of them.
+
+        Raises:
+            NotPublished: When some were refused, or no queue took them.
+            TimeoutError: When not all were confirmed in time.
+        """
+        deadline = time.monotonic() + timeout
+        self.confirmed, self._returned, self._refused = set(), {}, []
+        queues: dict[str, str] = {}
+        _send(self._app, _Counting(self._channel, self._count, queues), tasks)
+        while self._unconfirmed:
+            left = deadline - time.monotonic()
+            try:
+                self._connection.drain_events(timeout=max(left, 0.001))
+            except OSError as error:
+                if left > 0 and not isinstance(error, TimeoutError):
+                    raise
+                raise TimeoutError(f"RabbitMQ did not confirm {len(tasks)} messages in time") from error
+        if self._returned:
+            raise NotPublished(f"RabbitMQ has no queue {listed(self._returned.values())}")
+        if self._refused:
+            raise NotPublished(
+                f"RabbitMQ refused {len(self._refused)} of {len(tasks)} messages, for queue "
+                f"{listed(queues[each] for each in self._refused)}"
+            )
+
+    def close(self) -> None:
+        """Say goodbye; the connection is gone afterwards in any case."""
+        _close(self._connection)
+
+    def _count(self, task_id: str) -> None:
+        self._published += 1  # the delivery tag that the channel gives it
+        self._unconfirmed[self._published] = task_id
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        for task_id in self._settled(tag, multiple):
+            if task_id not in self._returned:
+                self.confirmed.add(task_id)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._refused.extend(self._settled(tag, multiple))
+
+    def _on_return(self, _error: Any, _exchange: str, routing_key: str, message: Any) -> None:
+        """A message comes back just before it is confirmed."""
+        self._returned[str(message.properties.get("correlation_id"))] = routing_key
+
+    def _settled(self, tag: int, multiple: bool) -> list[str]:
+        if not multiple:
+            return [self._unconfirmed.pop(tag)]
+        return [self._unconfirmed.pop(each) for each in list(self._unconfirmed) if each <= tag or tag == 0]
+
+
+class _Counting(Producer):
+    """Tells of each message, Celery's own about the task included, and asks for it back where no queue is."""
+
+    def __init__(self, channel: Any, count: Callable[[str], None], queues: dict[str, str]) -> None:
+        super().__init__(channel, auto_declare=False)  # type: ignore[no-untyped-call]
+        self._count = count
+        self._queues = queues
+
+    def publish(self, *args: Any, **options: Any) -> Any:
+        task_id = options.get("correlation_id")
+        options["mandatory"] = task_id is not None
+        result = super().publish(*args, **options)  # type: ignore[no-untyped-call]
+        self._queues[str(task_id)] = str(options.get("routing_key"))
+        self._count(str(task_id))
+        return result
+
+
+def _send(app: Celery, producer: Any, tasks: Tasks) -> None:
+    for each in tasks:
+        app.send_task(
+            **each, producer=producer, serializer="json", ignore_result=True, retry=False, add_to_parent=False
+        )
+
+
+def _connect(app: Celery, timeout: float, **bounds: Any) -> Any:
+    connection = app.connection_for_write(
+        connect_timeout=timeout, transport_options={**bounds, "max_retries": 0}
+    )
+    connection.default_channel  # noqa: B018 - connects now, with the options above
+    return connection
+
+
+def _close(connection: Any) -> None:
+    with contextlib.suppress(Exception):  # whatever a client raises whose server is gone
+        connection.release()

@@ -1,0 +1,65 @@
+"""Connections to a broker that are kept open, each for one thread at a time."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Generic, Protocol, TypeVar
+
+
+class Closable(Protocol):
+    """What a `Keep` holds."""
+
+    def close(self) -> None:
+        """Say goodbye; never raises, never waits for long."""
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class Keep(Generic[C]):
+    """Connections that nobody uses just now.
+
+    A connection belongs to who took it until it is given back, so that there are as many as threads publish
+    at once. A forked child has none: those of its parent are not for sharing.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._idle: deque[C] = deque()
+        self._inherited: list[deque[C]] = []
+
+    @contextmanager
+    def lent(self) -> Iterator[list[C]]:
+        """Lend a connection, if there is one, as the one item of a list.
+
+        Whatever connection is in the list at the end is kept; one that failed has to be taken out.
+        """
+        own: list[C] = []
+        idle = self._of_this_process()
+        with suppress(IndexError):
+            own.append(idle.pop())  # the one used last, which the server is least likely to have closed
+        try:
+            yield own
+        finally:
+            idle.extend(own)
+
+    def close(self) -> None:
+        """Close every connection that is not in use; the next to publish opens another."""
+        idle = self._of_this_process()
+        while idle:
+            idle.pop().close()
+
+    def _of_this_process(self) -> deque[C]:
+        if self._pid != os.getpid():
+            # Kept, since to forget them would close what the parent still uses.
+            self._inherited.append(self._idle)
+            self._pid, self._idle = os.getpid(), deque()
+        return self._idle
+
+
+def listed(queues: Iterable[str]) -> str:
+    """Names of queues for an error message, each once."""
+    return ", ".join(map(repr, sorted(set(queues))))

@@ -1,0 +1,34 @@
+"""What is RabbitMQ's, whatever the engine."""
+
+from __future__ import annotations
+
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.retry import RetryPolicy
+
+RABBITMQ_LONGEST_DELAY = 900.0
+"""Seconds: half of the time after which RabbitMQ gives up a consumer that does not acknowledge."""
+
+QUEUE_TYPES = ("classic", "quorum")
+
+
+def check_queue_type(queue_type: str) -> None:
+    """Refuse a type of queue that there is not.
+
+    Raises:
+        ConfigurationError: When it is none of `QUEUE_TYPES`.
+    """
+    if queue_type not in QUEUE_TYPES:
+        raise ConfigurationError(f"queue_type={queue_type!r}: expected one of {', '.join(QUEUE_TYPES)}.")
+
+
+def too_long_for_rabbitmq(policy: RetryPolicy, longest: float, *, asking: str) -> str:
+    """Why a policy waits for too long, and what to do about it.
+
+    Parameters:
+        longest: Seconds that it may wait.
+    """
+    return (
+        f"{asking}: max_backoff is {policy.longest_wait:.0f} s, but RabbitMQ gives up a worker that holds a "
+        f"message for longer than its consumer_timeout, so that {longest:.0f} s is the limit; lower "
+        "max_backoff, or raise the server's consumer_timeout and then longest_delay= of the handler."
+    )
