@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,9 +35,34 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(scope="session")
+def amqp_url() -> str:
+    """A RabbitMQ server that runs already: at home there may be none, in CI there has to be one."""
+    url = os.environ.get("FASTAPI_EVENTS_TEST_AMQP_URL")
+    if url is None and os.environ.get("CI") == "true":
+        pytest.fail("FASTAPI_EVENTS_TEST_AMQP_URL is not set, and in CI RabbitMQ has to be there")
+    if url is None:
+        pytest.skip("FASTAPI_EVENTS_TEST_AMQP_URL is not set: no RabbitMQ")
+    return url
+
+
 STUB = "dramatiq-stub"
-DRAMATIQ = pytest.param("dramatiq-valkey", marks=pytest.mark.valkey)
-CELERY = pytest.param("celery-valkey", marks=pytest.mark.valkey)
+DRAMATIQ = [
+    pytest.param("dramatiq-valkey", marks=pytest.mark.valkey),
+    pytest.param("dramatiq-rabbitmq", marks=pytest.mark.rabbitmq),
+]
+CELERY = [
+    pytest.param("celery-valkey", marks=pytest.mark.valkey),
+    pytest.param("celery-rabbitmq", marks=pytest.mark.rabbitmq),
+]
+
+# Where each is, and the server it needs.
+PLACES = {
+    "dramatiq-valkey": (places.dramatiq_on_redis, "valkey_url"),
+    "dramatiq-rabbitmq": (places.dramatiq_on_rabbitmq, "amqp_url"),
+    "celery-valkey": (places.celery_on_redis, "valkey_url"),
+    "celery-rabbitmq": (places.celery_on_rabbitmq, "amqp_url"),
+}
 
 
 @pytest.fixture
@@ -53,19 +79,19 @@ def _place(kind: str, request: pytest.FixtureRequest, **settings: Any) -> Iterat
         with places.dramatiq_on_stub(**settings) as place:
             yield place
     else:
-        make = places.dramatiq_on_redis if kind == "dramatiq-valkey" else places.celery_on_redis
-        with make(request.getfixturevalue("valkey_url"), **settings) as place:
+        make, server = PLACES[kind]
+        with make(request.getfixturevalue(server), **settings) as place:
             yield place
 
 
-@pytest.fixture(params=[STUB, DRAMATIQ])
+@pytest.fixture(params=[STUB, *DRAMATIQ])
 def dramatiq_place(request: pytest.FixtureRequest) -> Iterator[places.Dramatiq]:
     """Dramatiq, on every broker."""
     with _place(request.param, request) as place:
         yield place
 
 
-@pytest.fixture(params=[STUB, DRAMATIQ, CELERY])
+@pytest.fixture(params=[STUB, *DRAMATIQ, *CELERY])
 def queue_place(
     request: pytest.FixtureRequest, handler_settings: dict[str, Any]
 ) -> Iterator[places.QueuePlace]:
@@ -74,7 +100,7 @@ def queue_place(
         yield place
 
 
-@pytest.fixture(params=["local", STUB, DRAMATIQ, CELERY])
+@pytest.fixture(params=["local", STUB, *DRAMATIQ, *CELERY])
 def place(request: pytest.FixtureRequest) -> Iterator[places.Place]:
     """Every kind of place that subscriptions can run in."""
     with _place(request.param, request) as place:

@@ -15,8 +15,10 @@ from typing import Any
 import celery
 import celery.signals
 import dramatiq
+import pika
 import redis
 from celery.contrib.testing.worker import start_worker
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.middleware import Middleware
@@ -120,7 +122,11 @@ class Dramatiq(QueuePlace):
 
     def settle(self) -> None:
         self.work()
-        extra = {"fail_fast": False} if isinstance(self.broker, StubBroker) else {"interval": 10}
+        extra: dict[str, Any] = {"interval": 10}
+        if isinstance(self.broker, StubBroker):
+            extra = {"fail_fast": False}
+        elif isinstance(self.broker, RabbitmqBroker):
+            extra = {"idle_time": 10}
         for _ in range(3):  # what one queue has sent to another is waited for as well
             for queue in self.queues:
                 self.broker.join(queue, timeout=30_000, **extra)
@@ -145,6 +151,9 @@ class Dramatiq(QueuePlace):
         """The messages in Dramatiq's dead-letter queue, as they are."""
         if isinstance(self.broker, StubBroker):
             return list(self.broker.dead_letters_by_queue[queue])
+        if isinstance(self.broker, RabbitmqBroker):
+            bodies = waiting_in(self.broker.parameters, f"{queue}.XQ")
+            return [dramatiq.Message.decode(body) for _, body in bodies]
         stored = self.broker.client.hvals(f"{self.broker.namespace}:{queue}.XQ.msgs")
         return sorted(map(dramatiq.Message.decode, stored), key=lambda message: message.message_timestamp)
 
@@ -183,10 +192,9 @@ class OnCelery(QueuePlace):
         # A prefix of its own keeps the tests apart on one server.
         self.prefix = f"test-{uuid.uuid4()}:"
         self.app = celery.Celery(self.prefix, broker=url, set_as_current=False)
-        self.app.conf.broker_transport_options = {"global_keyprefix": self.prefix}
+        self.configure(url)
         self.app.conf.worker_prefetch_multiplier = 1
         self.handler = CeleryHandler(self.app, **{"retry": QUICK, "unknown_retry": QUICK, **settings})
-        self.redis: Any = redis.Redis.from_url(url)
         self._worker = ExitStack()
         self._working = False
         celery.signals.before_task_publish.connect(self._listen)
@@ -198,12 +206,14 @@ class OnCelery(QueuePlace):
     def work(self) -> None:
         if not self._working:
             self._working = True
-            self._worker.enter_context(
+            worker = self._worker.enter_context(
                 start_worker(
                     self.app, pool="threads", concurrency=2, perform_ping_check=False, loglevel="critical",
                     queues=sorted(self.queues),
                 )
             )  # fmt: skip
+            # An idle worker looks up every ten seconds only: being told to stop wakes it.
+            self._worker.callback(self.app.control.shutdown, destination=[worker.hostname])
 
     def settle(self) -> None:
         self.work()
@@ -211,15 +221,37 @@ class OnCelery(QueuePlace):
         # A message for an unknown task is nowhere for a moment: Celery rejects it before we can keep it.
         while quiet < 10:
             assert time.monotonic() < deadline, "the queues do not become empty"
-            waiting = sum(self.redis.llen(f"{self.prefix}{queue}") for queue in self.queues)
-            waiting += self.redis.hlen(f"{self.prefix}unacked")
-            quiet = 0 if waiting else quiet + 1
+            quiet = 0 if self.waiting() else quiet + 1
             time.sleep(0.01)
 
     def send(self, *arguments: Any, task: str | None = None, queue: str = "events") -> None:
         self.app.send_task(
             task or fan_out_name(self.handler.queue), args=arguments, queue=queue, ignore_result=True
         )
+
+    def close(self) -> None:
+        celery.signals.before_task_publish.disconnect(self._listen)
+        self._worker.close()
+        asyncio.run(self.handler.shutdown())
+        self.app.close()
+
+    def configure(self, url: str) -> None:
+        """Prepare for the broker, before there is a handler."""
+        raise NotImplementedError
+
+    def waiting(self) -> int:
+        """How many messages are still to be handled."""
+        raise NotImplementedError
+
+
+class OnCeleryAndRedis(OnCelery):
+    def configure(self, url: str) -> None:
+        self.app.conf.broker_transport_options = {"global_keyprefix": self.prefix}
+        self.redis: Any = redis.Redis.from_url(url)
+
+    def waiting(self) -> int:
+        waiting = sum(self.redis.llen(f"{self.prefix}{queue}") for queue in self.queues)
+        return int(waiting + self.redis.hlen(f"{self.prefix}unacked"))
 
     def dead(self, queue: str = "events") -> list[Dead]:
         found = []
@@ -231,20 +263,101 @@ class OnCelery(QueuePlace):
         return found
 
     def close(self) -> None:
-        celery.signals.before_task_publish.disconnect(self._listen)
-        self._worker.close()
-        asyncio.run(self.handler.shutdown())
-        self.app.close()
+        super().close()
         for key in self.redis.scan_iter(f"{self.prefix}*"):
             self.redis.delete(key)
         self.redis.close()
 
 
+class OnCeleryAndRabbitmq(OnCelery):
+    """RabbitMQ does not tell what is unacknowledged, so that what was sent and what was handled is counted."""
+
+    def configure(self, url: str) -> None:
+        self.url = url
+        self._handled = 0
+        celery.signals.task_postrun.connect(self._on_handled)
+        celery.signals.task_unknown.connect(self._on_unknown)
+
+    def _on_handled(self, task: Any, **_: Any) -> None:
+        if task.app is self.app:
+            self._handled += 1
+
+    def _on_unknown(self, sender: Any, **_: Any) -> None:
+        if sender.app is self.app:
+            self._handled += 1
+
+    def waiting(self) -> int:
+        return sum(not each.queue.endswith(".dead") for each in self.sent) - self._handled
+
+    def dead(self, queue: str = "events") -> list[Dead]:
+        return [
+            Dead(headers["task"], tuple(json.loads(body)[0]), headers["fastapi_events_dead"])
+            for headers, body in waiting_in(pika.URLParameters(self.url), f"{queue}.dead")
+        ]
+
+    def close(self) -> None:
+        celery.signals.task_postrun.disconnect(self._on_handled)
+        celery.signals.task_unknown.disconnect(self._on_unknown)
+        super().close()
+
+
+def waiting_in(parameters: Any, queue: str) -> list[tuple[dict[str, Any], bytes]]:
+    """Headers and bodies of all messages of a queue of RabbitMQ, which stay there."""
+    found = []
+    connection = pika.BlockingConnection(parameters)
+    try:
+        channel = connection.channel()
+        while (got := channel.basic_get(queue))[0] is not None:
+            found.append((got[1].headers or {}, got[2]))
+    except pika.exceptions.ChannelClosedByBroker:
+        pass  # no such queue
+    finally:
+        connection.close()
+    return found
+
+
+@contextmanager
+def _empty_rabbitmq(url: str, queues: set[str]) -> Iterator[None]:
+    """Delete a handler's queues before and after: tests share the server, and their queues have common names."""
+
+    def delete() -> None:
+        connection = pika.BlockingConnection(pika.URLParameters(url))
+        channel = connection.channel()
+        for queue in queues:
+            for name in (queue, f"{queue}.DQ", f"{queue}.XQ", f"{queue}.dead"):
+                channel.queue_delete(name)
+        connection.close()
+
+    delete()
+    yield
+    delete()
+
+
 @contextmanager
 def celery_on_redis(url: str, **settings: Any) -> Iterator[OnCelery]:
-    place = OnCelery(url, **settings)
+    place = OnCeleryAndRedis(url, **settings)
     yield place
     place.close()
+
+
+@contextmanager
+def celery_on_rabbitmq(url: str, **settings: Any) -> Iterator[OnCelery]:
+    queues = {"events"}
+    with _empty_rabbitmq(url, queues):
+        place = OnCeleryAndRabbitmq(url, **settings)
+        yield place
+        place.close()
+        queues |= place.queues
+
+
+@contextmanager
+def dramatiq_on_rabbitmq(url: str, broker: Any = RabbitmqBroker, **settings: Any) -> Iterator[Dramatiq]:
+    queues = {"events"}
+    with _empty_rabbitmq(url, queues):
+        place = Dramatiq(broker(url=url, confirm_delivery=True), **settings)
+        yield place
+        place.close()
+        queues |= place.queues
 
 
 @contextmanager

@@ -146,8 +146,8 @@ class CeleryHandler(TaskQueueHandler):
             raise ConfigurationError(too_long_for_rabbitmq(policy, self.longest_delay, asking=asking))
         raise ConfigurationError(
             f"{asking}: max_backoff is {policy.longest_wait:.0f} s, but Redis delivers a message once more "
-            f"that waits for the visibility timeout: half of it, {self.longest_delay:.0f} s, is the limit. Raise "
-            "broker_transport_options['visibility_timeout'] or lower max_backoff."
+            f"that waits for the visibility timeout: half of it, {self.longest_delay:.0f} s, is the limit. "
+            "Raise broker_transport_options['visibility_timeout'] or lower max_backoff."
         )
 
     # Sending
