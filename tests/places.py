@@ -225,9 +225,12 @@ class OnCelery(QueuePlace):
             time.sleep(0.01)
 
     def send(self, *arguments: Any, task: str | None = None, queue: str = "events") -> None:
-        self.app.send_task(
-            task or fan_out_name(self.handler.queue), args=arguments, queue=queue, ignore_result=True
-        )
+        # Celery's own pool remembers which queues it has declared, longer than they last here.
+        with self.app.connection_for_write() as connection:
+            self.app.send_task(
+                task or fan_out_name(self.handler.queue), args=arguments, queue=queue, ignore_result=True,
+                producer=self.app.amqp.Producer(connection, auto_declare=False),
+            )  # fmt: skip
 
     def close(self) -> None:
         celery.signals.before_task_publish.disconnect(self._listen)
@@ -270,7 +273,7 @@ class OnCeleryAndRedis(OnCelery):
 
 
 class OnCeleryAndRabbitmq(OnCelery):
-    """RabbitMQ does not tell what is unacknowledged, so that what was sent and what was handled is counted."""
+    """RabbitMQ does not tell what is unacknowledged: what is sent and what is handled are counted."""
 
     def configure(self, url: str) -> None:
         self.url = url
@@ -318,7 +321,7 @@ def waiting_in(parameters: Any, queue: str) -> list[tuple[dict[str, Any], bytes]
 
 @contextmanager
 def _empty_rabbitmq(url: str, queues: set[str]) -> Iterator[None]:
-    """Delete a handler's queues before and after: tests share the server, and their queues have common names."""
+    """Delete a handler's queues before and after: tests share the server and use the same names."""
 
     def delete() -> None:
         connection = pika.BlockingConnection(pika.URLParameters(url))

@@ -18,6 +18,7 @@ from fastapi_events.errors import NotPublished
 from fastapi_events.handlers.connections import listed
 
 _GOODBYE_SECONDS = 0.5
+_ABORT_SECONDS = 0.05
 
 
 class Publication:
@@ -64,8 +65,10 @@ class ConfirmingConnection:
         try:
             self._wait(lambda: self._ready, deadline, "did not let us in")
         except BaseException:
+            self._loop.cut()
+            self._loop.run(lambda: self._closed, until=time.monotonic() + _ABORT_SECONDS)
             if self._connection is None and not self._closed:
-                attempt.abort()
+                attempt.abort()  # pika can before there is a connection, not during its handshake
             self.hang_up()
             raise
 

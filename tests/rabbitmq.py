@@ -1,0 +1,104 @@
+"""A RabbitMQ node of a test's own, which it can stop and start again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+START_SECONDS = 60
+DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+
+
+def server_program() -> str | None:
+    """Where `rabbitmq-server` is, past Debian's wrapper, which would change to another user."""
+    return str(DEBIAN) if DEBIAN.exists() else shutil.which("rabbitmq-server")
+
+
+class Node:
+    """A node with ports, files and a port mapper of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folder.mkdir()
+        self.port, distribution, mapper = free_ports(3)
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        (folder / "enabled_plugins").write_text("[].")
+        for name in ("rabbitmq.conf", "rabbitmq-env.conf"):
+            (folder / name).touch()
+        self._mapper = mapper
+        self._process: subprocess.Popen[bytes] | None = None
+        self._env = {
+            **os.environ,
+            "HOME": str(folder),
+            "PATH": f"{DEBIAN.parent}:{os.environ['PATH']}",
+            "LC_ALL": "C.UTF-8",
+            "RABBITMQ_NODENAME": f"fastapi-events-test-{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(distribution),
+            "ERL_EPMD_PORT": str(mapper),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+            "RABBITMQ_SCHEMA_DIR": str(folder / "schema"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "config"),
+            "ERL_CRASH_DUMP": str(folder / "erl_crash.dump"),
+        }
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        program = server_program()
+        assert program is not None
+        log = (self.folder / "server.log").open("ab")
+        self._process = subprocess.Popen(
+            [program], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            told = (self.folder / "server.log").read_text()[-2_000:]
+            assert self._process.poll() is None, f"RabbitMQ has ended\n{told}"
+            assert time.monotonic() < deadline, f"RabbitMQ does not answer\n{told}"
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """Kill it as a power cut would, with whatever it has not written yet."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(START_SECONDS)
+            self._process = None
+
+    def close(self) -> None:
+        """Kill it, and its port mapper."""
+        self.kill()
+        command = ["epmd", "-port", str(self._mapper), "-kill"]
+        subprocess.run(command, env=self._env, capture_output=True, timeout=START_SECONDS, check=False)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as probe:
+                probe.sendall(b"AMQP\x00\x00\x09\x01")
+                return probe.recv(1) == b"\x01"  # a method: the server introduces itself
+        except OSError:
+            return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens to."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
