@@ -332,8 +332,10 @@ def _empty_rabbitmq(url: str, queues: set[str]) -> Iterator[None]:
         connection.close()
 
     delete()
-    yield
-    delete()
+    try:
+        yield
+    finally:
+        delete()
 
 
 @contextmanager
@@ -345,22 +347,26 @@ def celery_on_redis(url: str, **settings: Any) -> Iterator[OnCelery]:
 
 @contextmanager
 def celery_on_rabbitmq(url: str, **settings: Any) -> Iterator[OnCelery]:
-    queues = {"events"}
+    queues = {"events", "kitchen"}
     with _empty_rabbitmq(url, queues):
         place = OnCeleryAndRabbitmq(url, **settings)
-        yield place
-        place.close()
-        queues |= place.queues
+        try:
+            yield place
+        finally:
+            queues |= place.queues
+            place.close()
 
 
 @contextmanager
 def dramatiq_on_rabbitmq(url: str, broker: Any = RabbitmqBroker, **settings: Any) -> Iterator[Dramatiq]:
-    queues = {"events"}
+    queues = {"events", "kitchen"}
     with _empty_rabbitmq(url, queues):
         place = Dramatiq(broker(url=url, confirm_delivery=True), **settings)
-        yield place
-        place.close()
-        queues |= place.queues
+        try:
+            yield place
+        finally:
+            queues |= place.queues
+            place.close()
 
 
 @contextmanager
