@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     handlers: Annotated[tuple[str, ...], NoDecode] = ()
     queue: str = DEFAULT_QUEUE
     source: str = DEFAULT_SOURCE
+    journal_url: str | None = None
+    """The Redis that the demo writes its journal to; the broker if not given."""
 
     @field_validator("broker_url")
     @classmethod

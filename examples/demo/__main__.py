@@ -48,11 +48,15 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="of the web process (default: any free one)")
     options = parser.parse_args()
     with ExitStack() as stack:
-        broker_url = os.environ.get("FASTAPI_EVENTS_BROKER_URL") or _embedded(stack, once=options.once)
+        broker_url, journal_url = _servers(stack, once=options.once)
         output = stack.enter_context(tempfile.TemporaryFile("w+")) if options.once else None
         supervisor = Supervisor(output=output)
         port = options.port or _free_port()
-        web = {"FASTAPI_EVENTS_BROKER_URL": broker_url, "FASTAPI_EVENTS_HANDLERS": ""}
+        web = {
+            "FASTAPI_EVENTS_BROKER_URL": broker_url,
+            "FASTAPI_EVENTS_JOURNAL_URL": journal_url,
+            "FASTAPI_EVENTS_HANDLERS": "",
+        }
         worker = {
             **web,
             "FASTAPI_EVENTS_HANDLERS": "examples.demo.handlers",
@@ -78,7 +82,7 @@ def main() -> int:
         found: Counter[Happening] = Counter()
         with supervisor:
             try:
-                found = _send_and_wait(url, broker_url)
+                found = _send_and_wait(url, journal_url)
             except OSError as error:
                 print(f"The web process did not answer: {error}", file=sys.stderr)  # noqa: T201
         _print_table(found)
@@ -88,8 +92,8 @@ def main() -> int:
         return 0 if found == EXPECTED else 1
 
 
-def _send_and_wait(url: str, broker_url: str) -> Counter[Happening]:
-    journal = Journal(broker_url)
+def _send_and_wait(url: str, journal_url: str) -> Counter[Happening]:
+    journal = Journal(journal_url)
     deadline = time.monotonic() + PATIENCE_SECONDS
     _wait_for(url, deadline)
     before = len(journal.entries())  # a broker of one's own may remember earlier runs
@@ -118,6 +122,15 @@ def _print_table(found: Counter[Happening]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))  # noqa: T201
     verdict = "Everything happened." if found == EXPECTED else "Not everything happened."
     print(verdict, flush=True)  # noqa: T201
+
+
+def _servers(stack: ExitStack, *, once: bool) -> tuple[str, str]:
+    """The broker and the Redis for the journal: one Valkey of our own, as far as nobody gave us another."""
+    broker_url = os.environ.get("FASTAPI_EVENTS_BROKER_URL") or _embedded(stack, once=once)
+    journal_url = os.environ.get("FASTAPI_EVENTS_JOURNAL_URL")
+    if not journal_url:
+        journal_url = _embedded(stack, once=once) if broker_url.startswith("amqp") else broker_url
+    return broker_url, journal_url
 
 
 def _embedded(stack: ExitStack, *, once: bool) -> str:

@@ -19,7 +19,9 @@ class Journal:
 
     def __init__(self, url: str | None = None, *, engine: str = "") -> None:
         self._engine = engine
-        self._client = redis.Redis.from_url(url or Settings().broker_url, decode_responses=True)
+        settings = Settings()
+        url = url or settings.journal_url or settings.broker_url
+        self._client = redis.Redis.from_url(url, decode_responses=True)
 
     def write(self, event: Event, subscription: str, outcome: str) -> None:
         """Add an entry."""

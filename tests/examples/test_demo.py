@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,11 @@ def test_once_shows_that_everything_happened() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Everything happened." in run.stdout
     assert "cat-dreamt-of-a-mouse" in run.stdout
+
+
+@pytest.mark.rabbitmq
+def test_once_does_so_on_rabbitmq(amqp_url: str) -> None:
+    queue = f"demo-{uuid.uuid4().hex[:8]}"
+    run = demo(FASTAPI_EVENTS_BROKER_URL=amqp_url, FASTAPI_EVENTS_QUEUE=queue)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Everything happened." in run.stdout
