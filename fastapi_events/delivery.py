@@ -50,50 +50,29 @@ async def deliver(owner: int, events: Sequence[Event]) -> list[Exception]:
     if len(handlers) == 1:
         outcomes = [await _hand_over(handlers[0], events)]
     else:
-        outcomes = await _hand_around(handlers, events)
+        outcomes = await asyncio.gather(*(_hand_over(handler, events) for handler in handlers))
     return [error for error in outcomes if error is not None]
 
 
-async def _hand_around(handlers: Sequence[Any], events: Sequence[Event]) -> list[Exception | None]:
-    waits = [not never_wait([handler]) for handler in handlers]
-    if sum(waits) > 1:
-        return await asyncio.gather(*(_hand_over(handler, events) for handler in handlers))
-    # Where at most one of them waits, none needs a task beside it. It comes last, so that none waits for it.
-    outcomes: list[Exception | None] = [None] * len(handlers)
-    for place in sorted(range(len(handlers)), key=waits.__getitem__):
-        handing_over = _hand_over(handlers[place], events)
-        outcomes[place] = await handing_over if waits[place] else _at_once(handing_over)
-    return outcomes
-
-
-def _at_once(handing_over: Coroutine[Any, Any, Exception | None]) -> Exception | None:
-    try:
-        return run_through(handing_over)
-    except Suspended as error:
-        return _broken(error)
-
-
-def _broken(promise: Suspended) -> Suspended:
-    # A function that waits was registered in this very moment. Its events have been reported lost.
-    logger.error("A handler that never waits has waited.", exc_info=promise)
-    return promise
-
-
-def deliver_at_once(owner: int, events: Sequence[Event]) -> list[Exception]:
-    """`deliver`, where the handlers `never_wait`.
+def deliver_in_place(owner: int, events: Sequence[Event]) -> list[Exception]:
+    """`deliver`, where there is one handler and it never waits.
 
     Nobody can cancel that half-way, so that it needs no task, but only the context that one would have.
     """
     try:
         return run_through(deliver(owner, events))
-    except Suspended as error:
-        return [_broken(error)]
+    except Suspended as error:  # its events have been reported lost
+        logger.error(
+            "%s never waits, as it says, and has waited.", _name(handler_store[owner]), exc_info=error
+        )
+        return [error]
 
 
-def never_wait(handlers: Iterable[Any]) -> bool:
-    """Whether no handler ever gives way to the event loop; see `BaseEventHandler.never_waits`."""
+def can_be_in_place(owner: int) -> bool:
+    """Whether the scope has one handler, which never waits; see `BaseEventHandler.never_waits`."""
+    handlers = handler_store.get(owner, ())
     # A handler need not derive from our base, and a mock has every attribute.
-    return all(getattr(handler, "never_waits", None) is True for handler in handlers)
+    return len(handlers) == 1 and getattr(handlers[0], "never_waits", None) is True  # type: ignore[arg-type,index]
 
 
 def handle_soon(handlers: Sequence[Any], event: Event) -> asyncio.Task[None] | None:

@@ -26,10 +26,10 @@ from fastapi_events.context import (
     middleware_identifier,
 )
 from fastapi_events.delivery import (
+    can_be_in_place,
     deliver_after,
-    deliver_at_once,
+    deliver_in_place,
     keep,
-    never_wait,
     prepare,
     report_lost,
     running_loop,
@@ -134,8 +134,8 @@ class Backlog(deque[Event]):
 
     async def flush_rest(self) -> list[Exception]:
         """Flush what `close` has left, and wait for it."""
-        if self._last is None and never_wait(handler_store.get(self.owner, ())):
-            return deliver_at_once(self.owner, self._drain())
+        if self._last is None and can_be_in_place(self.owner):
+            return deliver_in_place(self.owner, self._drain())
         return await self.flush()
 
     def wants_flush(self) -> bool:

@@ -15,7 +15,7 @@ from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
 from fastapi_events.subscriptions.plan import plan
-from fastapi_events.subscriptions.runner import OnLoop, run, run_through
+from fastapi_events.subscriptions.runner import OnLoop, run
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions, name_of, registration
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,14 +71,6 @@ class LocalHandler(BaseEventHandler):
 
         return subscribe if asked.function is None else subscribe(asked.function)
 
-    @property
-    def never_waits(self) -> bool:
-        """Whether none of the functions that listen ever gives way to the event loop."""
-        many = getattr(self.handle_many, "__func__", None)
-        if many is LocalHandler.handle_many and not self._overridden:
-            return self.subscriptions.never_wait
-        return super().never_waits
-
     async def handle_many(self, events: Iterable[Event]) -> None:
         """Handle the events of a flush, in order of dispatch."""
         events = list(events)
@@ -90,8 +82,6 @@ class LocalHandler(BaseEventHandler):
         outcomes: Iterable[list[Exception] | BaseException]
         if self._ordered or len(events) == 1:
             outcomes = [await each for each in handled]
-        elif self.subscriptions.never_wait:
-            outcomes = map(run_through, handled)
         else:
             outcomes = await asyncio.gather(*handled, return_exceptions=True)
         errors: list[Exception] = []

@@ -9,6 +9,8 @@ from fastapi_events.handlers.base import BaseEventHandler
 class NullHandler(BaseEventHandler):
     """Takes events and forgets them."""
 
+    never_waits = True
+
     async def handle_many(self, events: Iterable[Event]) -> None:
         pass
 

@@ -18,7 +18,6 @@ from fastapi_events.subscriptions.signature import (
     is_async,
     is_async_generator,
     is_generator,
-    never_waits,
     parameters_of,
 )
 
@@ -58,11 +57,6 @@ class Plan:
         """What the function is called with, for comparison: the event or the payload, and as what."""
         kind = None if self.payload_type is None else self.payload_type.annotation
         return self.takes_event, self.payload_argument, kind
-
-    @property
-    def never_waits(self) -> bool:
-        """Whether the function runs through when it is called."""
-        return not self.dependencies and never_waits(self.function)
 
 
 def plan(function: Callable[..., Any], *, model: type | None = None) -> Plan:

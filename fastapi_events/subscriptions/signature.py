@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import dis
 import functools
 import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType, FunctionType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
-
-_WAITING = frozenset({"GET_AWAITABLE", "GET_ANEXT", "BEFORE_ASYNC_WITH"})
-"""The instructions of `await`, `async for` and `async with`, one of which stands before each suspension."""
 
 UNRESOLVED = object()
 """Stands for an annotation that names something unknown where the function was defined."""
@@ -90,23 +86,6 @@ def is_generator(function: Callable[..., Any]) -> bool:
 def is_async_generator(function: Callable[..., Any]) -> bool:
     """Whether the function yields and is async."""
     return _is(inspect.isasyncgenfunction, function)
-
-
-def never_waits(function: Callable[..., Any]) -> bool:
-    """Whether the function is an async one in whose body nothing is awaited: it runs through when called.
-
-    Of what is no plain function, such as a mock or a partial, that cannot be told: the answer is no.
-    """
-    function = getattr(function, "__func__", function)
-    # Not isinstance: a mock with a spec says that it is one.
-    return type(function) is FunctionType and _awaits_nothing(function.__code__)
-
-
-@functools.lru_cache(maxsize=1024)
-def _awaits_nothing(code: CodeType) -> bool:
-    return bool(code.co_flags & inspect.CO_COROUTINE) and not any(
-        instruction.opname in _WAITING for instruction in dis.get_instructions(code)
-    )
 
 
 def _is(test: Callable[[Any], bool], function: Callable[..., Any]) -> bool:

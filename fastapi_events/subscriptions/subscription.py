@@ -58,14 +58,11 @@ class Subscriptions:
         self._all: list[Subscription] = []
         self._index: PatternIndex[Subscription] = PatternIndex()
         self._stacked = False
-        self.never_wait = True
-        """Whether no function gives way to the event loop; see `signature.never_waits`."""
 
     def add(self, subscription: Subscription) -> None:
         """Take in a new subscription."""
         self._all.append(subscription)
         self._stacked = self._stacked or len(subscription.patterns) > 1
-        self.never_wait = self.never_wait and subscription.plan.never_waits
         for pattern in subscription.patterns:
             self._index.add(pattern, subscription)
 
@@ -80,7 +77,7 @@ class Subscriptions:
     def replace(self, subscriptions: list[Subscription]) -> None:
         """Forget all subscriptions and take in these."""
         self._all, self._index = [], PatternIndex()
-        self._stacked, self.never_wait = False, True
+        self._stacked = False
         for subscription in subscriptions:
             self.add(subscription)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from typing import Any
-from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
@@ -111,25 +110,3 @@ def test_several_events_that_fail_in_a_handler_that_never_waits_are_all_reported
 
     assert handled == ["a", "b", "c"]
     assert [type(each) for each in raised.value.exceptions] == [ValueError, KeyError]  # type: ignore[attr-defined]
-
-
-def test_a_handler_is_known_to_wait_by_what_it_awaits() -> None:
-    class Mine(BaseEventHandler):
-        async def handle(self, event: Event) -> None: ...
-
-    class Batching(Mine):
-        async def handle_many(self, events: Any) -> None:
-            await asyncio.sleep(0)
-
-    class Waiting(NullHandler):
-        async def handle(self, event: Event) -> None:
-            await asyncio.sleep(0)
-
-    replaced = Mine()
-    replaced.handle = AsyncMock()  # type: ignore[method-assign]
-
-    assert Mine().never_waits
-    assert Waiting().never_waits  # its handle_many, which a flush calls, does nothing
-    assert not Batching().never_waits
-    assert not replaced.never_waits
-    assert MagicMock(spec=BaseEventHandler).never_waits is not True

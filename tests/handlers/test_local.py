@@ -166,22 +166,6 @@ def test_events_overlap_and_start_in_order() -> None:
     assert asyncio.run(asyncio.wait_for(main(), 10)) == ["start a", "start b", "end b", "end a"]
 
 
-def test_it_waits_if_one_of_its_functions_does() -> None:
-    handler = LocalHandler()
-
-    @handler.register
-    async def at_once(event: Event) -> None: ...
-
-    assert handler.never_waits
-
-    @handler.register
-    def in_a_thread(event: Event) -> None: ...
-
-    assert not handler.never_waits
-    handler._registry = {"*": [at_once]}
-    assert handler.never_waits
-
-
 def test_a_handle_of_ones_own_is_called_for_every_event() -> None:
     handled: list[object] = []
 
@@ -190,7 +174,6 @@ def test_a_handle_of_ones_own_is_called_for_every_event() -> None:
             await asyncio.sleep(0)
             handled.append(event.name)
 
-    assert not Mine().never_waits
     handle(Mine(), ("a", None))
     handle(Mine(ordered=True), ("b", None), ("c", None))
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
-from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
-from fastapi_events.subscriptions.signature import UNRESOLVED, describe, is_async, never_waits, parameters_of
+from fastapi_events.subscriptions.signature import UNRESOLVED, describe, is_async, parameters_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -67,56 +64,3 @@ def test_names_for_messages_and_subscriptions() -> None:
     assert describe(Class(1).method) == f"{__name__}.Class.method"
     assert is_async(CallableObject())
     assert not is_async(function)
-
-
-async def runs_through(event: Any) -> list[Any]:
-    def count() -> Any:
-        yield from range(3)
-
-    async def inner() -> None:
-        await asyncio.sleep(0)
-
-    inner().close()
-    return list(count())
-
-
-async def awaits(event: Any) -> None:
-    await asyncio.sleep(0)
-
-
-async def awaits_in_a_loop(events: Any) -> None:
-    async for _ in events:
-        pass
-
-
-async def awaits_in_a_block(lock: Any) -> None:
-    async with lock:
-        pass
-
-
-async def awaits_in_a_list(events: Any) -> list[Any]:
-    return [each async for each in events]
-
-
-async def yields() -> Any:
-    yield 1
-
-
-class Handler:
-    async def handle(self, event: Any) -> None: ...
-
-
-def test_a_function_that_awaits_nothing_is_known_to_run_through() -> None:
-    assert never_waits(runs_through)
-    assert never_waits(Handler().handle)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        awaits, awaits_in_a_loop, awaits_in_a_block, awaits_in_a_list, yields, function, print,
-        CallableObject(), functools.partial(runs_through, 1), AsyncMock(), MagicMock(spec=runs_through),
-    ],
-)  # fmt: skip
-def test_of_all_others_it_is_not(function: Callable[..., Any]) -> None:
-    assert not never_waits(function)
