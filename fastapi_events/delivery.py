@@ -62,9 +62,7 @@ def deliver_in_place(owner: int, events: Sequence[Event]) -> list[Exception]:
     try:
         return run_through(deliver(owner, events))
     except Suspended as error:  # its events have been reported lost
-        logger.error(
-            "%s never waits, as it says, and has waited.", _name(handler_store[owner]), exc_info=error
-        )
+        logger.error("A handler that never waits, as it says, has waited.", exc_info=error)
         return [error]
 
 

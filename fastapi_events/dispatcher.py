@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -19,9 +20,9 @@ from fastapi_events.context import (
     middleware_identifier,
 )
 from fastapi_events.delivery import handle_soon, prepare, report_lost
-from fastapi_events.envelope import check_header_names
 from fastapi_events.errors import MissingEventNameDuringDispatch, MultiplePayloadsDetectedDuringDispatch
 from fastapi_events.event import Event, EventName
+from fastapi_events.extras import Extras, extras_of
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
 from fastapi_events.registry.base import BaseEventPayloadSchemaRegistry
@@ -33,6 +34,8 @@ from fastapi_events.typing import Payload
 logger = logging.getLogger(__name__)
 
 _Schemas: TypeAlias = BaseEventPayloadSchemaRegistry
+_Given: TypeAlias = tuple[Mapping[str, str] | None, float | timedelta | None, datetime | None, str | None]
+_NOTHING_GIVEN: _Given = (None, None, None, None)
 _Dumping: TypeAlias = tuple[bool, Mapping[str, Any] | None]
 
 
@@ -47,6 +50,9 @@ def dispatch(
     payload_schema_dump: bool = True,
     *,
     headers: Mapping[str, str] | None = None,
+    delay: float | timedelta | None = None,
+    eta: datetime | None = None,
+    ordering_key: str | None = None,
 ) -> None:
     """Dispatch an event: it is handled once the scope has ended, which for a request is after its response.
 
@@ -67,11 +73,17 @@ def dispatch(
         payload_schema_dump: Hand the payload on as a dict (the default) or as the model.
         headers: Travel beside the payload: attributes of the CloudEvents envelope such as `correlationid`,
             in lower-case letters and digits.
+        delay: How long the event is held back, a `timedelta` or seconds; how long it may be depends on the
+            handlers.
+        eta: Until when it is held back, with a time zone; instead of `delay`.
+        ordering_key: Queue handlers with lanes handle events with the same key one after the other.
 
     Raises:
         MissingEventNameDuringDispatch: When neither an argument nor the model names the event.
         MultiplePayloadsDetectedDuringDispatch: When a model and a payload are given.
         UnserialisablePayload: When the payload cannot travel and a handler of the scope is a queue.
+        DelayTooLong: When a handler of the scope cannot hold the event back for so long.
+        ConfigurationError: When a header, a delay or a key cannot be what it is.
         LookupError: Outside of a scope, without `middleware_id`.
     """
     is_name = isinstance(event_name_or_model, (str, Enum))
@@ -82,6 +94,7 @@ def dispatch(
     if not event_name:
         raise MissingEventNameDuringDispatch
 
+    given: _Given = headers, delay, eta, ordering_key
     model = None if is_name else event_name_or_model
     dumping = payload_schema_dump, payload_schema_cls_dict_args
     # A scope looks once for all its events whether there are spans to be made: both to ask, and a span that
@@ -90,10 +103,10 @@ def dispatch(
     if scope.records if isinstance(scope, Backlog) else tracing.records():
         with tracing.dispatch_span(event_name):
             payload = _checked(event_name, model, payload, validate_payload, payload_schema_registry, dumping)
-            _send(event_name, payload, middleware_id, headers)
+            _send(event_name, payload, middleware_id, given)
     else:
         payload = _checked(event_name, model, payload, validate_payload, payload_schema_registry, dumping)
-        _send(event_name, payload, middleware_id, headers)
+        _send(event_name, payload, middleware_id, given)
 
 
 def _checked(
@@ -112,34 +125,30 @@ def _checked(
     return _dump(model, dumping[1]) if dumping[0] else model
 
 
-def _send(
-    name: EventName, payload: Any, middleware_id: int | None, headers: Mapping[str, str] | None
-) -> None:
+def _send(name: EventName, payload: Any, middleware_id: int | None, given: _Given) -> None:
     if middleware_id is not None:
         with _set_middleware_identifier(middleware_id):
-            _send(name, payload, None, headers)
-    elif headers is None:
+            _send(name, payload, None, given)
+    elif given == _NOTHING_GIVEN:
         _dispatch(event_name=name, payload=payload)
     else:
-        _dispatch(event_name=name, payload=payload, headers=check_header_names(headers))
+        _dispatch(event_name=name, payload=payload, extras=extras_of(*given))
 
 
-def _dispatch(event_name: EventName, payload: Any = None, headers: Mapping[str, str] | None = None) -> None:
+def _dispatch(event_name: EventName, payload: Any = None, extras: Extras | None = None) -> None:
     if dispatch_disabled():
         return
     if in_req_res_cycle.get():
-        event_store.get().append(_new_event(event_name, payload, headers))
-    elif headers is None:
+        event_store.get().append(_new_event(event_name, payload, extras))
+    elif extras is None:
         _dispatch_as_task(event_name, payload)
     else:
-        _dispatch_as_task(event_name, payload, headers)
+        _dispatch_as_task(event_name, payload, extras)
 
 
-def _dispatch_as_task(
-    event_name: EventName, payload: Any = None, headers: Mapping[str, str] | None = None
-) -> Any:
+def _dispatch_as_task(event_name: EventName, payload: Any = None, extras: Extras | None = None) -> Any:
     handlers = list(_list_handlers())
-    event = _new_event(event_name, payload, headers)
+    event = _new_event(event_name, payload, extras)
     prepare(handlers, event)
     if Lifecycle.dispatched in heard:
         tell(Lifecycle.dispatched, event)
@@ -152,15 +161,13 @@ def _list_handlers() -> Iterable[Any]:
     return handler_store.get(middleware_identifier.get(), ())
 
 
-def _new_event(name: EventName, payload: Any, headers: Mapping[str, str] | None) -> Event:
+def _new_event(name: EventName, payload: Any, extras: Extras | None) -> Event:
     event = Event.now(name, payload)
     cause = current_event.get()
-    if headers is not None or cause is not None:
-        if cause is not None:
-            event.headers.update(
-                causationid=cause.id, correlationid=cause.headers.get("correlationid", cause.id)
-            )
-        event.headers.update(headers or {})
+    if cause is not None:
+        event.headers.update(causationid=cause.id, correlationid=cause.headers.get("correlationid", cause.id))
+    if extras is not None:
+        extras.put_on(event)
     if tracing.has_context():
         tracing.inject(event.headers)
     return event

@@ -8,6 +8,7 @@ FastapiEventError
 │   └── MissingEventNameDuringDispatch
 ├── MultiplePayloadsDetectedDuringDispatch (ValueError)
 ├── UnserialisablePayload (ValueError)        a payload that cannot travel
+├── DelayTooLong (ValueError)                 an event that no one can hold back for so long
 ├── InvalidPayload (ValueError)               a payload that does not fit its subscription
 ├── BatchFailed (RuntimeError)                some events of a batch
 ├── UnreadableEnvelope (ValueError)           a message that is no event
@@ -88,6 +89,28 @@ class UnserialisablePayload(FastapiEventError, ValueError):
         self.event_name = event_name
         self.path = path
         self.reason = reason
+
+
+class DelayTooLong(FastapiEventError, ValueError):
+    """Raised at the line that dispatches, when a handler cannot hold the event back until it is due.
+
+    Parameters:
+        event_name: The event's name.
+        handler: The handler's name.
+        seconds: How long it would have to.
+        longest: How long it can.
+    """
+
+    def __init__(self, event_name: str, handler: str, seconds: float, longest: float) -> None:
+        can = f"at most {longest:,.0f} s" if longest else "none"
+        super().__init__(
+            f"Event {event_name!r} is due in {seconds:,.0f} s, but {handler} holds {can} back; "
+            "a queue handler with an outbox= holds any."
+        )
+        self.event_name = event_name
+        self.handler = handler
+        self.seconds = seconds
+        self.longest = longest
 
 
 class InvalidPayload(FastapiEventError, ValueError):

@@ -107,10 +107,13 @@ class Event(tuple[EventName, Any]):
 
     def with_payload(self, payload: Any) -> Event:
         """The same event, whose payload has been rebuilt as another type."""
-        return Event(
+        rebuilt = Event(
             self.name, payload, id=self.id, dispatched_at=self.dispatched_at, headers=self.headers,
             encoded=self.encoded,
         )  # fmt: skip
+        if self.ordering_key is not None:
+            rebuilt.ordering_key = self.ordering_key
+        return rebuilt
 
     def __getnewargs__(self) -> tuple[EventName, Any]:
         return self[0], self[1]

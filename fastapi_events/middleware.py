@@ -65,7 +65,10 @@ class EventHandlerASGIMiddleware:
             raise ConfigurationError(
                 f"handlers={handlers!r}: expected a list of handlers; for a single one write handlers=[…]."
             )
-        handler_store[self._id] = handlers if isinstance(handlers, (list, tuple)) else list(handlers)
+        handlers = handlers if isinstance(handlers, (list, tuple)) else list(handlers)
+        handler_store[self._id] = handlers
+        # A handler need not derive from our base, and a mock has every attribute.
+        self._secures = any(getattr(each, "secures_before_response", None) is True for each in handlers)
 
     def deregister_handlers(self) -> None:
         """Forget this middleware's handlers."""
@@ -87,6 +90,8 @@ class EventHandlerASGIMiddleware:
         elif self._policy is not always:
             status = _StatusWatch(send)
             send = status.send
+        if self._secures and kind == "http":
+            send = _Securing(send, backlog).send
 
         # As StoreContext and CycleContext do, without their objects: this is on the way of every request.
         identifier, store = middleware_identifier.set(self._id), event_store.set(backlog)
@@ -183,4 +188,23 @@ class _StatusWatch:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        await self._send(message)
+
+
+class _Securing:
+    """Lets handlers keep the events of a response before its first byte goes out, and before its last."""
+
+    __slots__ = ("_backlog", "_send", "_status")
+
+    def __init__(self, send: Send, backlog: Backlog) -> None:
+        self._send = send
+        self._backlog = backlog
+        self._status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            await self._backlog.secure(self._status)
+        elif not message.get("more_body", False):
+            await self._backlog.secure(self._status)
         await self._send(message)

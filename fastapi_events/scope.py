@@ -142,6 +142,30 @@ class Backlog(deque[Event]):
         """Whether the policy lets a scope that is still running flush what it has so far."""
         return bool(self) and self._allowed()
 
+    async def secure(self, status: int | None) -> None:
+        """Let handlers keep what is collected so far where it survives this process, if it is to be flushed.
+
+        A handler that cannot costs nobody anything: the events are flushed from memory all the same.
+
+        Parameters:
+            status: Of the response that is about to go out.
+        """
+        if self._policy is not always:
+            self._ending = None, status
+        if not self.wants_flush():
+            return
+        events = tuple(self)
+        for handler in self._securing():
+            try:
+                await handler.secure(events)
+            except Exception as error:
+                logger.error("%s could not keep %d events: %s", handler.name, len(events), error)
+
+    def _securing(self) -> list[Any]:
+        # A handler need not derive from our base, and a mock has every attribute.
+        handlers = handler_store.get(self.owner, ())
+        return [each for each in handlers if getattr(each, "secures_before_response", None) is True]
+
     def _allowed(self) -> bool:
         if self._policy is always:
             return True
@@ -167,8 +191,12 @@ class Backlog(deque[Event]):
                     )
 
     def _discard(self) -> None:
-        for event in self._drain():
+        events = self._drain()
+        for event in events:
             tell(Lifecycle.discarded, event)
+        if running_loop() is not None:
+            for handler in self._securing():
+                keep(_unsecure(handler, events))
 
     def _drain(self) -> list[Event]:
         events = []
@@ -178,6 +206,13 @@ class Backlog(deque[Event]):
             except IndexError:
                 break
         return events
+
+
+async def _unsecure(handler: Any, events: Sequence[Event]) -> None:
+    try:
+        await handler.unsecure(events)
+    except Exception as error:
+        logger.error("%s kept %d events that are not to be handled: %s", handler.name, len(events), error)
 
 
 raise_errors_everywhere = False

@@ -393,3 +393,118 @@ def test_concurrent_requests_keep_their_events_apart() -> None:
     assert sorted(flush[0][0] for flush in flushes) == sorted(str(number) for number in range(20))
     assert all([payload for _, payload in flush] == [0, 1, 2] for flush in flushes)
     assert all(len({name for name, _ in flush}) == 1 for flush in flushes)
+
+
+# Securing events before the response
+
+
+class Securing(Recorder):
+    secures_before_response = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[Any] = []
+
+    async def secure(self, events: Any) -> None:
+        self.log.append(("secured", [event.name for event in events]))
+
+    async def unsecure(self, events: Any) -> None:
+        self.log.append(("unsecured", [event.name for event in events]))
+
+    async def handle_many(self, events: Any) -> None:
+        self.log.append(("handled", [event.name for event in events]))
+
+
+def serve_and_log(handler: Any, app: Any, **settings: Any) -> None:
+    async def send(message: Any) -> None:
+        handler.log.append((message["type"], message.get("status")))
+
+    middleware = EventHandlerASGIMiddleware(app, handlers=[handler], **settings)
+    asyncio.run(middleware(http_scope(), never, send))
+    asyncio.run(asyncio.sleep(0))
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
+def http_scope() -> dict[str, Any]:
+    return {"type": "http", "method": "GET", "path": "/", "headers": []}
+
+
+def securing_app(status: int, *chunks: bytes, raises: Exception | None = None) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        dispatch("before")
+        await send({"type": "http.response.start", "status": status})
+        for number, chunk in enumerate(chunks, 1):
+            if number > 1:
+                dispatch(f"chunk-{number}")
+            await send({"type": "http.response.body", "body": chunk, "more_body": number < len(chunks)})
+        if raises is not None:
+            raise raises
+        await asyncio.sleep(0)
+
+    return app
+
+
+def test_events_are_secured_before_the_first_byte_goes_out() -> None:
+    handler = Securing()
+
+    serve_and_log(handler, securing_app(200, b""))
+
+    assert [what for what, _ in handler.log] == [
+        "secured", "http.response.start", "secured", "http.response.body", "handled",
+    ]  # fmt: skip
+
+
+def test_those_of_a_stream_before_its_last() -> None:
+    handler = Securing()
+
+    serve_and_log(handler, securing_app(200, b"a", b"b"))
+
+    assert handler.log[-3:] == [
+        ("secured", ["before", "chunk-2"]), ("http.response.body", None), ("handled", ["before", "chunk-2"]),
+    ]  # fmt: skip
+
+
+def test_what_the_policy_refuses_is_not_secured() -> None:
+    handler = Securing()
+
+    serve_and_log(handler, securing_app(404, b""), flush_when="success")
+
+    assert ("secured", ["before"]) not in handler.log
+    assert ("handled", ["before"]) not in handler.log
+
+
+def test_what_the_policy_refuses_in_the_end_is_forgotten_again() -> None:
+    handler = Securing()
+
+    async def main() -> None:
+        app = securing_app(200, b"", raises=ValueError("after the response"))
+        middleware = EventHandlerASGIMiddleware(app, handlers=[handler], flush_when="success")
+
+        async def send(message: Any) -> None: ...
+
+        with pytest.raises(ValueError, match="after the response"):
+            await middleware(http_scope(), never, send)
+        while handler.log[-1][0] != "unsecured":
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+    assert handler.log == [("secured", ["before"]), ("secured", ["before"]), ("unsecured", ["before"])]
+
+
+def test_what_cannot_be_secured_changes_no_response(caplog: pytest.LogCaptureFixture) -> None:
+    class Full(Securing):
+        async def secure(self, events: Any) -> None:
+            raise OSError("no space left on device")
+
+    handler = Full()
+
+    serve_and_log(handler, securing_app(200, b""))
+
+    assert handler.log == [
+        ("http.response.start", 200), ("http.response.body", None), ("handled", ["before"]),
+    ]  # fmt: skip
+    assert "Full could not keep 1 events: no space left on device" in caplog.text

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
 
-from fastapi_events.errors import raise_together
-from fastapi_events.event import Event
+from fastapi_events.errors import DelayTooLong, raise_together
+from fastapi_events.event import Event, wire_name
 
 
 class BaseEventHandler(ABC):
@@ -24,8 +25,33 @@ class BaseEventHandler(ABC):
         """How logs and traces call this handler."""
         return type(self).__name__
 
+    secures_before_response: bool = False
+    """Whether the middleware calls `secure` before a response goes out."""
+
+    @property
+    def longest_delay(self) -> float:
+        """Seconds for which it can hold an event back that is not due yet."""
+        return 0.0
+
     def prepare(self, event: Event) -> None:
-        """Look at an event on the line that dispatches it; raise to refuse it there."""
+        """Look at an event on the line that dispatches it; raise to refuse it there.
+
+        Raises:
+            DelayTooLong: When the event cannot be held back until it is due.
+        """
+        if event.due is not None:
+            self._check_delay(event, event.due)
+
+    def _check_delay(self, event: Event, due: datetime) -> None:
+        seconds = (due - datetime.now(timezone.utc)).total_seconds()
+        if seconds > self.longest_delay:
+            raise DelayTooLong(wire_name(event.name), self.name, seconds, self.longest_delay)
+
+    async def secure(self, events: Sequence[Event]) -> None:
+        """Keep events where they survive this process; after the response they are handed over as ever."""
+
+    async def unsecure(self, events: Sequence[Event]) -> None:
+        """Forget events that were secured, and are not to be handled after all."""
 
     async def startup(self) -> None:
         """Called once the application has started, where the server speaks the lifespan protocol."""

@@ -1,5 +1,6 @@
 """Print events: for a first try, and for debugging."""
 
+import math
 from pprint import pprint
 
 from fastapi_events.event import Event
@@ -8,6 +9,11 @@ from fastapi_events.handlers.base import BaseEventHandler
 
 class EchoHandler(BaseEventHandler):
     """Prints each event to standard output."""
+
+    @property
+    def longest_delay(self) -> float:
+        """It does nothing later that it could not do now."""
+        return math.inf
 
     async def handle(self, event: Event) -> None:
         pprint(tuple(event))  # noqa: T203 - printing is what it is for

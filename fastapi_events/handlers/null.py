@@ -1,5 +1,6 @@
 """Do nothing with events, where a handler is expected."""
 
+import math
 from collections.abc import Iterable
 
 from fastapi_events.event import Event
@@ -10,6 +11,11 @@ class NullHandler(BaseEventHandler):
     """Takes events and forgets them."""
 
     never_waits = True
+
+    @property
+    def longest_delay(self) -> float:
+        """It does nothing later that it could not do now."""
+        return math.inf
 
     async def handle_many(self, events: Iterable[Event]) -> None:
         pass

@@ -198,7 +198,10 @@ class TaskQueueHandler(Registering):
 
         Raises:
             UnserialisablePayload: When it cannot travel, with the place in the payload.
+            DelayTooLong: When the broker cannot hold the event back until it is due, and there is no outbox.
         """
+        if event.due is not None and self.outbox is None:
+            self._check_delay(event, event.due)
         if event.ordering_key is not None and self._order is None:
             raise ConfigurationError(
                 f"Event {wire_name(event.name)!r} has an ordering key, and {self.name} nothing to keep it in "

@@ -1,0 +1,82 @@
+"""What `dispatch()` may be told about an event beside its name and payload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from fastapi_events.envelope import check_header_names
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.event import Event
+
+_LONGEST_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What is not asked of most events.
+
+    Parameters:
+        headers: Travel beside the payload.
+        due: When the event is to be handled, at the earliest.
+        ordering_key: Whose events are handled one after the other.
+    """
+
+    headers: Mapping[str, Any] | None = None
+    due: datetime | None = None
+    ordering_key: str | None = None
+
+    def put_on(self, event: Event) -> None:
+        """Give an event what it shall have."""
+        if self.headers:
+            event.headers.update(self.headers)
+        if self.due is not None:
+            event.due = self.due
+        if self.ordering_key is not None:
+            event.ordering_key = self.ordering_key
+
+
+def extras_of(
+    headers: Mapping[str, str] | None,
+    delay: float | timedelta | None,
+    eta: datetime | None,
+    ordering_key: str | None,
+) -> Extras:
+    """Check what `dispatch()` was given.
+
+    Raises:
+        ConfigurationError: When something cannot be what it is, or does not go with something else.
+    """
+    if headers is not None:
+        check_header_names(headers)
+    due = _due(delay, eta)
+    if ordering_key is not None:
+        if not isinstance(ordering_key, str) or not 0 < len(ordering_key) <= _LONGEST_KEY:
+            raise ConfigurationError(
+                f"ordering_key={ordering_key!r}: expected a string of 1 to {_LONGEST_KEY} characters."
+            )
+        if due is not None:
+            raise ConfigurationError(
+                "An event with an ordering key cannot be delayed: those behind it would have to wait, too."
+            )
+    return Extras(headers, due, ordering_key)
+
+
+def _due(delay: float | timedelta | None, eta: datetime | None) -> datetime | None:
+    if delay is None:
+        if eta is not None and (not isinstance(eta, datetime) or eta.tzinfo is None):
+            raise ConfigurationError(f"eta={eta!r}: expected a datetime with a time zone.")
+        return eta
+    if eta is not None:
+        raise ConfigurationError("dispatch() was given delay= and eta=: one of them says when.")
+    try:
+        waiting = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+        if waiting < timedelta(0):
+            raise ValueError
+        return datetime.now(timezone.utc) + waiting
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigurationError(
+            f"delay={delay!r}: expected a timedelta or a number of seconds, 0 or more."
+        ) from error
