@@ -236,6 +236,7 @@ class OnCelery(QueuePlace):
         celery.signals.before_task_publish.disconnect(self._listen)
         self._worker.close()
         asyncio.run(self.handler.shutdown())
+        self.app.pool.force_close_all(close_pool=False)  # shared by all apps with this URL
         self.app.close()
 
     def configure(self, url: str) -> None:

@@ -38,6 +38,11 @@ def app_from(url: str) -> Celery:
     return app
 
 
+def own_queue(url: str, queue: str) -> str:
+    """The queue of a name for Celery: on RabbitMQ, unlike Redis, the engines would share the name."""
+    return f"{queue}.celery" if url.startswith("amqp") else queue
+
+
 _settings = Settings()
 app = app_from(_settings.broker_url)
-events = CeleryHandler(app, queue=_settings.queue, source=_settings.source)
+events = CeleryHandler(app, queue=own_queue(_settings.broker_url, _settings.queue), source=_settings.source)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 
 from fastapi_events.settings import Settings
 from workers.celery import events as celery_events
+from workers.celery import own_queue
 from workers.dramatiq import events as dramatiq_events
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,14 +31,19 @@ class BothEngines:
 
         def subscribe(function: F) -> F:
             model = target if isinstance(target, type) else None
-            for handler in (dramatiq_events, celery_events):
+            for handler, own in ((dramatiq_events, options), (celery_events, _for_celery(options))):
                 if model is None:
-                    handler.register(function, **options)
+                    handler.register(function, **own)
                 else:
-                    handler.register(model, **options)(function)
+                    handler.register(model, **own)(function)
             return function
 
         return subscribe if target is None or isinstance(target, type) else subscribe(target)
+
+
+def _for_celery(options: dict[str, Any]) -> dict[str, Any]:
+    queue = options.get("queue")
+    return {**options, "queue": own_queue(settings.broker_url, queue)} if queue else options
 
 
 settings = Settings()

@@ -183,7 +183,11 @@ class CeleryHandler(TaskQueueHandler):
     def _on_worker_stop(self, **_: Any) -> None:
         self._redelivery.stop()
 
-    def _on_unknown_task(self, message: Any = None, name: str | None = None, **_: Any) -> None:
+    def _on_unknown_task(
+        self, sender: Any = None, message: Any = None, name: str | None = None, **_: Any
+    ) -> None:
+        if sender.app is not self.app:  # a signal is for every app of the process
+            return
         queue = queue_of(message.delivery_info)
         if queue in self.queues:
             self._redelivery.keep_unknown(message, name, queue)
