@@ -15,6 +15,7 @@ from typing import Any
 import celery
 import celery.signals
 import dramatiq
+import kombu.pools
 import pika
 import redis
 from celery.contrib.testing.worker import start_worker
@@ -236,7 +237,6 @@ class OnCelery(QueuePlace):
         celery.signals.before_task_publish.disconnect(self._listen)
         self._worker.close()
         asyncio.run(self.handler.shutdown())
-        self.app.pool.force_close_all(close_pool=False)  # shared by all apps with this URL
         self.app.close()
 
     def configure(self, url: str) -> None:
@@ -303,6 +303,7 @@ class OnCeleryAndRabbitmq(OnCelery):
         celery.signals.task_postrun.disconnect(self._on_handled)
         celery.signals.task_unknown.disconnect(self._on_unknown)
         super().close()
+        kombu.pools.reset()  # connections that all apps with this URL share, and none closes
 
 
 def waiting_in(parameters: Any, queue: str) -> list[tuple[dict[str, Any], bytes]]:
