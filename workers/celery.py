@@ -18,6 +18,8 @@ def app_from(url: str) -> Celery:
     """
     app = Celery("workers", broker=url)
     transport: dict[str, Any] = {"confirm_publish": True}
+    if url.startswith(("redis:", "rediss:")):  # else the worker dies with a server that goes away
+        app.conf.broker_transport = "fastapi_events.handlers.celery.redis_transport:Transport"
     if not url.startswith("amqp"):
         transport = {
             "visibility_timeout": 3_600,
