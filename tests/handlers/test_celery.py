@@ -43,12 +43,12 @@ def place(valkey_url: str) -> Iterator[OnCelery]:
 
 
 def test_each_subscription_is_a_task_of_its_own(app: celery.Celery, events: CeleryHandler) -> None:
-    @events.register(event_name="hello", queue="kitchen", rate_limit="10/s", time_limit=30)
+    @events.register(event_name="hello", queue="kitchen", rate_limit="10/s", soft_time_limit=30)
     def work(event: Event) -> None: ...
 
     [subscription] = events.subscriptions
     task = app.tasks[subscription.name]
-    assert (task.rate_limit, task.time_limit) == ("10/s", 30)
+    assert (task.rate_limit, task.soft_time_limit) == ("10/s", 30)
     for name in (subscription.name, "fastapi_events.fan_out"):
         ours = app.tasks[name]
         assert (ours.acks_late, ours.reject_on_worker_lost, ours.ignore_result) == (True, True, True)

@@ -11,6 +11,7 @@ from kombu.entity import Exchange, Queue
 
 from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.celery.limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of, speaks_amqp
 from fastapi_events.handlers.celery.redelivery import UNKNOWN, Binding, Redelivery
 from fastapi_events.handlers.messages import Outgoing, fan_out_name
@@ -29,7 +30,8 @@ _RETRY_OPTIONS = frozenset(
 class CeleryHandler(TaskQueueHandler):
     """Publishes events through a Celery app's broker, and runs subscriptions as tasks of its workers.
 
-    Every task is acknowledged late, rejected when its process is lost, and leaves no result.
+    Every task is acknowledged late, goes back to the broker when its process is lost or killed for its time
+    limit, and leaves no result.
 
     Parameters:
         app: The Celery app.
@@ -83,6 +85,7 @@ class CeleryHandler(TaskQueueHandler):
             self._add_task(UNKNOWN, queue, self._redelivery.take_unknown, policy, {})
         # Celery keeps only weak references to bound methods: the handler is forgotten with its last user.
         signals.celeryd_init.connect(self._on_worker_init)
+        signals.worker_init.connect(self._on_worker_start)
         signals.worker_shutting_down.connect(self._on_worker_stop)
         signals.task_unknown.connect(self._on_unknown_task)
 
@@ -115,8 +118,14 @@ class CeleryHandler(TaskQueueHandler):
         if self._quorum:
             self.app.amqp.queues.add(_quorum_queue(queue))
         run = self._redelivery.guard(function, Binding(name, queue, policy))
-        defaults = {"acks_late": True, "reject_on_worker_lost": True, "ignore_result": True}
-        self.app.task(run, name=name, bind=True, lazy=False, shared=False, **{**defaults, **options})
+        settings: dict[str, Any] = {
+            "acks_late": True, "reject_on_worker_lost": True, "acks_on_timeout": False, "ignore_result": True,
+            **options,
+        }  # fmt: skip
+        if settings.get("time_limit"):
+            settings[TIME_LIMIT] = settings["time_limit"]
+            settings["time_limit"] += KILL_GRACE_SECONDS
+        self.app.task(run, name=name, bind=True, lazy=False, shared=False, **settings)
 
     def _known_options(self) -> Collection[str]:
         return {name for name in dir(self.app.Task) if not name.startswith("_")} - _RETRY_OPTIONS
@@ -179,6 +188,10 @@ class CeleryHandler(TaskQueueHandler):
         if instance is not None and instance.app is self.app:
             for queue in self.queues:
                 self.app.amqp.queues.select_add(_quorum_queue(queue) if self._quorum else queue)
+
+    def _on_worker_start(self, sender: Any = None, **_: Any) -> None:
+        if sender is not None and sender.app is self.app:
+            self._redelivery.start(sender)
 
     def _on_worker_stop(self, **_: Any) -> None:
         self._redelivery.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from types import ModuleType
 from typing import Any, Literal
@@ -91,6 +92,7 @@ class DramatiqHandler(TaskQueueHandler):
 
     _engine = "dramatiq"
     _options_of = "dramatiq.actor with this broker"
+    _time_unit = timedelta(milliseconds=1)
 
     def _declare(self, subscription: Subscription) -> None:
         queue = subscription.queue or self.queue

@@ -33,6 +33,9 @@ class Registering(BaseEventHandler):
     _options_of: str
     """Where the options of `register` are documented."""
 
+    _time_unit = timedelta(seconds=1)
+    """What numbers mean among the options of the engine."""
+
     def __init__(self, routes: Routes, retry: RetryPolicy) -> None:
         self.routes = routes
         self.queue = routes.default
@@ -106,7 +109,8 @@ class Registering(BaseEventHandler):
             once: Skip an event that it has completed before, should it come again; needs the handler's inbox.
             batch: Call the function with a list of up to so many events; what fails is retried one by one.
             batch_window: How long the first event of a batch waits for others, a `timedelta` or seconds.
-            options: Passed on to the engine's actor or task.
+            options: Passed on to the engine's actor or task. A number has the engine's own unit; a
+                `timedelta`, such as `time_limit=timedelta(seconds=30)`, means the same in every engine.
 
         Returns:
             What it was given, or the decorator that does.
@@ -129,7 +133,7 @@ class Registering(BaseEventHandler):
                     plan(function, model=asked.model) if many is None else Plan(function, many.is_async),
                     queue or self.queue,
                     retry or self._retry,
-                    options,
+                    {option: self._in_engine_units(value) for option, value in options.items()},
                     once,
                     many,
                 )
@@ -162,6 +166,12 @@ class Registering(BaseEventHandler):
         self._check_options(new)
         self._declare(new)
         self.subscriptions.add(new)
+
+    def _in_engine_units(self, value: Any) -> Any:
+        if not isinstance(value, timedelta):
+            return value
+        count = value / self._time_unit
+        return int(count) if count.is_integer() else count
 
     def _check_options(self, new: Subscription) -> None:
         self._check_once(new)

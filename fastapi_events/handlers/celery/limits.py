@@ -1,0 +1,154 @@
+"""Time limits in the pools that have none of their own, and hard ones that count as a failure."""
+
+from __future__ import annotations
+
+import ctypes
+import heapq
+import itertools
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Task
+from celery.exceptions import SoftTimeLimitExceeded
+
+TIME_LIMIT = "fastapi_events_time_limit"
+"""The attribute of our tasks that says when they are interrupted; `time_limit` says when Celery kills."""
+
+KILL_GRACE_SECONDS = 5.0
+"""How long after its time limit the prefork pool kills the process of a function that nothing interrupts."""
+
+
+class Limits:
+    """Interrupts tasks that take longer than they may.
+
+    Celery enforces time limits in its prefork pool only. There, too, a hard one kills the process with all
+    that it holds; so we interrupt the function first, which then fails like any other, and leave the kill to
+    those that do not notice.
+    """
+
+    def __init__(self) -> None:
+        self._worker: Any = lambda: None
+        self._worker_pid = os.getpid()
+        self._watchdog: tuple[int, Watchdog] | None = None
+        self._starting = threading.Lock()
+
+    def start(self, worker: Any) -> None:
+        """A worker starts in this process."""
+        self._worker = weakref.ref(worker)
+        self._worker_pid = os.getpid()
+
+    @contextmanager
+    def of(self, task: Task) -> Iterator[None]:
+        """Interrupt what runs in this thread within the block, when the task's limits are reached."""
+        hard, soft = getattr(task, TIME_LIMIT, None), None
+        if os.getpid() == self._worker_pid:  # no child of the prefork pool, where Celery does the rest
+            hard, soft = _limits_of(task, hard)
+        if (hard is None and soft is None) or self._is_green():
+            yield
+            return
+        watch = self._current().watch(soft=soft, hard=hard)
+        try:
+            yield
+        finally:
+            watch.end()
+
+    def _is_green(self) -> bool:
+        # Greenlets share a thread: whoever runs in it just then would be interrupted.
+        return bool(getattr(getattr(self._worker(), "pool_cls", None), "is_green", False))
+
+    def _current(self) -> Watchdog:
+        with self._starting:
+            if self._watchdog is None or self._watchdog[0] != os.getpid():
+                self._watchdog = os.getpid(), Watchdog()
+            return self._watchdog[1]
+
+
+class Watchdog:
+    """One thread that raises errors in others, for all tasks of the process.
+
+    A daemon that nobody ends: it serves the process until the process ends.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: list[tuple[float, int, Watch]] = []
+        self._numbers = itertools.count()
+        threading.Thread(target=self._run, name="fastapi-events-limits", daemon=True).start()
+
+    def watch(self, *, soft: float | None, hard: float | None) -> Watch:
+        """Watch over the calling thread.
+
+        Parameters:
+            soft: Seconds until `SoftTimeLimitExceeded` is raised in it.
+            hard: Seconds until it is raised once more, should that have been caught.
+        """
+        watch = Watch(threading.get_ident())
+        now = time.monotonic()
+        with self._changed:
+            for seconds in (soft, hard):
+                if seconds is not None:
+                    heapq.heappush(self._due, (now + seconds, next(self._numbers), watch))
+            self._changed.notify()
+        return watch
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._due or (wait := self._due[0][0] - time.monotonic()) > 0:
+                    self._changed.wait(wait if self._due else None)
+                _, _, watch = heapq.heappop(self._due)
+            watch.interrupt()
+
+
+class Watch:
+    """The watch over one thread for the time of one task."""
+
+    def __init__(self, thread: int) -> None:
+        self._thread = thread
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def interrupt(self) -> None:
+        """Raise an error in the thread as soon as it runs Python code, unless the task has ended.
+
+        Celery's error of a hard limit would not do: it takes it for a process that it has killed, and sends
+        the message back to the broker.
+        """
+        with self._lock:
+            if not self._ended:
+                _raise_in(self._thread, SoftTimeLimitExceeded)
+
+    def end(self) -> None:
+        """The task has ended: do not interrupt what the thread does next."""
+        try:
+            self._end()
+        except SoftTimeLimitExceeded:  # in this very moment
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ended = True
+            _raise_in(self._thread, None)
+
+
+def _raise_in(thread: int, error: type[Exception] | None) -> None:
+    """Raise an error in a thread, or take back one that it has not noticed yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
+    )
+
+
+def _limits_of(task: Task, ours: float | None) -> tuple[float | None, float | None]:
+    """The hard and the soft limit in seconds: the message's, the task's, or the app's."""
+    hard, soft = task.request.timelimit or (None, None)
+    conf = task.app.conf
+    return (
+        hard or ours or task.time_limit or conf.task_time_limit,
+        soft or task.soft_time_limit or conf.task_soft_time_limit,
+    )
