@@ -458,22 +458,22 @@ class Lanes(Store, ABC):
         """It has failed and stays at the head: anybody may enter at once."""
 
     @abstractmethod
-    def following(self, lane: str, id: str) -> Item | None:  # noqa: A002
-        """The item behind this head; None at the end of the lane, or where the item is not its head."""
-
-    @abstractmethod
     def leave(self, lane: str, id: str, *, owner: str) -> Item | None:  # noqa: A002
         """The head is done, and removed. Repeating it is harmless.
 
         Returns:
-            The item that is at the head now. Where it is not the one that `following` gave, it was pushed
-            meanwhile, and its message has to be sent. None where the lane is empty, or another owner holds
-            the item: nothing is changed then.
+            The item that is at the head now, whose message has to be sent. None where the lane is empty, or
+            another owner holds the item: nothing is changed then.
         """
 
     @abstractmethod
-    def stalled(self, *, older_than: float, limit: int = 100) -> list[tuple[str, str, str]]:
+    def stalled(
+        self, *, older_than: float, limit: int = 100, lane: str | None = None
+    ) -> list[tuple[str, str, str]]:
         """Heads that nobody holds and that have been at the head for more than `older_than` seconds.
+
+        Parameters:
+            lane: Look only at this one.
 
         Returns:
             Lane, id and text of each: their messages have to be sent again.

@@ -394,13 +394,6 @@ class MemoryLanes(Lanes):
             if waiting is not None and waiting.owner == owner and waiting.has_head(id):
                 waiting.let_go()
 
-    def following(self, lane: str, id: str) -> Item | None:  # noqa: A002
-        with self._lock:
-            waiting = self._lanes.get(lane)
-            if waiting is None or not waiting.has_head(id):
-                return None
-            return next((item for item in waiting.items.items() if item[0] != id), None)
-
     def leave(self, lane: str, id: str, *, owner: str) -> Item | None:  # noqa: A002
         with self._lock:
             waiting = self._lanes.get(lane)
@@ -416,13 +409,17 @@ class MemoryLanes(Lanes):
                 del self._lanes[lane]
             return waiting.first()
 
-    def stalled(self, *, older_than: float, limit: int = 100) -> list[tuple[str, str, str]]:
+    def stalled(
+        self, *, older_than: float, limit: int = 100, lane: str | None = None
+    ) -> list[tuple[str, str, str]]:
         with self._lock:
             now = self._clock()
             heads = [
-                (waiting.head_since, lane, *first)
-                for lane, waiting in self._lanes.items()
-                if (first := waiting.first()) is not None and not waiting.is_held(now)
+                (waiting.head_since, name, *first)
+                for name, waiting in self._lanes.items()
+                if lane in (None, name)
+                and (first := waiting.first()) is not None
+                and not waiting.is_held(now)
             ]
         waited = [
             head[1:]

@@ -249,15 +249,14 @@ class RedisLanes(_Part, Lanes):
     def release(self, lane: str, id: str, *, owner: str) -> None:  # noqa: A002
         self._server.run("lane_release", lane, id, owner)
 
-    def following(self, lane: str, id: str) -> Item | None:  # noqa: A002
-        return _item(self._server.run("lane_following", lane, id))
-
     def leave(self, lane: str, id: str, *, owner: str) -> Item | None:  # noqa: A002
         return _item(self._server.run("lane_leave", lane, id, owner))
 
-    def stalled(self, *, older_than: float, limit: int = 100) -> list[tuple[str, str, str]]:
-        found = self._server.run("lane_stalled", older_than, limit)
-        return [(_text(lane), _text(id_), _text(text)) for lane, id_, text in found]
+    def stalled(
+        self, *, older_than: float, limit: int = 100, lane: str | None = None
+    ) -> list[tuple[str, str, str]]:
+        found = self._server.run("lane_stalled", older_than, limit, lane or "")
+        return [(_text(name), _text(id_), _text(text)) for name, id_, text in found]
 
 
 class RedisStore(_Part):

@@ -179,13 +179,6 @@ return 1
 if head == id and read(held).owner == owner then redis.call('DEL', held) end
 return 1
 """,
-    "lane_following": _COMMON
-    + _LANE
-    + """
-local second = redis.call('LINDEX', ids, 1)
-if head ~= id or not second then return false end
-return {second, redis.call('HGET', texts, second)}
-""",
     "lane_leave": _COMMON
     + _LANE
     + """
@@ -207,19 +200,21 @@ return {head, redis.call('HGET', texts, head)}
 """,
     "lane_stalled": _COMMON
     + """
-local heads, limit, found = prefix .. 'lane:heads', tonumber(ARGV[4]), {}
-local function collect(from, till)
-    local lanes = redis.call('ZRANGEBYSCORE', heads, from, till)
-    for _, lane in ipairs(lanes) do
-        if #found >= limit then return end
-        if not read(prefix .. 'lane:hold:' .. lane).lasts then
-            local id = redis.call('LINDEX', prefix .. 'lane:ids:' .. lane, 0)
-            found[#found + 1] = {lane, id, redis.call('HGET', prefix .. 'lane:texts:' .. lane, id)}
-        end
+local heads, limit, only, found = prefix .. 'lane:heads', tonumber(ARGV[4]), ARGV[5], {}
+local function look(lane)
+    if #found < limit and not read(prefix .. 'lane:hold:' .. lane).lasts then
+        local id = redis.call('LINDEX', prefix .. 'lane:ids:' .. lane, 0)
+        found[#found + 1] = {lane, id, redis.call('HGET', prefix .. 'lane:texts:' .. lane, id)}
     end
 end
-collect('-inf', '(' .. number(now - tonumber(ARGV[3])))
-collect('(' .. number(now + slack), '+inf') -- the clock was set back meanwhile
+local waited, ahead = now - tonumber(ARGV[3]), now + slack -- ahead: the clock was set back meanwhile
+if only ~= '' then
+    local since = tonumber(redis.call('ZSCORE', heads, only) or now)
+    if since < waited or since > ahead then look(only) end
+    return found
+end
+for _, lane in ipairs(redis.call('ZRANGEBYSCORE', heads, '-inf', '(' .. number(waited))) do look(lane) end
+for _, lane in ipairs(redis.call('ZRANGEBYSCORE', heads, '(' .. number(ahead), '+inf')) do look(lane) end
 return found
 """,
 }

@@ -1,9 +1,9 @@
 """Whose turn it is: `once=True` runs a subscription once an event, an ordering key lets one after the other.
 
 An event with an ordering key waits in lanes: first in one for its fan-out, then in one for each
-subscription. Only the message of a lane's head is in the broker. Whoever has done with the head sends the
-message of the next before it leaves the lane, so that a crash in between repeats a message, and never stops
-the lane.
+subscription. Only the message of a lane's head is in the broker. Whoever has done with the head leaves the
+lane and then sends the message of the next. Should it die in between, its own message is delivered again,
+finds that its item is gone, and sends the next one's message instead.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.messages import Outgoing, TryLater, message_id
 from fastapi_events.keeping import LEASE_SECONDS, keeper
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.storage.base import DONE, GONE, HEAD, WAITING, Busy, Inbox, Lanes
+from fastapi_events.storage.base import DONE, GONE, HEAD, Busy, Inbox, Lanes
 
 KEEP_SECONDS = 7 * 86_400.0
 """How long it is remembered that a subscription has completed an event."""
 
 FAN_OUT_TURN = "fan-out"
 """What an event waits for before it waits for subscriptions."""
+
+_DIED_IN_BETWEEN_SECONDS = 10.0
+"""How long a lane may stand still until another delivery of an item that is done moves it on."""
 
 _SWEEP_EVERY_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -141,8 +144,9 @@ class Order:
         entered = self._lanes.enter(lane, item, owner=owner, lease=LEASE_SECONDS)
         if isinstance(entered, Busy):
             raise TryLater(min(entered.seconds, _LONGEST_PAUSE_SECONDS))
-        if entered is not HEAD:  # its message is sent when its turn has come; or it is done
-            assert entered in (WAITING, GONE)  # noqa: S101 - nothing else is left
+        if entered is GONE:  # done before; whoever did it may have died before the next one was told
+            self._send_stalled(older_than=_DIED_IN_BETWEEN_SECONDS, lane=lane)
+        if entered is not HEAD:  # the message of one that waits is sent when its turn has come
             yield False
             return
         extend = partial(self._lanes.extend, lane, item, owner=owner, lease=LEASE_SECONDS)
@@ -161,8 +165,11 @@ class Order:
 
     def sweep(self) -> None:
         """Send the messages of heads once more that seem to be lost."""
-        for lane, item, text in self._lanes.stalled(older_than=self._stalled_after()):
-            destination, target, _ = _split(lane)
+        self._send_stalled(older_than=self._stalled_after())
+
+    def _send_stalled(self, *, older_than: float, lane: str | None = None) -> None:
+        for name, item, text in self._lanes.stalled(older_than=older_than, lane=lane):
+            destination, target, _ = _split(name)
             if destination == self.destination:
                 self._send([self._message(target, item, text)])
 
@@ -173,11 +180,8 @@ class Order:
             self.sweep()
 
     def _pass_on(self, target: str, lane: str, item: str, owner: str) -> None:
-        following = self._lanes.following(lane, item)
-        if following is not None:
-            self._send([self._message(target, *following)])
         head = self._lanes.leave(lane, item, owner=owner)
-        if head is not None and head != following:
+        if head is not None:
             self._send([self._message(target, *head)])
 
     def _lane(self, target: str, key: str) -> str:

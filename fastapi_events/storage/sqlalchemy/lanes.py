@@ -105,13 +105,6 @@ class SqlLanes(SqlPart, Lanes):
             ),
         )
 
-    def following(self, lane: str, id: str) -> Item | None:  # noqa: A002
-        query = sa.select(lanes.c.id, lanes.c.text).where(lanes.c.lane == lane)
-        first = self._database.read(
-            lambda connection: connection.execute(query.order_by(lanes.c.seq).limit(2)).all()
-        )
-        return (first[1].id, first[1].text) if len(first) == 2 and first[0].id == id else None
-
     def leave(self, lane: str, id: str, *, owner: str) -> Item | None:  # noqa: A002
         def remove(connection: sa.Connection) -> Item | None:
             row = connection.execute(
@@ -128,7 +121,9 @@ class SqlLanes(SqlPart, Lanes):
 
         return self._in_lane(lane, remove)
 
-    def stalled(self, *, older_than: float, limit: int = 100) -> list[tuple[str, str, str]]:
+    def stalled(
+        self, *, older_than: float, limit: int = 100, lane: str | None = None
+    ) -> list[tuple[str, str, str]]:
         now = self._database.now()
         query = (
             sa.select(lanes.c.lane, lanes.c.id, lanes.c.text)
@@ -142,6 +137,8 @@ class SqlLanes(SqlPart, Lanes):
             .order_by(lanes.c.head_since)
             .limit(limit)
         )
+        if lane is not None:
+            query = query.where(lanes.c.lane == lane)
         return self._database.read(
             lambda connection: [(row.lane, row.id, row.text) for row in connection.execute(query)]
         )

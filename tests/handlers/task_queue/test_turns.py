@@ -224,3 +224,49 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def test_a_message_that_arrives_at_once_finds_its_turn() -> None:
+    # Given a broker so fast that a message is taken while it is still being sent
+    class Fast(ListHandler):
+        def _send(self, messages: Any, *, from_web: bool) -> None:
+            for message in messages:
+                take(self, message)
+
+    handler = Fast(lanes=MemoryLanes())
+    got: list[int] = []
+    handler.register(lambda event: got.append(event.payload), name="one")
+
+    flush(handler, *[ordered("a", n, "k") for n in range(5)])
+
+    assert got == list(range(5))
+
+
+def test_a_worker_that_died_before_the_next_one_was_told_is_made_up_for() -> None:
+    clock = Clock()
+    lanes = MemoryLanes(clock=clock)
+    handler = ListHandler(lanes=lanes)
+    got: list[int] = []
+    handler.register(lambda event: got.append(event.payload), name="one")
+
+    # Given a worker that dies after it has left the lane
+    flush(handler, ordered("a", 1, "k"), ordered("a", 2, "k"))
+    handler.fan_out(handler.sent.pop(0).argument)
+    first = next(each for each in handler.sent if each.task == "one")
+    handler.sent.remove(first)
+    take(handler, handler.sent.pop(0))  # fans out the second
+    send, handler._send = handler._send, _die  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        take(handler, first)
+    handler._send = send  # type: ignore[method-assign]
+
+    # When its message is delivered again
+    clock.now += 15
+    take(handler, first)
+    handler.run()
+
+    assert got == [1, 2]
+
+
+def _die(messages: Any, **_: Any) -> None:
+    raise KeyboardInterrupt
