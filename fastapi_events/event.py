@@ -33,6 +33,9 @@ class Event(tuple[EventName, Any]):
     ordering_key: str | None = None
     """Queue handlers with lanes handle events with the same key one after the other, in order of dispatch."""
 
+    committed: bool = False
+    """Whether a transaction has been committed on which it depended, so that it is not to be discarded."""
+
     # Most events are handled where they were dispatched, by functions that look at nothing but the pair. What
     # they do not look at is not made.
     _id: str

@@ -33,10 +33,10 @@ class Lifecycle:
     # In the process that dispatches
 
     def dispatched(self, event: Event) -> None:
-        """The event entered a scope, or was handed over at once outside of any."""
+        """The event entered a scope, or a transaction, or was handed over at once outside of any scope."""
 
     def discarded(self, event: Event) -> None:
-        """The flush policy decided that the finished scope's events are not to be handled."""
+        """It is not to be handled: the flush policy said so, or its transaction was not committed."""
 
     def published(self, events: Sequence[Event], *, handler: str) -> None:
         """The broker has confirmed the events."""
@@ -82,7 +82,7 @@ class LogLifecycle(Lifecycle):
     """Writes what someone must be able to find later. Payloads are never logged."""
 
     def discarded(self, event: Event) -> None:
-        logger.debug("Event %r (%s) discarded by the flush policy.", wire_name(event.name), event.id)
+        logger.debug("Event %r (%s) discarded.", wire_name(event.name), event.id)
 
     def lost(self, event: Event, *, handler: str, reason: str) -> None:
         logger.error("Event %r (%s) lost by %s: %s", wire_name(event.name), event.id, handler, reason)

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -60,7 +60,7 @@ class Backlog(deque[Event]):
         policy: Decides whether the finished scope is flushed.
     """
 
-    __slots__ = ("_closed", "_ending", "_last", "_looked", "_loop", "_policy", "owner")
+    __slots__ = ("_closed", "_ending", "_last", "_looked", "_loop", "_policy", "follows", "owner")
 
     yields_to_id = False
     """Whether a `middleware_id` given to `dispatch()` is obeyed inside; see `dispatcher`."""
@@ -73,6 +73,8 @@ class Backlog(deque[Event]):
         self._ending = _NO_ENDING
         self._last: asyncio.Task[list[Exception]] | None = None
         self._looked = False
+        self.follows: Callable[[Backlog, Event], None] | None = None
+        """Takes events instead, until their transaction has been committed; see `commit`."""
 
     @property
     def records(self) -> bool:
@@ -84,11 +86,21 @@ class Backlog(deque[Event]):
 
     def append(self, event: Event) -> None:
         """Take an event in, once every handler has accepted it."""
+        if self.follows is not None:
+            self.follows(self, event)
+            return
         prepare(handler_store.get(self.owner, ()), event)
         deque.append(self, event)  # not by super(), which takes as long again
         if Lifecycle.dispatched in heard:
             tell(Lifecycle.dispatched, event)
         # Asked after the event is in: whoever closes the backlog meanwhile drains it, or we do.
+        if self._closed:
+            self._flush_late()
+
+    def append_committed(self, event: Event) -> None:
+        """Take in an event whose transaction has been committed: it exists, whatever the policy says."""
+        event.committed = True
+        deque.append(self, event)
         if self._closed:
             self._flush_late()
 
@@ -130,7 +142,7 @@ class Backlog(deque[Event]):
             if self._allowed():
                 return True
             self._discard()
-        return self._last is not None
+        return bool(self) or self._last is not None
 
     async def flush_rest(self) -> list[Exception]:
         """Flush what `close` has left, and wait for it."""
@@ -178,25 +190,35 @@ class Backlog(deque[Event]):
     def _flush_late(self) -> None:
         if not self._allowed():
             self._discard()
-        elif self._loop is not None and self._loop is running_loop():
-            self.flush_soon()
+        if not self:
+            return
+        if self._loop is not None and self._loop is running_loop():
+            self._deliver_late()
         else:
             try:
                 loop = self._loop if self._loop is not None else process_loop().loop
-                loop.call_soon_threadsafe(self.flush_soon)
+                loop.call_soon_threadsafe(self._deliver_late)
             except RuntimeError as error:
                 for event in self._drain():
                     report_lost(
                         event, handler_store.get(self.owner, ()), f"its scope's event loop is gone ({error})"
                     )
 
+    def _deliver_late(self) -> None:
+        task = self.flush_soon()
+        if task is not None:
+            # Perhaps nobody else holds the backlog any more, and its handlers are forgotten with it.
+            task.add_done_callback(lambda _: self._closed)
+
     def _discard(self) -> None:
         events = self._drain()
-        for event in events:
+        self.extend([event for event in events if event.committed])
+        refused = [event for event in events if not event.committed]
+        for event in refused:
             tell(Lifecycle.discarded, event)
-        if running_loop() is not None:
+        if refused and running_loop() is not None:
             for handler in self._securing():
-                keep(_unsecure(handler, events))
+                keep(_unsecure(handler, refused))
 
     def _drain(self) -> list[Event]:
         events = []

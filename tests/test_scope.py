@@ -11,9 +11,11 @@ import pytest
 
 from fastapi_events.context import handler_store, handling_loop, in_req_res_cycle
 from fastapi_events.dispatcher import dispatch
+from fastapi_events.event import Event
 from fastapi_events.flush import FinishedScope
 from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.scope import collect_events, flush
+from tests.processes import until
 from tests.recording import Diary, Failing, Recorder
 
 
@@ -242,6 +244,55 @@ def test_what_comes_late_in_a_failed_scope_that_was_empty_is_discarded_as_well(d
 
     assert recorder.events == []
     assert [name for name, _ in diary.of("discarded")] == ["late"]
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_what_was_committed_is_flushed_whatever_the_policy_says(in_a_loop: bool, diary: Diary) -> None:
+    recorder = Recorder()
+
+    def fail(backlog):
+        dispatch("dispatched")
+        backlog.append_committed(Event("committed"))
+        raise RuntimeError
+
+    async def main():
+        async with collect_events([recorder]) as backlog:
+            fail(backlog)
+
+    with pytest.raises(RuntimeError):
+        if in_a_loop:
+            asyncio.run(main())
+        else:
+            with collect_events([recorder]) as backlog:
+                fail(backlog)
+
+    assert recorder.names == ["committed"]
+    assert [name for name, _ in diary.of("discarded")] == ["dispatched"]
+
+
+def test_what_is_committed_late_is_handled_though_nobody_holds_the_scope() -> None:
+    recorder = Recorder()
+    with collect_events([recorder]) as backlog:
+        pass
+
+    backlog.append_committed(Event("committed"))
+    del backlog
+    gc.collect()
+
+    until(lambda: recorder.names == ["committed"], "the flush of a late event")
+
+
+def test_what_follows_something_else_does_not_enter_the_scope() -> None:
+    recorder, taken = Recorder(), []
+
+    with collect_events([recorder]) as backlog:
+        backlog.follows = lambda into, event: taken.append((into is backlog, event.name))
+        dispatch("elsewhere")
+        backlog.follows = None
+        dispatch("here")
+
+    assert taken == [(True, "elsewhere")]
+    assert recorder.names == ["here"]
 
 
 def test_a_policy_that_fails_costs_neither_the_block_nor_the_events() -> None:

@@ -8,7 +8,7 @@ message of its own, which runs alone from then on, and counts its attempts as an
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -18,7 +18,8 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.messages import TryLater
 from fastapi_events.handlers.task_queue.chaining import Chained
-from fastapi_events.handlers.task_queue.turns import Once
+from fastapi_events.handlers.task_queue.flushing import Flushing
+from fastapi_events.handlers.task_queue.turns import Once, current_claim
 from fastapi_events.lifecycle import Lifecycle, mark_reported, tell
 from fastapi_events.otel import tracing
 from fastapi_events.scope import collect_events
@@ -36,7 +37,7 @@ class Batches:
     Parameters:
         handler: Whose subscriptions they are.
         overrides: Dependencies to replace.
-        publish: Publishes what a function has dispatched, or raises.
+        flushing: Publishes what a function has dispatched, or raises.
         once: Skips what has been completed before.
         validate: Checks an event's payload against the schema of its name.
     """
@@ -45,14 +46,14 @@ class Batches:
         self,
         handler: BaseEventHandler,
         overrides: Overrides,
-        publish: Callable[[Sequence[Event]], Awaitable[None]],
+        flushing: Flushing,
         *,
         once: Once | None,
         validate: Callable[[Event], None],
     ) -> None:
         self._handler = handler
         self._overrides = overrides
-        self._chained = Chained(handler, publish)
+        self._chained = Chained(handler, flushing)
         self._once = once
         self._validate = validate
         self._batchers: dict[str, Batcher[Event]] = {}
@@ -121,6 +122,8 @@ class Batches:
         for event in events:
             tell(Lifecycle.started, event, subscription=subscription.name)
         token = current_event.set(events[0])
+        # `commit.complete_in` could not know for which of the events: those that fail may yet be named.
+        claim = current_claim.set(None)
         errors: list[Exception | None] = [None] * len(events)
         try:
             with tracing.handle_span(events[0], self._handler):
@@ -130,6 +133,7 @@ class Batches:
         except Exception as error:
             errors = [error] * len(events)
         finally:
+            current_claim.reset(claim)
             current_event.reset(token)
         for event, each in zip(events, errors, strict=True):
             if each is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.handlers.task_queue.flushing import Flushing
 
 
 class Chained:
@@ -13,15 +14,13 @@ class Chained:
 
     Parameters:
         handler: Whose subscription it is.
-        publish: Publishes events, or raises.
+        flushing: Publishes events, or raises.
     """
 
-    def __init__(
-        self, handler: BaseEventHandler, publish: Callable[[Sequence[Event]], Awaitable[None]]
-    ) -> None:
+    def __init__(self, handler: BaseEventHandler, flushing: Flushing) -> None:
         self.name = handler.name
         self.prepare = handler.prepare
-        self._publish = publish
+        self.flushing = flushing
 
     async def handle_many(self, events: Iterable[Event]) -> None:
-        await self._publish(list(events))
+        await self.flushing.flush(list(events))

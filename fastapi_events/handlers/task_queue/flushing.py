@@ -14,6 +14,7 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.publishing import Publishing
 from fastapi_events.handlers.task_queue.spool import Spool
 from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.storage.base import Entry, Outbox
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,9 @@ class Flushing:
         soon = datetime.now(timezone.utc) + timedelta(seconds=SHORT_DELAY_SECONDS)
         ready = [event for event in events if event.due is None or event.due <= soon]
         wait = [event for event in events if event.due is not None and event.due > soon]
+        secured, wait = self._take_secured(wait)
+        if secured:
+            tell(Lifecycle.stored, secured, handler=self._handler_name, reason="not due yet")
         if wait:
             await self._keep(wait, spool, "not due yet")
         if ready and spool.confirm == "handled":
@@ -94,6 +98,26 @@ class Flushing:
         if self._spool is not None and (new := [each for each in events if each.id not in self._secured]):
             await self._spool.add(new, held=self._held)
             self._secured.update(dict.fromkeys([each.id for each in new], time.monotonic()))
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where events are kept, if there is such a place."""
+        return None if self._spool is None else self._spool.outbox
+
+    def entries(self, events: Sequence[Event]) -> list[Entry]:
+        """What secures events, for the caller to add to the outbox in a transaction of its own."""
+        assert self._spool is not None  # noqa: S101 - the caller has asked for the outbox
+        return self._spool.entries(events, held=self._held)
+
+    def committed(self, events: Sequence[Event], since: float) -> None:
+        """The transaction is committed, so that the events are secured; `flush` publishes them.
+
+        Parameters:
+            since: When their entries were made, on the monotonic clock.
+        """
+        assert self._spool is not None  # noqa: S101 - it has made the entries
+        self._secured.update(dict.fromkeys([each.id for each in events], since))
+        self._spool.announce()
 
     async def unsecure(self, events: Sequence[Event]) -> None:
         """The events of a response are not to be flushed after all."""

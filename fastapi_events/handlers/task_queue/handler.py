@@ -158,14 +158,14 @@ class TaskQueueHandler(Registering):
             )
             if relay:
                 self._relaying = self.relaying()
-        self._flushing = Flushing(self.name, self._publishing, self._spool, resend_after=resend_after)
+        self.flushing = Flushing(self.name, self._publishing, self._spool, resend_after=resend_after)
         self._fan_out = FanOut(
             self.name, self.subscriptions, self.routes, self._send_in_worker, outbox=outbox, order=order
         )
         self.perform = Perform(
             self,
             self.dependency_overrides,
-            self.publish,
+            self.flushing,
             outbox=outbox,
             once=Once(inbox) if inbox is not None else None,
             order=order,
@@ -235,7 +235,7 @@ class TaskQueueHandler(Registering):
                 errors.append(error)
         try:
             if ready:
-                await self._flushing.flush(ready)
+                await self.flushing.flush(ready)
         except NotPublished as refused:
             for each in refused.events:
                 tell(Lifecycle.lost, Event.of(each), handler=self.name, reason=str(refused))
@@ -255,7 +255,7 @@ class TaskQueueHandler(Registering):
             NotPublished: When neither did within the deadline. A broker that did not answer may have them all
                 the same.
         """
-        await self._flushing.flush(events)
+        await self.flushing.flush(events)
 
     async def secure(self, events: Sequence[Event]) -> None:
         """Keep events in the outbox before their response goes out, with `durability="response"`.
@@ -268,11 +268,11 @@ class TaskQueueHandler(Registering):
             with contextlib.suppress(UnserialisablePayload):  # reported when it is flushed
                 self.prepare(event)
                 ready.append(event)
-        await self._flushing.secure(ready)
+        await self.flushing.secure(ready)
 
     async def unsecure(self, events: Sequence[Event]) -> None:
         """Forget secured events, which are not to be flushed after all."""
-        await self._flushing.unsecure(events)
+        await self.flushing.unsecure(events)
 
     # The web process's life
 
@@ -289,7 +289,7 @@ class TaskQueueHandler(Registering):
     async def shutdown(self) -> None:
         """Publish what waits, within the shutdown deadline; each flush keeps or reports what it could not."""
         await asyncio.to_thread(self._publishing.shutdown, self._shutdown_deadline)
-        await self._flushing.settle(self._shutdown_deadline)
+        await self.flushing.settle(self._shutdown_deadline)
         if self._spool is not None:
             await asyncio.to_thread(self._spool.shutdown, self._shutdown_deadline)
         if self._relaying is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -23,6 +23,7 @@ from fastapi_events.handlers.messages import (
 )
 from fastapi_events.handlers.task_queue.batches import Batches
 from fastapi_events.handlers.task_queue.chaining import Chained
+from fastapi_events.handlers.task_queue.flushing import Flushing
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Once, Order
 from fastapi_events.lifecycle import Lifecycle, tell
@@ -163,7 +164,7 @@ class Perform:
     Parameters:
         handler: Whose subscriptions they are.
         overrides: Dependencies to replace.
-        publish: Publishes what a function has dispatched, or raises.
+        flushing: Publishes what a function has dispatched, or raises.
         outbox: Gets receipts of what has run, where it waits for them.
         once: Skips what has been completed before.
         order: Lets events with an ordering key pass one after the other.
@@ -175,7 +176,7 @@ class Perform:
         self,
         handler: BaseEventHandler,
         overrides: Overrides,
-        publish: Callable[[Sequence[Event]], Awaitable[None]],
+        flushing: Flushing,
         *,
         outbox: Outbox | None,
         once: Once | None,
@@ -185,13 +186,13 @@ class Perform:
     ) -> None:
         self._send = send
         self._queue = queue
-        self._batches = Batches(handler, overrides, publish, once=once, validate=self._validate)
+        self._batches = Batches(handler, overrides, flushing, once=once, validate=self._validate)
         self._handler = handler
         self._outbox = outbox
         self._once = once
         self._order = order
         self._overrides = overrides
-        self._chained = Chained(handler, publish)
+        self._chained = Chained(handler, flushing)
         self._schemas: dict[type, PayloadType] = {}
 
     def __call__(self, subscription: Subscription, *args: Any, **kwargs: Any) -> None:

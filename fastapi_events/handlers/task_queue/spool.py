@@ -71,6 +71,10 @@ class Spool:
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._deadline)
         except asyncio.TimeoutError as error:
             raise StorageError(f"no answer from the outbox within {self._deadline} s") from error
+        self.announce()
+
+    def announce(self) -> None:
+        """Something has been kept: there is work for a relay."""
         self._after_add()
 
     def add_now(self, events: Sequence[Event]) -> None:
