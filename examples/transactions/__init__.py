@@ -1,0 +1,1 @@
+"""Events that exist if and only if their transaction was committed."""

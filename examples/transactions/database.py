@@ -1,0 +1,33 @@
+"""The database: cats, and the dependency that commits when the response is out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from fastapi_events.commit import events_follow
+
+engine = sa.create_engine("sqlite:///cats.db", connect_args={"timeout": 30})
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Cat(Base):
+    __tablename__ = "cats"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    welcomes: Mapped[int] = mapped_column(default=0)
+
+
+def get_session() -> Iterator[Session]:
+    """A session whose events exist once it is committed."""
+    with Session(engine) as session, events_follow(session):
+        yield session
+        session.commit()
+
+
+Base.metadata.create_all(engine)
