@@ -1,0 +1,80 @@
+"""What events cost a request: the middleware alone, ten events, ten events with a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.rows import Row
+from benchmarks.words import PREDECESSOR, Comparison, Goal, Kind, Scale, Services, Variant
+
+_EVENTS = 10
+
+
+class Request(Row):
+    group = "requests"
+    peer = "bare Starlette"
+    needs = (PREDECESSOR,)
+    events: int
+    goal: Goal
+
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        target, options = "in_process:through_middleware", {"events": self.events}
+        return (
+            Variant(name="ours", target=target, options=options),
+            Variant(name="bare", target="in_process:bare"),
+            Variant(name="fastapi-events", target=target, options=options, environment=PREDECESSOR),
+        )
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        return (
+            Comparison(
+                what="against bare Starlette", ours="ours", peer="bare", kind=Kind.COST, goal=self.goal
+            ),
+            Comparison(what="fastapi-events 0.12.2, so", ours="fastapi-events", peer="bare", kind=Kind.COST),
+        )
+
+
+class RequestWithoutEvents(Request):
+    number = 1
+    name = "request"
+    what = "a request without events, through the middleware"
+    events = 0
+    goal = Goal(at_most=1.15, stretch=1.06)
+
+
+class RequestWithEvents(Request):
+    number = 2
+    name = "request-events"
+    what = f"a request with {_EVENTS} events and a handler that does nothing"
+    events = _EVENTS
+    goal = Goal(at_most=2.2, stretch=1.8)
+
+
+class EventWithSchema(Row):
+    number = 3
+    name = "schema"
+    group = "requests"
+    what = f"one of {_EVENTS} events of a request, with a pydantic schema"
+    peer = "fastapi-events 0.12.2"
+    needs = (PREDECESSOR,)
+
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        target, options = "in_process:cost_of_event", {"events": _EVENTS}
+        return (
+            Variant(name="ours", target=target, options=options),
+            Variant(name="fastapi-events", target=target, options=options, environment=PREDECESSOR),
+        )
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        return (
+            Comparison(
+                what="cost of an event",
+                ours="ours",
+                peer="fastapi-events",
+                kind=Kind.COST,
+                goal=Goal(at_most=1 / 3, stretch=1 / 4),
+            ),
+        )
+
+
+ROWS: tuple[Row, ...] = (RequestWithoutEvents(), RequestWithEvents(), EventWithSchema())

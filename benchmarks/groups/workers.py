@@ -1,0 +1,89 @@
+"""Worker processes, started by their engine's own command, that work off what waits in the queue.
+
+The bare actor or task gets each event in a message of its own and counts it; so does our subscription, after
+the batch that a request published has been fanned out. Eight threads in one process, either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.rows import Row
+from benchmarks.words import VALKEY, Comparison, Goal, Kind, Scale, Services, Variant
+
+
+class Workers(Row):
+    group = "workers"
+    _databases: Sequence[tuple[str, str]]
+    needs = (VALKEY,)
+
+    def rounds(self, scale: Scale) -> int:
+        return 3 if scale.quick else 7
+
+    def _variant(
+        self, services: Services, scale: Scale, name: str, *, mode: str = "bare", dependency: bool = False
+    ) -> Variant:
+        calls = 500 if scale.quick else 1_500
+        return Variant(
+            name=name,
+            target="worker:working_off",
+            options={
+                # Each in a database of its own: the workers of all variants are alive at once.
+                "url": services.near.replace("/0", f"/{2 * self._databases.index((name, mode))}"),
+                "engine": name.split()[0],
+                "ours": mode != "bare",
+                "calls": calls,
+                "mode": mode,
+                "dependency": dependency,
+            },
+            operations=calls,
+        )
+
+
+class EndToEnd(Workers):
+    number = 12
+    name = "worker"
+    what = "a worker, end to end: fan-out of batches of ten, then one subscription that does nothing"
+    peer = "a bare actor or task that gets the same events"
+
+    _databases = (
+        ("dramatiq", "both"), ("dramatiq bare", "bare"), ("celery", "both"), ("celery bare", "bare"),
+    )  # fmt: skip
+
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        return [self._variant(services, scale, name, mode=mode) for name, mode in self._databases]
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        goal = Goal(at_least=0.8, stretch=1.0)
+        return (
+            Comparison(what="Dramatiq", ours="dramatiq", peer="dramatiq bare", goal=goal),
+            Comparison(what="Celery", ours="celery", peer="celery bare", goal=goal),
+        )
+
+
+class Performing(Workers):
+    number = 13
+    name = "perform"
+    what = "a worker's `perform` alone: an async subscription with one dependency"
+    peer = "a bare actor"
+    _databases = (("dramatiq", "perform"), ("dramatiq bare", "bare"))
+
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        return (
+            self._variant(services, scale, "dramatiq", mode="perform", dependency=True),
+            self._variant(services, scale, "dramatiq bare"),
+        )
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        return (
+            Comparison(
+                what="Dramatiq",
+                ours="dramatiq",
+                peer="dramatiq bare",
+                kind=Kind.COST,
+                goal=Goal(at_most=1.1, stretch=1.03),
+            ),
+        )
+
+
+ROWS: tuple[Row, ...] = (EndToEnd(), Performing())

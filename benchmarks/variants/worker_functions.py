@@ -1,0 +1,68 @@
+"""The workers' side of the rows about workers: functions that do nothing but count.
+
+`dramatiq worker_functions` and `celery -A worker_functions worker` start it. `BENCH` says in JSON which
+engine it is and how many calls make a round; the last of them tells Redis.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from typing import Annotated, Any
+
+import redis
+from fastapi import Depends
+from publishing import celery_app, dramatiq_broker, our_handler
+
+options: dict[str, Any] = json.loads(os.environ["BENCH"])
+DONE = "bench-done"
+
+_url = options["url"]
+_calls = itertools.count(1)
+_client = redis.Redis.from_url(options.get("told", _url))
+
+app: Any = None
+broker: Any = None
+handler: Any = None
+bare: Any = None
+
+
+def _count() -> None:
+    if next(_calls) % options["calls"] == 0:
+        _client.rpush(DONE, 1)
+
+
+def _bare(name: str, payload: Any) -> None:
+    _count()
+
+
+if options["ours"]:
+    from fastapi_events.event import Event
+
+    handler, broker = our_handler(_url, options["engine"])
+    app = getattr(handler, "app", None)
+
+    async def get_settings() -> int:
+        return 1
+
+    if options["dependency"]:
+
+        @handler.register(event_name="cat*")
+        async def listen(event: Event, settings: Annotated[int, Depends(get_settings)]) -> None:
+            _count()
+    else:
+
+        @handler.register(event_name="cat*")
+        def listen(event: Event) -> None:
+            _count()
+
+elif options["engine"] == "celery":
+    app = celery_app(_url)
+    # What ours promises as well: acknowledged once it is done, and again when its process is lost.
+    bare = app.task(name="bare", acks_late=True, reject_on_worker_lost=True, ignore_result=True)(_bare)
+else:
+    import dramatiq
+
+    broker = dramatiq_broker(_url)
+    bare = dramatiq.actor(_bare, actor_name="bare", queue_name="events", broker=broker)
