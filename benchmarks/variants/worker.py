@@ -37,8 +37,8 @@ _COMMANDS = {
 @contextmanager
 def working_off(
     url: str, engine: str, ours: bool, calls: int, mode: str = "bare", dependency: bool = False
-) -> Iterator[Callable[[int], float]]:
-    """Seconds until the workers have made all calls.
+) -> Iterator[Callable[[int], dict[str, float]]]:
+    """Seconds until the workers have made all calls, and the processor time of the server, both per call.
 
     Parameters:
         calls: How many make a round.
@@ -61,15 +61,17 @@ def working_off(
         else:
             _fill_with_ours(worker_functions.handler, calls, mode)
 
-    def run(operations: int) -> float:
+    def run(_: int) -> dict[str, float]:
         fill()
+        busy = _busy(workers)
         began = time.perf_counter()
         for key in _queues(staging):
             if not staging.move(key, int(url.rpartition("/")[2])):
                 raise RuntimeError(f"{key!r} is there already")
         if workers.blpop([_DONE], timeout=_PATIENCE_SECONDS) is None:
             raise TimeoutError(f"not done; left: {workers.keys()}")
-        return (time.perf_counter() - began) / calls * operations
+        seconds = (time.perf_counter() - began) / calls
+        return {"seconds": seconds, "broker": (_busy(workers) - busy) / calls}
 
     environ = {
         **os.environ,
@@ -113,6 +115,12 @@ def _queues(client: Any) -> list[bytes]:
     return [
         key for key in client.scan_iter() if b"__" not in key and not key.startswith((b"_kombu", b"unacked"))
     ]
+
+
+def _busy(client: Any) -> float:
+    """Seconds that the server's processor has worked so far."""
+    spent = client.info("cpu")
+    return float(spent["used_cpu_user"] + spent["used_cpu_sys"])
 
 
 def _staging(url: str) -> str:
