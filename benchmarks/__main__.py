@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ IMAGES = ROOT / "docs" / "images"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0 unless a benchmark itself broke."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)
     if options.list:
         for row in ROWS:
             say(f"{row.number:>2}  {row.name:<16}  {row.what}")
@@ -105,6 +107,11 @@ def update_docs(found: Result) -> None:
 def say(line: str) -> None:
     """Tell whoever started it."""
     print(line, flush=True)  # noqa: T201 - it is a command
+
+
+def _end(*_: object) -> None:
+    """End as an error does: what was started is stopped on the way out."""
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _parser() -> argparse.ArgumentParser:

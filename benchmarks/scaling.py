@@ -118,9 +118,9 @@ def markdown(run: Result, engines: Sequence[str], functions: Sequence[float]) ->
     for engine in engines:
         costs = costs_of(run, engine)
         parts.append(
-            f"**{engine.title()}**: a request with {EVENTS_PER_REQUEST} events takes {time(costs.request)} of a "
-            f"web process, an event {time(costs.event)} of a worker process and {time(costs.broker)} of the "
-            "broker's processor."
+            f"**{engine.title()}**: a request with {EVENTS_PER_REQUEST} events takes {time(costs.request)} "
+            f"of a web process, an event {time(costs.event)} of a worker process "
+            f"and {time(costs.broker)} of the broker's processor."
         )
         heads = [f"workers, functions of {time(each) if each else '0 s'}" for each in functions]
         lines = [
