@@ -16,7 +16,7 @@ from benchmarks.rows import Row
 from benchmarks.servers import can_start_rabbitmq, services
 from benchmarks.words import OURS, PEERS, PREDECESSOR, RABBITMQ, VALKEY, Scale, Services
 
-FULL = Scale(rounds=11, round_seconds=0.4, quick=False)
+FULL = Scale(rounds=9, round_seconds=0.3, quick=False)
 QUICK = Scale(rounds=3, round_seconds=0.08, quick=True)
 
 

@@ -42,7 +42,7 @@ class Web(Row):
     needs = (VALKEY, PREDECESSOR)
 
     def rounds(self, scale: Scale) -> int:
-        return 2 if scale.quick else 5
+        return 2 if scale.quick else 4
 
 
 class WebAtOneMillisecond(Web):

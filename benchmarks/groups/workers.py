@@ -18,7 +18,7 @@ class Workers(Row):
     needs = (VALKEY,)
 
     def rounds(self, scale: Scale) -> int:
-        return 3 if scale.quick else 7
+        return 3 if scale.quick else 5
 
     def _variant(
         self, services: Services, scale: Scale, name: str, *, mode: str = "bare", dependency: bool = False
