@@ -13,7 +13,7 @@ from benchmarks.children import ROOT, BrokenVariantError, children
 from benchmarks.measuring import take_turns
 from benchmarks.results import Result
 from benchmarks.rows import Row
-from benchmarks.servers import can_start_rabbitmq, services
+from benchmarks.servers import services
 from benchmarks.words import OURS, PEERS, PREDECESSOR, RABBITMQ, VALKEY, Scale, Services
 
 FULL = Scale(rounds=9, round_seconds=0.3, quick=False)
@@ -37,9 +37,8 @@ def run(rows: Sequence[Row], scale: Scale, tell: Callable[[str], None]) -> Resul
     }
     needs = {need for row in rows for need in row.needs}
     pythons, missing = _environments(needs, tell)
-    with services(valkey=VALKEY in needs, rabbitmq=RABBITMQ in needs) as available:
-        if not available.rabbitmq:
-            missing[RABBITMQ] = _no_rabbitmq()
+    with services(valkey=VALKEY in needs, rabbitmq=RABBITMQ in needs) as (available, without):
+        missing.update(without)
         for row in rows:
             reasons = [missing[need] for need in row.needs if need in missing]
             if reasons:
@@ -80,12 +79,6 @@ def _environments(needs: set[str], tell: Callable[[str], None]) -> tuple[dict[st
                 tell(str(error))
                 missing[name] = f"no environment {name!r}: {error}"
     return pythons, missing
-
-
-def _no_rabbitmq() -> str:
-    if can_start_rabbitmq():
-        return "RabbitMQ is installed, and did not start"
-    return "RabbitMQ is not installed, and FASTAPI_EVENTS_TEST_AMQP_URL not set"
 
 
 @contextmanager

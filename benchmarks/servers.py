@@ -15,8 +15,9 @@ from pathlib import Path
 
 import redis
 
-from benchmarks.words import Services
+from benchmarks.words import RABBITMQ, VALKEY, Services
 from fastapi_events.embedded import EmbeddedServer
+from fastapi_events.errors import ConfigurationError
 
 _START_SECONDS = 60.0
 _AMQP_VARIABLE = "FASTAPI_EVENTS_TEST_AMQP_URL"
@@ -25,24 +26,40 @@ _DEBIAN = "/usr/lib/rabbitmq/bin"
 
 
 @contextlib.contextmanager
-def services(*, valkey: bool, rabbitmq: bool) -> Iterator[Services]:
-    """Start what is asked for, and stop it afterwards."""
+def services(*, valkey: bool, rabbitmq: bool) -> Iterator[tuple[Services, dict[str, str]]]:
+    """Start what is asked for, and stop it afterwards.
+
+    Returns:
+        The services, and for each that there is none of the reason.
+    """
+    missing: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         near = at_1_ms = at_5_ms = amqp = ""
         if valkey:
-            near = stack.enter_context(EmbeddedServer(folder / "valkey")).url
-            # What is measured is the way there. Appending to a file costs every variant the same, and now
-            # and then it costs one of them the rewriting of that file.
-            with redis.Redis.from_url(near) as client:
-                client.config_set("appendonly", "no")
-            at_1_ms = stack.enter_context(delayed(near, 1.0))
-            at_5_ms = stack.enter_context(delayed(near, 5.0))
+            try:
+                near = stack.enter_context(EmbeddedServer(folder / "valkey")).url
+            except ConfigurationError as error:
+                missing[VALKEY] = str(error)
+            else:
+                _keep_no_file(near)
+                at_1_ms = stack.enter_context(delayed(near, 1.0))
+                at_5_ms = stack.enter_context(delayed(near, 5.0))
         if rabbitmq:
-            amqp = os.environ.get(_AMQP_VARIABLE, "")
-            if not amqp and can_start_rabbitmq():
-                amqp = stack.enter_context(rabbitmq_node(folder / "rabbitmq"))
-        yield Services(near, at_1_ms, at_5_ms, amqp)
+            try:
+                amqp = os.environ.get(_AMQP_VARIABLE) or stack.enter_context(
+                    rabbitmq_node(folder / "rabbitmq")
+                )
+            except RuntimeError as error:
+                missing[RABBITMQ] = str(error)
+        yield Services(near, at_1_ms, at_5_ms, amqp), missing
+
+
+def _keep_no_file(url: str) -> None:
+    # What is measured is the way there. Appending to a file costs every variant the same, and now and then
+    # it costs one of them the rewriting of that file.
+    with redis.Redis.from_url(url) as client:
+        client.config_set("appendonly", "no")
 
 
 @contextlib.contextmanager
@@ -68,14 +85,15 @@ def delayed(url: str, milliseconds: float) -> Iterator[str]:
         process.stdout.close()
 
 
-def can_start_rabbitmq() -> bool:
-    """Whether RabbitMQ is installed here."""
-    return shutil.which("rabbitmq-server", path=_rabbitmq_path()) is not None
-
-
 @contextlib.contextmanager
 def rabbitmq_node(folder: Path) -> Iterator[str]:
-    """A RabbitMQ node on the loopback interface, with name, cookie, files and port mapper of its own."""
+    """A RabbitMQ node on the loopback interface, with name, cookie, files and port mapper of its own.
+
+    Raises:
+        RuntimeError: When it is not installed, or does not start.
+    """
+    if shutil.which("rabbitmq-server", path=_rabbitmq_path()) is None:
+        raise RuntimeError(f"RabbitMQ is not installed, and {_AMQP_VARIABLE} not set")
     folder.mkdir()
     port = _free_port()
     for name, text in {"enabled_plugins": "[].", "rabbitmq.conf": "", "rabbitmq-env.conf": ""}.items():

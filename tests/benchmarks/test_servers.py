@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 
-from benchmarks.servers import delayed
+from benchmarks import servers
+from benchmarks.servers import delayed, services
+from benchmarks.words import RABBITMQ
 
 
 @pytest.mark.valkey
@@ -19,3 +21,12 @@ def test_the_proxy_passes_everything_on_in_order(valkey_url: str) -> None:
         assert pipeline.execute() == list(range(1, 301))
         assert [int(cat.rstrip(b"m")) for cat in client.lrange("cats", 0, -1)] == list(range(300))
         client.delete("cats")
+
+
+def test_a_broker_that_is_not_installed_is_missing_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FASTAPI_EVENTS_TEST_AMQP_URL", raising=False)
+    monkeypatch.setattr(servers, "_rabbitmq_path", lambda: "/nowhere")
+
+    with services(valkey=False, rabbitmq=True) as (available, missing):
+        assert available.rabbitmq == ""
+        assert "not installed" in missing[RABBITMQ]
