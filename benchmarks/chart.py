@@ -44,7 +44,7 @@ def bars(title: str, rows: Sequence[Result]) -> str:
         parts.append(_text(right + 6, y + 15, f"{shown(each)} ({each['goal']})"))
     bottom = 44 + _ROW * len(lines)
     parts.append(_line(x(1.0), 38, x(1.0), bottom, _INK))
-    parts.append(_text(x(1.0), bottom + 18, "goal", anchor="middle"))
+    parts.append(_text(x(1.0), 34, "goal", anchor="middle"))
     parts.append(_text(_LABELS, bottom + 18, "← short of it"))
     parts.append(_text(_WIDTH - 16, bottom + 18, "beyond it, log scale →", anchor="end"))
     return _svg(parts, height)
