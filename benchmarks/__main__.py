@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"{error}\n")
             return 2
         found = run(rows, QUICK if options.quick else FULL, say)
+        if options.add_to:
+            found = results.merged(results.read_run(options.add_to), found)
     broken = [row for row in found["rows"] if row.get("broken")]
     say(f"\n{report.markdown(found)}\n{report.verdict(found)}")
     for row in broken:
@@ -127,6 +129,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where to write (default: .bench)",
     )
     parser.add_argument("--render", type=Path, metavar="JSON", help="measure nothing: render an earlier run")
+    parser.add_argument(
+        "--add-to",
+        type=Path,
+        metavar="JSON",
+        help="replace these rows in an earlier run, which is then written",
+    )
     parser.add_argument(
         "--update-docs", action="store_true", help="write to benchmarks/results and docs/performance.md"
     )

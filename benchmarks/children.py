@@ -82,7 +82,7 @@ class Child:
         line, _, self._pending = self._pending.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise self._broken(answer["error"])
+            raise self._broken(f"{answer['error'].strip().splitlines()[-1]}\n{answer['error']}")
         return answer
 
     def _broken(self, what: str) -> BrokenVariantError:

@@ -117,6 +117,12 @@ def _conditions(run: Result) -> Iterator[str]:
         f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}; load average "
         f"{machine['load']} when it began."
     )
+    for note in run.get("again", ()):
+        yield ""
+        yield (
+            f"Measured by itself on {note['date']}, {note['mode']} mode, commit `{note['commit']}`, load average "
+            f"{note['machine']['load']}: {', '.join(f'`{name}`' for name in note['rows'])}."
+        )
     for environment, versions in run["versions"].items():
         yield ""
         yield (

@@ -59,6 +59,17 @@ def _of(comparison: Comparison, reading: Reading) -> Result:
     }
 
 
+def merged(earlier: Result, later: Result) -> Result:
+    """An earlier run whose rows are replaced by those that were measured again, which is written down."""
+    again = {row["name"]: row for row in later["rows"]}
+    rows = [again.pop(row["name"], row) for row in earlier["rows"]]
+    versions = {**later["versions"], **earlier["versions"]}
+    note = {key: later[key] for key in ("date", "mode", "commit", "machine")}
+    note["rows"] = [row["name"] for row in later["rows"]]
+    notes = [*earlier.get("again", ()), note]
+    return {**earlier, "versions": versions, "rows": [*rows, *again.values()], "again": notes}
+
+
 def unit(comparison: Result) -> str:
     """What stands behind its figure."""
     return Kind[comparison["kind"]].value

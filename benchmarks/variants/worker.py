@@ -46,7 +46,9 @@ def working_off(
             batch of ten that has to be fanned out first.
         dependency: Whether our function is async and has a dependency.
     """
-    workers, staging = redis.Redis.from_url(url), redis.Redis.from_url(_staging(url))
+    # No timeout: a round is waited for by one command.
+    workers = redis.Redis.from_url(url, socket_timeout=None)
+    staging = redis.Redis.from_url(_staging(url))
     workers.flushdb()
     options = {"engine": engine, "ours": ours, "calls": calls, "dependency": dependency}
     os.environ["BENCH"] = json.dumps({**options, "url": _staging(url)})

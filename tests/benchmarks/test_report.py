@@ -63,6 +63,16 @@ def test_a_run_can_be_kept_and_read_again(run: Result, tmp_path: Path) -> None:
     assert results.read_run(tmp_path / "deep" / "run.json") == run
 
 
+def test_rows_measured_again_replace_those_of_the_run_and_say_so(run: Result) -> None:
+    again = {**run, "commit": "def", "rows": [results.not_run(Cats(), "asleep")]}
+    again["rows"][0]["name"] = "kittens"
+
+    both = results.merged(run, again)
+
+    assert [row["name"] for row in both["rows"]] == ["cats", "cats", "kittens"]
+    assert "commit `def`, load average 0.1: `kittens`" in report.markdown(both)
+
+
 def test_charts_are_svg(run: Result) -> None:
     bars = ElementTree.fromstring(chart.bars("Cats", run["rows"]))
     lines = ElementTree.fromstring(chart.curves("Cats", "cats", "µs", {"cats": [(1, 2.0), (100, 30.0)]}))
