@@ -18,7 +18,7 @@ def app_from(url: str) -> Celery:
     """
     app = Celery("workers", broker=url)
     transport: dict[str, Any] = {"confirm_publish": True}
-    if url.startswith(("redis:", "rediss:")):  # else the worker dies with a server that goes away
+    if url.startswith("redis:"):  # else the worker dies with a server that goes away
         app.conf.broker_transport = "fastapi_events.handlers.celery.redis_transport:Transport"
     if not url.startswith("amqp"):
         transport = {

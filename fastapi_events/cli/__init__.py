@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from fastapi_events import __version__
-from fastapi_events.cli import dead, doctor, outbox, relay
+from fastapi_events.cli import dead, doctor, outbox, relay, worker
 from fastapi_events.errors import FastapiEventError
 
-_COMMANDS = (dead, outbox, relay, doctor)
+_COMMANDS = (worker, dead, outbox, relay, doctor)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -33,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_parser(commands)
-    arguments = parser.parse_args(argv)
+    own, passed_on = _split(list(sys.argv[1:] if argv is None else argv))
+    arguments = parser.parse_args(own, argparse.Namespace(passed_on=passed_on, passes_on=False))
+    if passed_on and not arguments.passes_on:
+        parser.error("only `worker` passes on what follows --")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `dramatiq` and `celery` do, where the application's modules are
     try:
@@ -43,3 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 130
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What is for us, and what follows `--`, which is for the engine."""
+    if "--" not in arguments:
+        return arguments, []
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]

@@ -1,0 +1,103 @@
+"""`fastapi-events worker`: the engine's own worker, under a supervisor that brings it back."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.inspection import handlers_in
+
+_USAGE = 2
+_KILLED_BY = 128
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to those of `fastapi-events`."""
+    help_ = "run the worker of the handlers in a module, and start it again whenever it ends"
+    parser = commands.add_parser(
+        "worker", help=help_, description=help_,
+        usage="fastapi-events worker MODULE [--grace SECONDS] [--reload] [--watch DIR …] [-- ARGUMENT …]",
+        epilog="What follows -- is passed on to dramatiq or to celery worker.",
+    )  # fmt: skip
+    parser.add_argument("target", metavar="MODULE", help="where the functions are registered: app.handlers")
+    parser.add_argument(
+        "--grace", type=float, default=30.0, metavar="SECONDS",
+        help="what functions at work have to finish, once it is to stop (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--reload", action="store_true", help="start again when a .py file has changed")
+    parser.add_argument(
+        "--watch", action="append", metavar="DIR", help="with --reload: where; by default here"
+    )
+    parser.set_defaults(run=_run, passes_on=True)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        commands = dict(_commands(arguments.target, arguments.passed_on))
+        return _supervise(commands, arguments)
+    except ConfigurationError as error:
+        print(f"fastapi-events worker: {error}", file=sys.stderr)
+        return _USAGE
+
+
+def _commands(target: str, passed_on: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """The command of each engine that the module has a handler for."""
+    handlers = {each.destination.partition(":")[0]: each for each in handlers_in(target)}
+    if passed_on and len(handlers) > 1:
+        raise ConfigurationError(
+            f"{target} has handlers for {' and '.join(sorted(handlers))}, which take different arguments: "
+            "leave out what follows --, or name one handler, such as app.events:events."
+        )
+    module = target.partition(":")[0]
+    for engine, handler in handlers.items():
+        if engine == "dramatiq":
+            yield engine, [sys.executable, "-m", "dramatiq", _with_broker(module, handler), *passed_on]
+        else:
+            _check_app(module, handler)
+            yield engine, [sys.executable, "-m", "celery", "-A", module, "worker", *passed_on]
+
+
+def _with_broker(module: str, handler: TaskQueueHandler) -> str:
+    """What `dramatiq` is given: the broker's name, too, where the module has one for it."""
+    broker: Any = handler.broker  # type: ignore[attr-defined]  # it is a DramatiqHandler
+    name = _name_in(module, broker)
+    return f"{module}:{name}" if name else module
+
+
+def _check_app(module: str, handler: TaskQueueHandler) -> None:
+    app: Any = handler.app  # type: ignore[attr-defined]  # it is a CeleryHandler
+    if _name_in(module, app) is None:
+        raise ConfigurationError(
+            f"{module} has a CeleryHandler, but not its app, which Celery looks for there: import it as well."
+        )
+
+
+def _name_in(module: str, wanted: Any) -> str | None:
+    return next(
+        (name for name, value in vars(importlib.import_module(module)).items() if value is wanted), None
+    )
+
+
+def _supervise(commands: dict[str, list[str]], arguments: argparse.Namespace) -> int:
+    # Not where this module is imported: on Windows there is no supervisor, and the other commands work.
+    from fastapi_events.embedded import Backoff, Supervisor
+
+    supervisor = Supervisor(grace=arguments.grace, backoff=Backoff(first=0.2, longest=4.0))
+    for name, command in commands.items():
+        supervisor.add(name, command)
+    if arguments.reload:
+        from fastapi_events.cli.reloading import Reloading
+
+        with Reloading(supervisor, arguments.watch or ["."]):
+            supervisor.run()
+    else:
+        supervisor.run()
+    codes = [each.exit_code or 0 for each in supervisor.children.values()]
+    return max(code if code >= 0 else _KILLED_BY - code for code in codes)

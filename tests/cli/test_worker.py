@@ -1,0 +1,125 @@
+"""`fastapi-events worker` runs each engine's own worker, brings it back, and lets it end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastapi_events.cli import main
+from tests.processes import Project, until
+
+EVENTS = {
+    "dramatiq": """
+        import dramatiq
+        from dramatiq.brokers.redis import RedisBroker
+        from fastapi_events.handlers.dramatiq import DramatiqHandler
+        broker = RedisBroker(url="redis://localhost:6379/0", heartbeat_timeout=2_000)
+        dramatiq.set_broker(broker)
+        events = DramatiqHandler(broker)
+    """,
+    "celery": """
+        from celery import Celery
+        from fastapi_events.handlers.celery import CeleryHandler
+        broker = Celery("app", broker="redis://localhost:6379/0")
+        broker.conf.broker_connection_retry_on_startup = True
+        events = CeleryHandler(broker)
+    """,
+}
+
+HANDLERS = """
+    import os
+    import redis
+    from app.events import broker, events
+
+    tell = redis.Redis.from_url("redis://localhost:6379/0", decode_responses=True).rpush
+    tell("imported", "first")
+
+    @events.register(event_name="hello", name="hello")
+    def hello(event):
+        tell("handled", f"first {event.payload}")
+        tell("pid", os.getpid())
+"""
+
+ARGUMENTS = {
+    "dramatiq": ("--processes", "1", "--threads", "2"),
+    "celery": ("--pool", "solo", "--without-mingle", "--without-gossip"),
+}
+
+
+@pytest.mark.valkey
+@pytest.mark.acceptance
+@pytest.mark.parametrize("engine", ["dramatiq", "celery"])
+def test_it_runs_the_engines_worker_and_ends_with_it(project: Project, engine: str) -> None:
+    project.write(events=EVENTS[engine], handlers=HANDLERS)
+    worker = project.start("fastapi_events", "worker", "app.handlers", "--", *ARGUMENTS[engine])
+
+    # When: an event is dispatched, then the worker's process killed, and another event dispatched
+    project.dispatch("hello", 1)
+    assert project.told("handled") == "first 1"
+    os.kill(int(project.told("pid")), signal.SIGKILL)
+    project.dispatch("hello", 2)
+
+    # Then: a new one has handled it; SIGTERM ends all of them, and tells how
+    assert project.told("handled") == "first 2"
+    pid = int(project.told("pid"))
+    worker.send_signal(signal.SIGTERM)
+    assert project.wait(worker) == 0
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the worker")
+
+
+@pytest.mark.valkey
+@pytest.mark.acceptance
+@pytest.mark.parametrize("engine", ["dramatiq", "celery"])
+def test_a_changed_file_is_new_code(project: Project, engine: str) -> None:
+    project.write(events=EVENTS[engine], handlers=HANDLERS)
+    project.start(
+        "fastapi_events", "worker", "app.handlers", "--reload", "--watch", "app", "--", *ARGUMENTS[engine]
+    )
+    project.dispatch("hello", 1)
+    assert project.told("handled") == "first 1"
+
+    project.write(handlers=HANDLERS.replace("first", "second"))
+    while project.told("imported") != "second":
+        pass
+    project.dispatch("hello", 2)
+
+    assert project.told("handled") == "second 2"
+
+
+# Asked in a wrong way
+
+
+def test_a_module_that_does_not_exist(capsys: Any) -> None:
+    assert main(["worker", "no_such_module"]) == 2
+    assert "There is no module 'no_such_module' here" in capsys.readouterr().err
+
+
+def test_a_module_without_a_handler(capsys: Any) -> None:
+    assert main(["worker", "json"]) == 2
+    assert "json holds no DramatiqHandler or CeleryHandler" in capsys.readouterr().err
+
+
+def test_a_module_without_the_app_that_celery_looks_for(
+    capsys: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "lonely_events.py").write_text(
+        "import celery\nfrom fastapi_events.handlers.celery import CeleryHandler\n"
+        "def make():\n    app = celery.Celery('x', broker='memory://', set_as_current=False)\n"
+        "    return CeleryHandler(app, queue='lonely')\n"
+        "events = make()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert main(["worker", "lonely_events"]) == 2
+    assert "import it as well" in capsys.readouterr().err
+
+
+def test_other_commands_pass_nothing_on(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "json", "--", "--pool", "solo"])
+    assert ended.value.code == 2
+    assert "only `worker` passes on what follows --" in capsys.readouterr().err
