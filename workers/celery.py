@@ -47,4 +47,9 @@ def own_queue(url: str, queue: str) -> str:
 
 _settings = Settings()
 app = app_from(_settings.broker_url)
-events = CeleryHandler(app, queue=own_queue(_settings.broker_url, _settings.queue), source=_settings.source)
+events = CeleryHandler(
+    app,
+    queue=own_queue(_settings.broker_url, _settings.queue),
+    source=_settings.source,
+    silent_after=60.0,
+)

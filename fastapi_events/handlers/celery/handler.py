@@ -13,6 +13,7 @@ from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.celery.limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of, speaks_amqp
+from fastapi_events.handlers.celery.pulse import Pulse
 from fastapi_events.handlers.celery.redelivery import UNKNOWN, Binding, Redelivery
 from fastapi_events.handlers.messages import Outgoing, fan_out_name
 from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, check_queue_type, too_long_for_rabbitmq
@@ -39,6 +40,8 @@ class CeleryHandler(TaskQueueHandler):
         retry: When a failed subscription runs again, unless it says so itself.
         queue_type: Of its queues on RabbitMQ.
         longest_delay: Seconds that a message may wait for its time, at most; see `longest_delay` below.
+        silent_after: Seconds after which a worker ends that has nothing to do and does not receive what it
+            sends to itself, for its supervisor to start another; None, the default, never.
         settings: See `TaskQueueHandler`.
 
     Raises:
@@ -54,6 +57,7 @@ class CeleryHandler(TaskQueueHandler):
         retry: RetryPolicy = RetryPolicy(),
         queue_type: Literal["classic", "quorum"] = "classic",
         longest_delay: float | None = None,
+        silent_after: float | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(queue=queue, retry=retry, **settings)
@@ -83,6 +87,9 @@ class CeleryHandler(TaskQueueHandler):
         if UNKNOWN not in app.tasks:
             policy = self.unknown_retry.within(self.longest_delay)
             self._add_task(UNKNOWN, queue, self._redelivery.take_unknown, policy, {})
+        self._pulse = None
+        if silent_after is not None:
+            self._pulse = Pulse(app, self._publisher, silent_after=silent_after)
         # Celery keeps only weak references to bound methods: the handler is forgotten with its last user.
         signals.celeryd_init.connect(self._on_worker_init)
         signals.worker_init.connect(self._on_worker_start)
@@ -195,6 +202,8 @@ class CeleryHandler(TaskQueueHandler):
 
     def _on_worker_stop(self, **_: Any) -> None:
         self._redelivery.stop()
+        if self._pulse is not None:
+            self._pulse.stop()
 
     def _on_unknown_task(
         self, sender: Any = None, message: Any = None, name: str | None = None, **_: Any

@@ -1,0 +1,107 @@
+"""Notices that a worker no longer consumes, and ends it for its supervisor to start another."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+from celery.worker import state
+
+from fastapi_events.handlers.celery.publishing import CeleryPublisher
+
+logger = logging.getLogger(__name__)
+
+PULSE = "fastapi_events.pulse"
+"""The task that does nothing: a worker sends it to itself, through the broker."""
+
+_EXIT_SECONDS = 10.0
+_EX_SOFTWARE = 70
+
+
+class Pulse:
+    """Sends messages through the broker to the worker itself, and ends it when they do not arrive.
+
+    After the loss of a connection a worker may seem to live and consume nothing
+    (https://github.com/celery/celery/issues/8030). Whatever task arrives is a sign of life; a worker that has
+    tasks in its hands is left alone, and so is one whose broker does not take the pulse.
+
+    Parameters:
+        silent_after: Seconds without a sign of life, for a worker that has nothing else to do.
+    """
+
+    def __init__(self, app: Celery, publisher: CeleryPublisher, *, silent_after: float) -> None:
+        self._app = app
+        self._publisher = publisher
+        self._silent_after = silent_after
+        self._alive_at = time.monotonic()
+        self._watching: tuple[int, threading.Thread] | None = None
+        self._stopping = threading.Event()
+        if PULSE not in app.tasks:
+            app.task(_do_nothing, name=PULSE, lazy=False, shared=False, ignore_result=True)
+        pulse = self
+
+        class PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery comes without types
+            requires = ("celery.worker.consumer.tasks:Tasks",)
+
+            def start(self, parent: Any) -> None:
+                pulse.start(parent)
+
+        app.steps["consumer"].add(PulseStep)
+        signals.task_received.connect(self._on_sign_of_life)
+
+    def start(self, consumer: Any) -> None:
+        """The worker consumes, for the first time or once more: let it consume its pulse as well."""
+        queue = f"{PULSE}.{consumer.hostname}"
+        consumer.add_task_queue(queue, expires=3_600.0)
+        self._alive_at = time.monotonic()
+        if self._watching is None or self._watching[0] != os.getpid():
+            self._stopping.clear()
+            thread = threading.Thread(
+                target=self._watch, args=(queue,), name="fastapi-events-pulse", daemon=True
+            )
+            self._watching = os.getpid(), thread
+            thread.start()
+
+    def stop(self) -> None:
+        """The worker stops, and will consume no more."""
+        self._stopping.set()
+        self._watching = None
+
+    def _on_sign_of_life(self, sender: Any = None, **_: Any) -> None:
+        if getattr(sender, "app", None) is self._app:
+            self._alive_at = time.monotonic()
+
+    def _watch(self, queue: str) -> None:
+        while not self._stopping.wait(self._silent_after / 4):
+            if state.reserved_requests or not self._send(queue):
+                self._alive_at = time.monotonic()
+            elif time.monotonic() - self._alive_at > self._silent_after:
+                _end_worker(self._silent_after)
+                return
+
+    def _send(self, queue: str) -> bool:
+        try:
+            # One that is not consumed in time says nothing any more.
+            self._publisher.publish([{"name": PULSE, "queue": queue, "expires": self._silent_after}])
+        except Exception as error:  # whatever a broker's client raises
+            logger.debug("The broker does not take the worker's pulse: %s", error)
+            return False
+        return True
+
+
+def _end_worker(silent_for: float) -> None:
+    logger.critical(
+        "This worker has consumed nothing for %.0f s, not even what it sent to itself: it ends.", silent_for
+    )
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_EXIT_SECONDS)
+    os._exit(_EX_SOFTWARE)
+
+
+def _do_nothing() -> None:
+    """The task `PULSE`."""
