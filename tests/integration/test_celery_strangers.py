@@ -1,0 +1,91 @@
+"""What is no message of Celery's costs its neighbours nothing; monitors see a task for each subscription."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from fastapi_events.embedded import Backoff, Supervisor
+from tests.processes import Project
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.valkey]
+
+EVENTS = """
+    from celery import Celery
+    from fastapi_events.handlers.celery import CeleryHandler
+    broker = Celery("app", broker="redis://localhost:6379/0")
+    broker.conf.update(broker_connection_retry_on_startup=True, worker_prefetch_multiplier=1)
+    events = CeleryHandler(broker)
+"""
+
+HANDLERS = """
+    import redis
+    from app.events import broker, events
+
+    tell = redis.Redis.from_url("redis://localhost:6379/0", decode_responses=True).rpush
+
+    @events.register(event_name="hello", name="hello")
+    def hello(event):
+        tell("handled", event.payload)
+"""
+
+
+@pytest.fixture(autouse=True)
+def worker(project: Project) -> Iterator[None]:
+    """A worker that is started again whenever it ends."""
+    project.write(events=EVENTS, handlers=HANDLERS)
+    with (project.folder / "worker.log").open("w") as log:
+        supervisor = Supervisor(backoff=Backoff(first=0.1, longest=0.5), output=log)
+        supervisor.add(
+            "worker",
+            [sys.executable, "-m", "celery", "-A", "app.handlers", "worker", "--pool", "threads"],
+            {"PYTHONPATH": f"{project.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        )
+        with supervisor:
+            project.dispatch("hello", 0)
+            assert project.told("handled") == "0"
+            yield
+
+
+SEND = """
+from app.events import broker
+with broker.connection_for_write() as connection:
+    producer = connection.Producer()
+    headers = {"task": "hello", "id": "1"}
+    producer.publish(BODY, routing_key="events", headers=headers, content_type=TYPE, content_encoding="utf-8")
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("'{not json'", "'application/json'"),
+        ("b'cos\\nsystem\\n'", "'application/x-python-serialize'"),
+        ("'[[1, 2], {}, {}]'", "'application/json'"),
+        ("'[1'", "'text/plain'"),
+    ],
+    ids=["not-json", "pickle", "other-arguments", "plain-text"],
+)
+def test_a_body_that_cannot_be_read_stops_nobody(project: Project, body: str, kind: str) -> None:
+    project.run(SEND.replace("BODY", body).replace("TYPE", kind))
+    project.dispatch("hello", 1)
+
+    assert project.told("handled") == "1"
+
+
+def test_after_an_envelope_that_is_not_json_the_worker_is_back(project: Project) -> None:
+    project.redis.lpush("events", "{not json")
+    project.dispatch("hello", 1)
+
+    assert project.told("handled") == "1"
+
+
+def test_monitors_know_each_subscription_by_its_name(project: Project) -> None:
+    project.run(
+        "from app.events import broker\n"
+        "[tasks] = broker.control.inspect(timeout=10, limit=1).registered().values()\n"
+        "assert tasks == ['fastapi_events.fan_out', 'fastapi_events.unknown', 'hello'], tasks"
+    )
