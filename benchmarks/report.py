@@ -120,8 +120,8 @@ def _conditions(run: Result) -> Iterator[str]:
     for note in run.get("again", ()):
         yield ""
         yield (
-            f"Measured by itself on {note['date']}, {note['mode']} mode, commit `{note['commit']}`, load average "
-            f"{note['machine']['load']}: {', '.join(f'`{name}`' for name in note['rows'])}."
+            f"Measured by itself on {note['date']}, {note['mode']} mode, commit `{note['commit']}`, "
+            f"load average {note['machine']['load']}: {', '.join(f'`{name}`' for name in note['rows'])}."
         )
     for environment, versions in run["versions"].items():
         yield ""
