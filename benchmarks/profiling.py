@@ -28,7 +28,7 @@ PAGE = ROOT / "docs" / "performance.md"
 _SHOWN = 12
 
 _IDLE = frozenset(("select", "poll", "acquire", "wait", "send"))
-"""Built-in functions in which a thread waits for another one: not counted. `send` is how one wakes the loop's."""
+"""Built-in functions in which a thread waits for another one: not counted. By `send` one wakes the loop's."""
 
 _REPLIES = frozenset(("recv", "recv_into"))
 """Those in which it waits for the broker."""
