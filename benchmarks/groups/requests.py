@@ -49,6 +49,16 @@ class RequestWithEvents(Request):
     events = _EVENTS
     goal = Goal(at_most=2.2, stretch=1.8)
 
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        own = Variant(
+            name="own", target="in_process:through_middleware", options={"events": self.events, "own": True}
+        )
+        return [*super().variants(services, scale), own]
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        own = Comparison(what="with a handler of one's own", ours="own", peer="bare", kind=Kind.COST)
+        return [*super().comparisons(scale), own]
+
 
 class EventWithSchema(Row):
     number = 3

@@ -30,10 +30,14 @@ def bare() -> Iterator[Callable[[int], float]]:
 
 
 @contextmanager
-def through_middleware(events: int) -> Iterator[Callable[[int], float]]:
-    """The same with the middleware around it, whose one handler does nothing."""
+def through_middleware(events: int, own: bool = False) -> Iterator[Callable[[int], float]]:
+    """The same with the middleware around it, whose one handler does nothing.
+
+    Parameters:
+        own: Whether it is one that a user has written, rather than the package's.
+    """
     with event_loop() as loop:
-        app = wrapped(_endpoint(events))
+        app = wrapped(_endpoint(events), own=own)
         loop.run_until_complete(_check(app))
         yield lambda operations: loop.run_until_complete(_serve(app, operations))
 
@@ -54,16 +58,17 @@ def cost_of_event(events: int) -> Iterator[Callable[[int], float]]:
         yield lambda operations: max(loop.run_until_complete(run(operations)), 1e-9)
 
 
-def wrapped(endpoint: Callable[[Request], Awaitable[Response]]) -> App:
+def wrapped(endpoint: Callable[[Request], Awaitable[Response]], *, own: bool = False) -> App:
     """The endpoint's application within the middleware; both packages are typed the same."""
     from fastapi_events.handlers.base import BaseEventHandler
+    from fastapi_events.handlers.null import NullHandler
     from fastapi_events.middleware import EventHandlerASGIMiddleware
 
     class Nothing(BaseEventHandler):
         async def handle(self, event: Any) -> None:
             pass
 
-    return EventHandlerASGIMiddleware(_starlette(endpoint), handlers=[Nothing()])
+    return EventHandlerASGIMiddleware(_starlette(endpoint), handlers=[Nothing() if own else NullHandler()])
 
 
 def register_schema() -> None:
