@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, TypeAlias
+
+from fastapi_events.ids import random_id
 
 EventName: TypeAlias = str | Enum
 
@@ -76,7 +77,7 @@ class Event(tuple[EventName, Any]):
             return self._id
         except AttributeError:
             # setdefault is atomic: two threads that ask at once get the same answer.
-            self.__dict__.setdefault("_id", str(uuid.uuid4()))
+            self.__dict__.setdefault("_id", random_id())
             return self._id
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fastapi_events import envelope
 from fastapi_events.constants import DEFAULT_QUEUE, FAN_OUT
 from fastapi_events.errors import UnknownSubscription, UnreadableEnvelope
 from fastapi_events.event import Event
+from fastapi_events.ids import named_id
 
 MAX_EVENTS_PER_MESSAGE = 1_000
 MAX_BYTES_PER_MESSAGE = 1_048_576
@@ -24,15 +24,13 @@ LANE = "lane"
 RECEIPT_TO = "receiptto"
 """The envelope attribute that names the outbox entry's destination, where receipts are wanted."""
 
-_IDENTITY = uuid.UUID("5f0f7f0e-3f4c-5c0a-9a63-6c1d7be4b1ad")
-
 
 def message_id(*parts: str) -> str:
     """A name-based UUID: the same parts always give the same id, so that a duplicate can be told.
 
     A message to a subscription is made of the event's id and the subscription's name.
     """
-    return str(uuid.uuid5(_IDENTITY, "\n".join(parts)))
+    return named_id(*parts)
 
 
 class TryLater(Exception):
