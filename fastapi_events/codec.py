@@ -34,7 +34,7 @@ _TOO_BIG: Final = 10**_MOST_DIGITS  # Python refuses to read such an integer bac
 _LONG_NUMBER: Final = re.compile(rb"(?<![0-9])[0-9]{%d}" % (_MOST_DIGITS + 1))
 
 # What is written as it stands. Exact types only: a subclass may have a serialiser of its own.
-_PLAIN: Final = frozenset({str, int, float, bool, type(None), bytes, UUID, datetime, date})
+_PLAIN: Final = frozenset({str, int, bool, type(None), bytes, UUID, datetime, date})
 _LISTS: Final = (list, tuple, set, frozenset, deque)
 _TEXTS: Final = (bytes, bytearray, UUID, date, time, timedelta)
 _SECRETS: Final = (SecretStr, SecretBytes, Secret)
@@ -86,12 +86,10 @@ def _write_plain(payload: Any) -> bytes | None:
     if not _is_plain(payload, MAX_DEPTH):
         return None
     try:
-        encoded = to_json(payload, bytes_mode="base64", inf_nan_mode="constants")
+        encoded = to_json(payload, bytes_mode="base64")
     except Exception:
         return None
     # What is found here may as well be inside a string; the slow way knows.
-    if b"NaN" in encoded or b"Infinity" in encoded:
-        return None
     if len(encoded) > _MOST_DIGITS and _LONG_NUMBER.search(encoded):
         return None
     return encoded
@@ -106,6 +104,8 @@ def _is_plain(value: Any, depth: int) -> bool:
     kind = type(value)
     if kind in _PLAIN:
         return True
+    if kind is float:
+        return bool(value - value == 0)  # neither NaN nor infinite
     if depth == 0:
         return False
     if kind is dict:

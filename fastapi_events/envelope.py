@@ -9,6 +9,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +24,8 @@ Envelope: TypeAlias = Mapping[str, Any]
 _CORE = frozenset(
     ("specversion", "id", "source", "type", "time", "datacontenttype", "data", "data_base64")
 )  # fmt: skip
+
+_COMMON = frozenset(("specversion", "source", "type", "datacontenttype", "dataschema"))
 
 _ORDERING_KEY = "partitionkey"  # of the extension for partitioning
 """https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/partitioning.md"""
@@ -40,26 +43,42 @@ def seal(
         dataschema: Identifies the schema that the payload was validated against; a URI.
         extensions: More attributes.
     """
-    attributes = {
-        "specversion": "1.0",
-        "id": event.id,
-        "source": source,
-        "type": wire_name(event.name),
-        "time": event.dispatched_at.isoformat(),
-        "datacontenttype": "application/json",
-        **event.headers,
-    }
+    name = wire_name(event.name)
+    attributes = {"id": event.id, "time": event.time, **event.headers}
     if event.ordering_key is not None:
         attributes[_ORDERING_KEY] = event.ordering_key
     if extensions:
         attributes.update(extensions)
-    if dataschema is not None:
-        attributes["dataschema"] = dataschema
+    if _COMMON.isdisjoint(attributes):
+        common = _common(source, name, dataschema)
+    else:  # the event was read from an envelope whose own say goes on
+        own = {each: attributes.pop(each) for each in _COMMON & attributes.keys()}
+        common = _members(_attributes(source, name, dataschema, own))
     encoded = event.encoded
     if encoded is None:
-        encoded = codec.encode(event.payload, event_name=attributes["type"])
+        encoded = codec.encode(event.payload, event_name=name)
     # The payload is JSON already; encoding the attributes around it saves encoding it twice.
-    return f'{to_json(attributes).decode()[:-1]},"data":{encoded}}}'
+    return f'{{{common},{_members(attributes)},"data":{encoded}}}'
+
+
+@lru_cache(maxsize=1_024)
+def _common(source: str, name: str, dataschema: str | None) -> str:
+    """The attributes that an event has in common with others of its name."""
+    return _members(_attributes(source, name, dataschema, {}))
+
+
+def _attributes(source: str, name: str, dataschema: str | None, own: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = {
+        "specversion": "1.0", "source": source, "type": name, "datacontenttype": "application/json", **own,
+    }  # fmt: skip
+    if dataschema is not None:
+        attributes["dataschema"] = dataschema
+    return attributes
+
+
+def _members(attributes: Mapping[str, Any]) -> str:
+    """What stands between the braces of a JSON object."""
+    return to_json(attributes).decode()[1:-1]
 
 
 def unseal(envelope: Any) -> Event:

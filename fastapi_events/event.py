@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from enum import Enum
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from fastapi_events.ids import random_id
@@ -39,8 +40,8 @@ class Event(tuple[EventName, Any]):
 
     # Most events are handled where they were dispatched, by functions that look at nothing but the pair. What
     # they do not look at is not made.
-    _id: str
-    _headers: dict[str, Any]
+    _id: str | None = None
+    _headers: dict[str, Any] | None = None
     _at: float | datetime
 
     def __new__(
@@ -73,21 +74,16 @@ class Event(tuple[EventName, Any]):
     @property
     def id(self) -> str:
         """Identifies the event wherever it goes; a UUID."""
-        try:
-            return self._id
-        except AttributeError:
-            # setdefault is atomic: two threads that ask at once get the same answer.
-            self.__dict__.setdefault("_id", random_id())
-            return self._id
+        # setdefault is atomic: two threads that ask at once get the same answer.
+        return self._id or self.__dict__.setdefault("_id", random_id())
 
     @property
     def headers(self) -> dict[str, Any]:
         """What travels beside the payload; may be written to until the event has been flushed."""
-        try:
-            return self._headers
-        except AttributeError:
-            self.__dict__.setdefault("_headers", {"correlationid": self.id})
-            return self._headers
+        headers = self._headers
+        if headers is None:
+            headers = self.__dict__.setdefault("_headers", {"correlationid": self.id})
+        return headers
 
     @property
     def dispatched_at(self) -> datetime:
@@ -95,6 +91,18 @@ class Event(tuple[EventName, Any]):
         if isinstance(self._at, float):
             self._at = datetime.fromtimestamp(self._at, timezone.utc)
         return self._at
+
+    @property
+    def time(self) -> str:
+        """`dispatched_at` as it travels: RFC 3339."""
+        at = self._at
+        if not isinstance(at, float):
+            return at.isoformat()
+        seconds = int(at)
+        microseconds = round((at - seconds) * 1_000_000)
+        if microseconds == 1_000_000:
+            seconds, microseconds = seconds + 1, 0
+        return f"{_second(seconds)}.{microseconds:06d}+00:00"
 
     @classmethod
     def of(cls, event: tuple[EventName, Any]) -> Event:
@@ -128,6 +136,11 @@ class Event(tuple[EventName, Any]):
 
     def __repr__(self) -> str:
         return f"Event({self.name!r}, {self.payload!r}, id={self.id!r})"
+
+
+@lru_cache(maxsize=16)
+def _second(timestamp: int) -> str:
+    return datetime.fromtimestamp(timestamp, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def wire_name(name: EventName) -> str:

@@ -132,3 +132,15 @@ def test_headers_that_cannot_travel_are_refused() -> None:
     for name, value in [("Upper", "x"), ("a-b", "x"), ("id", "x"), ("", "x"), ("fine", {}), ("größe", "x")]:
         with pytest.raises(ConfigurationError):
             check_header_names({name: value})  # type: ignore[dict-item]
+
+
+def test_an_event_from_elsewhere_keeps_what_its_envelope_said() -> None:
+    read = unseal(
+        {"specversion": "1.0", "id": "1", "source": "elsewhere", "type": "t", "dataschema": "urn:theirs"}
+    )
+
+    assert json.loads(seal(read, source="here"))["source"] == "elsewhere"
+    assert json.loads(seal(read, source="here"))["dataschema"] == "urn:theirs"
+    assert json.loads(seal(read, source="here", dataschema="urn:ours"))["dataschema"] == "urn:ours"
+    assert seal(read, source="here").count('"source"') == 1
+    assert json.loads(seal(Event("t"), source="here"))["source"] == "here"

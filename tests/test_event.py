@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from datetime import datetime, timezone
 from enum import Enum
 
 import pytest
@@ -60,3 +61,14 @@ def test_the_name_on_the_wire_and_all_its_spellings() -> None:
     assert names(Cat.WOKE) == ("cat-woke-up", "Cat.WOKE")
     assert names(Text.WOKE) == ("cat-woke-up", "Text.WOKE")
     assert names(Cat.NUMBER) == ("Cat.NUMBER",)
+
+
+@pytest.mark.parametrize("at", [0.0, 1_700_000_000.25, 1_700_000_000.9999996, 1_767_225_599.9999999, 1.5e-6])
+def test_its_time_on_the_wire_is_that_of_its_dispatch(monkeypatch: pytest.MonkeyPatch, at: float) -> None:
+    monkeypatch.setattr("time.time", lambda: at)
+    event = Event("hello")
+
+    written = event.time
+
+    assert datetime.fromisoformat(written) == event.dispatched_at == datetime.fromtimestamp(at, timezone.utc)
+    assert datetime.fromisoformat(event.time) == event.dispatched_at
