@@ -7,6 +7,7 @@ from typing import Any
 import dramatiq
 import pytest
 import redis
+from dramatiq.encoder import JSONEncoder
 
 from fastapi_events.handlers.dramatiq import redis_pipeline
 from tests.places import Dramatiq, dramatiq_on_redis
@@ -81,3 +82,26 @@ def test_the_publishing_client_is_bounded_whatever_the_original_allows(valkey_ur
     assert client.ping()
     client.close()
     patient.close()
+
+
+def test_we_write_what_the_programs_encoder_writes(valkey_url: str) -> None:
+    class Marking(JSONEncoder):
+        def encode(self, data: Any) -> bytes:
+            return super().encode({**data, "kwargs": {"marked": True}})
+
+    with dramatiq_on_redis(valkey_url) as place:
+        publisher = redis_pipeline.RedisPublisher(place.broker)
+        message = dramatiq.Message("events", "work", ('\N{CAT FACE} "7"',), {}, {"priority": 1.5})
+
+        publisher.publish([(message.copy(), None)], timeout=None)
+        theirs = dramatiq.get_encoder()
+        dramatiq.set_encoder(Marking())
+        try:
+            publisher.publish([(message.copy(), None)], timeout=None)
+        finally:
+            dramatiq.set_encoder(theirs)
+        ours, marked = stored(place, "events")
+
+    assert {**ours.asdict(), "options": None} == {**message.asdict(), "options": None}
+    assert ours.options.keys() == {"priority", "redis_message_id"}
+    assert marked.kwargs == {"marked": True}
