@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import islice
 
@@ -109,22 +110,30 @@ class Publishing:
         self.breaker.succeeded()
 
     async def _settled(self, future: Future[None]) -> None:
-        waiting = asyncio.wrap_future(future)
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+
+        def wake(_: Future[None]) -> None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits on it
+                loop.call_soon_threadsafe(_end, over)
+
+        deadline = loop.call_later(self.deadline, _end, over)
+        future.add_done_callback(wake)
         try:
-            done, _ = await asyncio.wait([waiting], timeout=self.deadline)
+            await over
         except asyncio.CancelledError:
             future.cancel()  # who cancels a flush reports its events lost, so they must not go out after all
             raise
-        if not done:
+        finally:
+            deadline.cancel()
+        if not future.done():
             self.breaker.failed()
-        if not done and future.cancel():
-            raise NotPublished(f"no room at the broker within {self.deadline} s")
-        if not done:
-            waiting.add_done_callback(_look_at_the_outcome)
+            if future.cancel():
+                raise NotPublished(f"no room at the broker within {self.deadline} s")
             raise NotPublished(f"no answer from the broker within {self.deadline} s; it may have it")
-        if waiting.cancelled():
+        if future.cancelled():
             raise NotPublished("the process stopped before the broker took it")
-        error = waiting.exception()
+        error = future.exception()
         if error is not None:
             raise NotPublished(f"{type(error).__name__}: {error}") from error
 
@@ -187,7 +196,6 @@ class Publishing:
         return messages
 
 
-def _look_at_the_outcome(future: asyncio.Future[None]) -> None:
-    # It comes too late to matter; not looking would make asyncio complain of an error nobody saw.
-    if not future.cancelled():
-        future.exception()
+def _end(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
