@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from fastapi_events import envelope
 from fastapi_events.constants import DEFAULT_QUEUE, FAN_OUT
@@ -130,6 +130,14 @@ def events_in(arguments: Sequence[Any]) -> list[Event]:
 def event_in(arguments: Sequence[Any]) -> Event | None:
     """The event in a message to a subscription, or the first in one to fan-out; None if it cannot be read."""
     return next(iter(events_in(arguments)), None)
+
+
+class Diagnosis(NamedTuple):
+    """Something that `fastapi-events doctor` should say about an engine and its broker."""
+
+    severity: Literal["ok", "advice", "danger"]
+    subject: str
+    text: str
 
 
 class Epitaph(TypedDict):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.messages import Diagnosis
 from fastapi_events.retry import RetryPolicy
 
 RABBITMQ_LONGEST_DELAY = 900.0
@@ -31,4 +34,17 @@ def too_long_for_rabbitmq(policy: RetryPolicy, longest: float, *, asking: str) -
         f"{asking}: max_backoff is {policy.longest_wait:.0f} s, but RabbitMQ gives up a worker that holds a "
         f"message for longer than its consumer_timeout, so that {longest:.0f} s is the limit; lower "
         "max_backoff, or raise the server's consumer_timeout and then longest_delay= of the handler."
+    )
+
+
+def diagnose_queues(queues: Collection[str], *, quorum: bool) -> Diagnosis:
+    """What `fastapi-events doctor` says about the type of a handler's queues."""
+    names = ", ".join(sorted(queues))
+    if quorum:
+        return Diagnosis("ok", "queues", f"{names}: quorum, kept by most nodes of a cluster")
+    return Diagnosis(
+        "advice",
+        "queues",
+        f"{names}: classic, kept by one node; where RabbitMQ is a cluster, queue_type='quorum' lets them "
+        "outlive it.",
     )

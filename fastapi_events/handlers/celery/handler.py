@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from celery import Celery, signals
@@ -11,11 +11,12 @@ from kombu.entity import Exchange, Queue
 
 from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of, speaks_amqp
 from fastapi_events.handlers.celery.pulse import Pulse
 from fastapi_events.handlers.celery.redelivery import UNKNOWN, Binding, Redelivery
-from fastapi_events.handlers.messages import Outgoing, fan_out_name
+from fastapi_events.handlers.messages import Diagnosis, Outgoing, fan_out_name
 from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, check_queue_type, too_long_for_rabbitmq
 from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
 from fastapi_events.retry import RetryPolicy
@@ -187,6 +188,16 @@ class CeleryHandler(TaskQueueHandler):
 
     def _disconnect(self) -> None:
         self._publisher.disconnect()
+
+    def diagnose(self) -> Iterable[Diagnosis]:
+        """What `fastapi-events doctor` should know of the app and its broker."""
+        return diagnosis.diagnose(
+            self.app,
+            {each.name: each.options for each in self.subscriptions},
+            self.queues,
+            quorum=self._quorum,
+            confirms_handled=self.confirms_handled,
+        )
 
     # The worker's life
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -15,8 +15,9 @@ import dramatiq.broker
 
 from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.dramatiq import diagnosis
 from fastapi_events.handlers.dramatiq.redelivery import BINDING, Binding, guarded, left_to_us, middleware_of
-from fastapi_events.handlers.messages import Outgoing, fan_out_name
+from fastapi_events.handlers.messages import Diagnosis, Outgoing, fan_out_name
 from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, check_queue_type, too_long_for_rabbitmq
 from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
 from fastapi_events.retry import RetryPolicy
@@ -184,6 +185,12 @@ class DramatiqHandler(TaskQueueHandler):
     def _disconnect(self) -> None:
         if self._publisher is not None:
             self._publisher.close()
+
+    def diagnose(self) -> Iterable[Diagnosis]:
+        """What `fastapi-events doctor` should know of Dramatiq's broker."""
+        return diagnosis.diagnose(
+            self.broker, self.queues, quorum=self._quorum, confirms_handled=self.confirms_handled
+        )
 
 
 def _checked_broker(broker: Any) -> dramatiq.Broker:

@@ -25,6 +25,7 @@ from fastapi_events.errors import (
 from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.messages import (
     RECEIPT_TO,
+    Diagnosis,
     Outgoing,
     fan_out_message,
     fan_out_name,
@@ -133,6 +134,7 @@ class TaskQueueHandler(Registering):
             )  # fmt: skip
         self._order = order
         self.secures_before_response = durability == "response"
+        self.confirms_handled = confirm == "handled"
         self._publishing = Publishing(
             lambda messages: self._send(messages, from_web=True),
             routes=self.routes,
@@ -353,8 +355,8 @@ class TaskQueueHandler(Registering):
         if self._order is not None:
             self._order.sweep()
 
-    def diagnose(self) -> Iterable[tuple[Literal["ok", "advice", "danger"], str, str]]:
-        """What `fastapi-events doctor` should know of the engine and its broker: severity, subject, text."""
+    def diagnose(self) -> Iterable[Diagnosis]:
+        """What `fastapi-events doctor` should know of the engine and its broker."""
         return ()
 
     def _check_once(self, subscription: Subscription) -> None:

@@ -1,0 +1,143 @@
+"""Would this Celery app lose events, or leave them lying? What `fastapi-events doctor` asks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from celery import Celery
+
+from fastapi_events.handlers.celery.publishing import speaks_amqp
+from fastapi_events.handlers.messages import Diagnosis
+from fastapi_events.handlers.rabbitmq import diagnose_queues
+from fastapi_events.handlers.redis_server import diagnose_server
+
+_ANSWER_SECONDS = 2.0
+_VISIBILITY_SECONDS = 3_600.0  # kombu's own
+
+_TRANSPORT = "fastapi_events.handlers.celery.redis_transport:Transport"
+
+Options = Mapping[str, Mapping[str, Any]]
+
+
+def diagnose(
+    app: Celery, options: Options, queues: Collection[str], *, quorum: bool, confirms_handled: bool
+) -> Iterator[Diagnosis]:
+    """What is to be said about an app and its broker.
+
+    Parameters:
+        options: Of each subscription, by name.
+        queues: Those of the handler.
+        quorum: Whether they are to be quorum queues.
+        confirms_handled: Whether an outbox keeps events until their functions have run.
+    """
+    connection: Any = app.connection_for_write(
+        connect_timeout=_ANSWER_SECONDS,
+        transport_options={
+            "max_retries": 0,
+            "socket_timeout": _ANSWER_SECONDS,
+            "socket_connect_timeout": _ANSWER_SECONDS,
+            "read_timeout": _ANSWER_SECONDS,
+            "write_timeout": _ANSWER_SECONDS,
+        },
+    )
+    on_redis = connection.transport.driver_type == "redis"
+    try:
+        channel = connection.default_channel
+        if on_redis:
+            yield from diagnose_server(channel.client, confirms_handled=confirms_handled)
+        else:
+            yield Diagnosis("ok", "broker", "reachable")
+    except Exception as error:  # whatever the client raises
+        yield Diagnosis("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
+    finally:
+        connection.release()
+    if on_redis:
+        yield from _on_redis(app, options, confirms_handled=confirms_handled)
+    if speaks_amqp(app):
+        yield from _on_rabbitmq(app, queues, quorum=quorum)
+    yield from _tasks(app, options)
+
+
+def _on_redis(app: Celery, options: Options, *, confirms_handled: bool) -> Iterator[Diagnosis]:
+    if confirms_handled:
+        yield Diagnosis("ok", "confirmation", "handled: what is lost on the way to a worker is sent again")
+    else:
+        yield Diagnosis(
+            "danger",
+            "confirmation",
+            "Celery takes a message out of Redis before it notes that it has it: one whose answer is lost on "
+            "the wire is gone. This set-up needs an outbox and confirm='handled'.",
+        )
+    if app.conf.broker_transport != _TRANSPORT:
+        yield Diagnosis(
+            "advice",
+            "transport",
+            "a worker that holds a message ends when its Redis goes away; set broker_transport to "
+            f"'{_TRANSPORT}', or see that workers are started again.",
+        )
+    yield from _visibility(app, options)
+
+
+def _visibility(app: Celery, options: Options) -> Iterator[Diagnosis]:
+    visible = float(app.conf.broker_transport_options.get("visibility_timeout", _VISIBILITY_SECONDS))
+    yield Diagnosis(
+        "ok", "killed workers", f"their messages are back after the visibility timeout, {visible:,.0f} s"
+    )
+    limits = {name: _time_limit(app, own) for name, own in options.items()}
+    unlimited = sorted(name for name, limit in limits.items() if limit is None)
+    late = sorted(name for name, limit in limits.items() if limit is not None and limit >= visible)
+    if unlimited:
+        yield Diagnosis(
+            "advice",
+            "time limits",
+            f"none for {_some(unlimited)}: what runs for longer than the visibility timeout of "
+            f"{visible:,.0f} s is run by another worker as well; set task_time_limit.",
+        )
+    if late:
+        yield Diagnosis(
+            "advice",
+            "time limits",
+            f"{_some(late)} may run for longer than the visibility timeout of {visible:,.0f} s, after which "
+            "another worker runs it as well; raise broker_transport_options['visibility_timeout'].",
+        )
+
+
+def _on_rabbitmq(app: Celery, queues: Collection[str], *, quorum: bool) -> Iterator[Diagnosis]:
+    if not app.conf.broker_transport_options.get("confirm_publish"):
+        yield Diagnosis(
+            "advice",
+            "confirms",
+            "ours are confirmed; what your own code sends by delay() is not without "
+            "broker_transport_options={'confirm_publish': True}.",
+        )
+    yield diagnose_queues(queues, quorum=quorum)
+
+
+def _tasks(app: Celery, options: Options) -> Iterator[Diagnosis]:
+    for setting in ("acks_late", "reject_on_worker_lost"):
+        early = sorted(name for name, own in options.items() if own.get(setting) is False)
+        if early:
+            yield Diagnosis(
+                "danger",
+                setting,
+                f"{_some(early)} {'has' if len(early) == 1 else 'have'} {setting}=False: what its worker has "
+                "when it is killed is lost.",
+            )
+    if app.conf.worker_prefetch_multiplier != 1:
+        yield Diagnosis(
+            "advice",
+            "prefetch",
+            f"worker_prefetch_multiplier is {app.conf.worker_prefetch_multiplier}: messages wait behind a "
+            "slow one while other workers are idle, and count as delivered when the worker is killed; set 1.",
+        )
+
+
+def _time_limit(app: Celery, options: Mapping[str, Any]) -> float | None:
+    limit = options.get("time_limit") or app.conf.task_time_limit
+    return None if limit is None else float(limit)
+
+
+def _some(names: Collection[str]) -> str:
+    first = ", ".join(list(names)[:3])
+    return first if len(names) <= 3 else f"{first} and {len(names) - 3} others"

@@ -1,0 +1,121 @@
+"""Would this Dramatiq broker lose events, or leave them lying? What `fastapi-events doctor` asks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from types import ModuleType
+from typing import Any
+
+import dramatiq
+
+from fastapi_events.handlers.messages import Diagnosis
+from fastapi_events.handlers.rabbitmq import diagnose_queues
+
+_redis: ModuleType | None
+try:
+    from dramatiq.brokers import redis as _redis
+
+    from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
+    from fastapi_events.handlers.dramatiq.redis_pipeline import publishing_client
+    from fastapi_events.handlers.redis_server import diagnose_server
+except ImportError:  # only RabbitMQ's client is installed
+    _redis = None
+
+_rabbitmq: ModuleType | None
+try:
+    import pika
+    from dramatiq.brokers import rabbitmq as _rabbitmq
+except ImportError:  # only that of Redis is
+    _rabbitmq = None
+
+_ANSWER_SECONDS = 2.0
+
+_LOOKS_A_SECOND = 1.33
+"""How often an idle worker of Dramatiq's looks into a queue, by default."""
+
+_LATE_SECONDS = 30.0
+"""After which the messages of a killed worker should be back."""
+
+
+def diagnose(
+    broker: dramatiq.Broker, queues: Collection[str], *, quorum: bool, confirms_handled: bool
+) -> Iterator[Diagnosis]:
+    """What is to be said about a broker.
+
+    Parameters:
+        queues: Those of the handler.
+        quorum: Whether they are to be quorum queues.
+        confirms_handled: Whether an outbox keeps events until their functions have run.
+    """
+    if _redis is not None and isinstance(broker, _redis.RedisBroker):
+        yield from _on_redis(broker, confirms_handled=confirms_handled)
+    elif _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker):
+        yield from _on_rabbitmq(broker, queues, quorum=quorum)
+    else:
+        yield Diagnosis("advice", "broker", f"a {type(broker).__name__}, of which nothing is known here")
+
+
+def _on_redis(broker: Any, *, confirms_handled: bool) -> Iterator[Diagnosis]:
+    client = publishing_client(broker.client, timeout=_ANSWER_SECONDS)
+    try:
+        yield from diagnose_server(client, confirms_handled=confirms_handled)
+    except Exception as error:  # whatever the client raises
+        yield Diagnosis("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
+    finally:
+        client.close()
+    if not isinstance(broker, SafeRedisBroker):
+        yield Diagnosis(
+            "advice",
+            "workers",
+            "a RedisBroker leaves messages lying that it was given and never got, and those that it fetched "
+            "beside an unreadable one; SafeRedisBroker takes the same arguments and does not.",
+        )
+    yield _comeback(broker)
+
+
+def _comeback(broker: Any) -> Diagnosis:
+    """When the messages of a worker that was killed are delivered again."""
+    sweep = 1_000_000 / max(broker.maintenance_chance, 1) / _LOOKS_A_SECOND
+    seconds = broker.heartbeat_timeout / 1000 + sweep
+    if seconds <= _LATE_SECONDS:
+        return Diagnosis("ok", "killed workers", f"their messages are back after some {seconds:.0f} s")
+    return Diagnosis(
+        "advice",
+        "killed workers",
+        f"on a quiet queue their messages are back after some {seconds:,.0f} s; "
+        f"{type(broker).__name__}(…, heartbeat_timeout=15_000, maintenance_chance=300_000) makes it 20.",
+    )
+
+
+def _on_rabbitmq(broker: Any, queues: Collection[str], *, quorum: bool) -> Iterator[Diagnosis]:
+    several = broker.parameters if isinstance(broker.parameters, (list, tuple)) else [broker.parameters]
+    try:
+        connection: Any = pika.BlockingConnection([_bounded(each) for each in several])
+    except Exception as error:  # several kinds, and socket.gaierror
+        yield Diagnosis("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
+    else:
+        connection.close()
+        yield Diagnosis("ok", "broker", "reachable")
+    if not broker.confirm_delivery:
+        yield Diagnosis(
+            "danger",
+            "confirms",
+            "what a worker enqueues, a retry too, is not confirmed; pass confirm_delivery=True to "
+            f"{type(broker).__name__}.",
+        )
+    yield diagnose_queues(queues, quorum=quorum)
+
+
+def _bounded(parameters: Any) -> Any:
+    """The same server, asked once and not for long."""
+    copy = pika.ConnectionParameters(
+        host=parameters.host,
+        port=parameters.port,
+        virtual_host=parameters.virtual_host,
+        credentials=parameters.credentials,
+        ssl_options=parameters.ssl_options,
+        client_properties=parameters.client_properties,
+    )
+    copy.connection_attempts = 1
+    copy.socket_timeout = copy.stack_timeout = copy.blocked_connection_timeout = _ANSWER_SECONDS
+    return copy
