@@ -86,6 +86,10 @@ class Redelivery(Middleware):
         """Take care of messages on a queue whose actor this worker does not have."""
         self._queues.setdefault(queue, handler)
 
+    def handler_of(self, queue: str) -> TaskQueueHandler | None:
+        """Whose messages are on a queue, delayed ones included; None if it is nobody's of ours."""
+        return self._queues.get(q_name(queue))
+
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
         self._stopping.clear()
         if UNKNOWN not in broker.actors:
@@ -145,7 +149,7 @@ class Redelivery(Middleware):
     def _binding(self, broker: dramatiq.Broker, message: MessageProxy) -> Binding | None:
         actor = broker.get_actor(message.actor_name)
         if actor.actor_name == UNKNOWN:
-            handler = self._queues.get(q_name(message.queue_name))
+            handler = self.handler_of(message.queue_name)
             if handler is None:  # not a queue of ours: what Dramatiq does itself
                 message.fail()
                 return None

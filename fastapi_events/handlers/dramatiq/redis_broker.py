@@ -14,7 +14,14 @@ from dramatiq.common import current_millis, dq_name, q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 
 from fastapi_events.errors import MissingDependencyError
-from fastapi_events.handlers.dramatiq.unreadable import UNREADABLE, fault_in, fault_of, substitute
+from fastapi_events.handlers.dramatiq.unreadable import (
+    UNREADABLE,
+    bury_unreadable,
+    fault_as_epitaph,
+    fault_in,
+    fault_of,
+    substitute,
+)
 from fastapi_events.lifecycle import Lifecycle, tell
 
 try:
@@ -23,12 +30,15 @@ try:
 except ImportError as missing:
     raise MissingDependencyError("redis", "dramatiq") from missing
 
-# Moves what this worker holds into the dead letters, under the substitute that can be read.
+# Takes away what this worker holds; into Dramatiq's dead letters, if there is a substitute that can be read.
 _BURY = """
 if redis.call("srem", KEYS[1], ARGV[1]) == 0 then
     return 0
 end
 redis.call("hdel", KEYS[2], ARGV[1])
+if ARGV[3] == "" then
+    return 1
+end
 redis.call("zadd", KEYS[3], ARGV[2], ARGV[1])
 redis.call("hset", KEYS[4], ARGV[1], ARGV[3])
 return 1
@@ -41,7 +51,8 @@ class SafeRedisBroker(RedisBroker):
     Takes the same parameters, uses the same keys, and may share a Redis with Dramatiq's own. What differs is
     how its workers consume:
 
-    - A message that cannot be read is moved to the dead letters with the reason, and the others go on.
+    - A message that cannot be read is moved to the dead letters of the handler whose queue it is, or else to
+      Dramatiq's, with the reason, and the others go on.
       Dramatiq's consumer starts over, and strands what it had fetched in one go with that message
       (https://github.com/Bogdanp/dramatiq/pull/375).
     - Messages that the server has handed out, but that never arrived or were dropped when the connection
@@ -158,10 +169,12 @@ class _SafeConsumer(Consumer):
         fault = fault_in(body, self._queue, identity)
         if fault is None:
             return False
-        message, reason = substitute(body, q_name(self._queue), identity, fault)
+        queue, grave = q_name(self._queue), fault_as_epitaph(fault)
+        kept = bury_unreadable(self._broker, body, queue, identity, grave)
+        instead = b"" if kept else substitute(body, queue, identity, grave).encode()
         keys = [self._acks, self._bodies, self._dead, f"{self._dead}.msgs"]
-        if self._move_to_dead(keys=keys, args=[identity, current_millis(), message.encode()]):
-            tell(Lifecycle.dead, None, subscription=UNREADABLE, reason=reason, attempts=0)
+        if self._move_to_dead(keys=keys, args=[identity, current_millis(), instead]):
+            tell(Lifecycle.dead, None, subscription=UNREADABLE, reason=grave["reason"], attempts=0)
         return True
 
     def _forget(self, message: MessageProxy) -> None:

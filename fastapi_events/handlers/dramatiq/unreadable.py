@@ -9,8 +9,9 @@ import dramatiq
 from dramatiq.errors import DecodeError
 
 from fastapi_events.errors import UnreadableEnvelope
-from fastapi_events.handlers.dramatiq.redelivery import DEAD
-from fastapi_events.handlers.messages import epitaph
+from fastapi_events.handlers.dramatiq.redelivery import DEAD, Redelivery
+from fastapi_events.handlers.messages import Epitaph, epitaph, message_id
+from fastapi_events.handlers.task_queue.burying import bury
 
 UNREADABLE = "fastapi_events.unreadable"
 """The actor that a substitute for an unreadable message names; there is none."""
@@ -48,23 +49,50 @@ def fault_in(body: bytes, queue: str, identity: str) -> str | None:
         return f"{type(cause).__name__}: {cause}"
 
 
-def substitute(body: bytes, queue: str, identity: str, fault: str) -> tuple[dramatiq.Message[Any], str]:
-    """What stands in the dead letters for an unreadable message, and the reason that it gives.
+def bury_unreadable(broker: dramatiq.Broker, body: bytes, queue: str, identity: str, grave: Epitaph) -> bool:
+    """Keep an unreadable message in the dead letters of the handler whose queue it was found in.
 
-    Whoever lists dead letters expects messages. This one has the original as its argument: as text, or where
-    it is none, as `{"base64": …}`.
+    Found again, because its worker died just then, it is the same letter.
+
+    Returns:
+        Whether it is kept; if not, its substitute has to be.
     """
-    original: Any
-    try:
-        original = body.decode()
-    except UnicodeDecodeError:
-        original = {"base64": base64.b64encode(body).decode()}
-    grave = epitaph(UNREADABLE, UnreadableEnvelope(f"no message that a worker can take: {fault}"), attempts=0)
-    message: dramatiq.Message[Any] = dramatiq.Message(
+    for each in broker.middleware:
+        handler = each.handler_of(queue) if isinstance(each, Redelivery) else None
+        if handler is not None:
+            return bury(
+                handler,
+                grave,
+                message_id=message_id(UNREADABLE, queue, identity),
+                subscription=UNREADABLE,
+                queue=queue,
+                arguments=(_original(body),),
+            )
+    return False
+
+
+def fault_as_epitaph(fault: str) -> Epitaph:
+    """What is said of an unreadable message, wherever it is kept."""
+    return epitaph(UNREADABLE, UnreadableEnvelope(f"no message that a worker can take: {fault}"), attempts=0)
+
+
+def substitute(body: bytes, queue: str, identity: str, grave: Epitaph) -> dramatiq.Message[Any]:
+    """What stands in Dramatiq's dead letters for an unreadable message.
+
+    Whoever lists them expects messages. This one has the original as its argument.
+    """
+    return dramatiq.Message(
         queue_name=queue,
         actor_name=UNREADABLE,
-        args=(original,),
+        args=(_original(body),),
         kwargs={},
         options={"redis_message_id": identity, DEAD: grave},
     )
-    return message, grave["reason"]
+
+
+def _original(body: bytes) -> Any:
+    """A message as it was found: as text, or where it is none, as `{"base64": …}`."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(body).decode()}

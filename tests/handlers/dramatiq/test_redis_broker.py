@@ -18,6 +18,7 @@ from redis.retry import Retry
 from fastapi_events.handlers.dramatiq import DEAD
 from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
 from fastapi_events.handlers.dramatiq.unreadable import UNREADABLE
+from fastapi_events.storage.memory import MemoryDeadLetters
 from fastapi_events.typing import Event
 from tests.places import Dramatiq
 from tests.processes import until
@@ -123,6 +124,40 @@ def test_a_message_that_cannot_be_read_is_kept_and_its_neighbours_go_on(
     assert told == {"subscription": UNREADABLE, "reason": dead.grave["reason"], "attempts": 0}
     place.settle()
     assert acks(place.broker) == set()
+
+
+@pytest.mark.parametrize("body", [b"no json", b"\xff\xfe"])
+def test_a_message_that_cannot_be_read_goes_to_the_handlers_own_dead_letters(
+    make_broker: MakeBroker, body: bytes
+) -> None:
+    letters = MemoryDeadLetters()
+    broker = make_broker()
+    place = Dramatiq(broker, dead_letters=letters)
+    push(broker, body)
+
+    place.work()
+    until(letters.count, "the burial")
+    until(lambda: not acks(broker), "its acknowledgement")
+    place.close()
+
+    [letter] = letters.list()
+    assert (letter.handler, letter.subscription, letter.queue) == ("dramatiq:events", UNREADABLE, "events")
+    assert "failed to decode" in letter.reason
+    assert letter.argument == ("no json" if body == b"no json" else '{"base64":"//4="}')
+    assert place.rejected() == []
+    assert not broker.client.exists(f"{broker.namespace}:events.msgs")
+
+
+def test_where_the_store_is_full_dramatiq_keeps_what_cannot_be_read(make_broker: MakeBroker) -> None:
+    broker = make_broker()
+    place = Dramatiq(broker, dead_letters=MemoryDeadLetters(max_letters=0))
+    push(broker, b"no json")
+
+    place.work()
+    until(place.rejected, "the burial")
+    place.close()
+
+    assert [dead.arguments for dead in place.dead()] == [("no json",)]
 
 
 def test_a_message_with_the_id_of_another_is_not_delivered_for_ever(make_broker: MakeBroker) -> None:
