@@ -41,14 +41,39 @@ def test_a_payload_that_cannot_travel_says_which_and_where() -> None:
         ("fastapi_events.handlers.aws", "boto3", "aws"),
         ("fastapi_events.handlers.gcp", "google.cloud.pubsub_v1", "google"),
         ("fastapi_events.otel.metrics", "opentelemetry", "otel"),
+        ("fastapi_events.storage.redis", "redis", "redis"),
+        ("fastapi_events.storage.sqlalchemy", "sqlalchemy", "sql"),
+        ("fastapi_events.commit", "sqlalchemy", "sql"),
+        ("fastapi_events.cli.reloading", "watchfiles", "reload"),
+        ("fastapi_events.handlers.dramatiq.redis_broker", "redis", "dramatiq"),
+        ("fastapi_events.handlers.dramatiq.quorum", "pika", "rabbitmq"),
     ],
 )
-def test_a_handler_whose_library_is_missing_says_what_to_install(
+def test_a_module_whose_library_is_missing_says_what_to_install(
     module: str, library: str, extra: str
 ) -> None:
     import subprocess
     import sys
 
     code = f"import sys; sys.modules[{library!r}] = None; import {module}"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"pip install 'fastapi-events[{extra}]'" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "driver", "extra"),
+    [
+        ("postgresql://localhost/events", "psycopg", "postgres"),
+        ("postgresql+asyncpg://localhost/events", "asyncpg", "postgres"),
+    ],
+)
+def test_a_store_whose_driver_is_missing_says_what_to_install(url: str, driver: str, extra: str) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        f"import sys; sys.modules[{driver!r}] = None\n"
+        f"from fastapi_events.storage.sqlalchemy import SqlStore; SqlStore({url!r})"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f"pip install 'fastapi-events[{extra}]'" in run.stderr

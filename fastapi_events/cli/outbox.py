@@ -64,10 +64,7 @@ def _discard(arguments: argparse.Namespace) -> int:
             chosen = [entry for entry in page if entry.id in wanted]
             outbox.discard(chosen)
             found.update(entry.id for entry in chosen)
-            rest = [entry for entry in page if entry.id not in wanted]
-            if not rest:
-                continue
-            after = rest[-1].id
+            after = page[-1].cursor
     for each in sorted(found):
         print(f"{shown(each)} discarded")
     if missing := wanted - found:

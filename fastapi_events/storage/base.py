@@ -14,7 +14,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Literal, TypeAlias
@@ -76,6 +76,7 @@ class Entry:
         ordering_key: Entries of one destination with the same key go out in the order they came.
         due: When to publish it, at the earliest; at once if not given.
         confirm: When the entry is done: once the broker has confirmed it, or once its subscriptions have run.
+        cursor: Where it stands in the outbox that it comes from; opaque, and good even after it has gone.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Entry:
     ordering_key: str | None = None
     due: datetime | None = None
     confirm: Literal["published", "handled"] = "published"
+    cursor: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_aware("due", self.due)
@@ -109,6 +111,18 @@ class OutboxStatus:
     claimed: int
     unconfirmed: int
     oldest: datetime | None
+
+
+def read_place(cursor: str) -> int:
+    """Where in its outbox an entry stands.
+
+    Raises:
+        ValueError: When it is not a cursor.
+    """
+    try:
+        return int(cursor)
+    except ValueError:
+        raise ValueError(f"{cursor!r} is not a cursor of an entry") from None
 
 
 class Outbox(Store, ABC):
@@ -200,7 +214,7 @@ class Outbox(Store, ABC):
         """Show entries, the oldest first.
 
         Parameters:
-            after: Begin behind the entries of the event with this id; from the start if it is not there.
+            after: Begin behind the entry with this `cursor`, which may have gone meanwhile.
         """
 
     @abstractmethod
@@ -326,11 +340,11 @@ class DeadLetter:
     def __post_init__(self) -> None:
         _check_aware("first_at", self.first_at)
         _check_aware("last_at", self.last_at)
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if isinstance(value, str):
                 # The class is frozen for its users; until here it is still being made.
-                object.__setattr__(self, field.name, _storable(value))
+                object.__setattr__(self, each.name, _storable(value))
 
     @property
     def cursor(self) -> str:

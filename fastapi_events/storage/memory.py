@@ -6,8 +6,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import count, islice
 from typing import TypeAlias
 
 from fastapi_events.errors import StorageFull
@@ -39,6 +40,7 @@ from fastapi_events.storage.base import (
     OutboxStatus,
     moment,
     read_cursor,
+    read_place,
 )
 
 
@@ -71,6 +73,7 @@ class _Kept(_Held):
 
     entry: Entry = field(kw_only=True)
     added: float = field(kw_only=True)
+    place: int = field(kw_only=True)
     published: bool = False
     expected: frozenset[str] | None = None
     receipts: set[str] = field(default_factory=set)
@@ -91,6 +94,7 @@ class MemoryOutbox(Outbox):
         self._clock = clock
         self._lock = threading.RLock()
         self._kept: dict[Item, _Kept] = {}
+        self._places = count(1)
 
     def add(self, entries: Sequence[Entry]) -> None:
         with self._lock:
@@ -100,7 +104,7 @@ class MemoryOutbox(Outbox):
                     f"The outbox holds {len(self._kept)} of at most {self.max_entries} entries."
                 )
             for key, entry in reversed(new.items()):
-                self._kept[key] = _Kept(entry=entry, added=self._clock())
+                self._kept[key] = _Kept(entry=entry, added=self._clock(), place=next(self._places))
         self._bell.ring()
 
     def claim(self, owner: str, *, destinations: Collection[str], limit: int, lease: float) -> Entries:
@@ -184,11 +188,18 @@ class MemoryOutbox(Outbox):
             )
 
     def list(self, *, limit: int = 100, after: str | None = None) -> Entries:
+        place = 0 if after is None else read_place(after)
         with self._lock:
-            entries = [kept.entry for kept in self._kept.values()]
-        ids = [entry.id for entry in entries]
-        begin = len(ids) - ids[::-1].index(after) if after in ids else 0
-        return entries[begin : begin + limit]
+            return list(
+                islice(
+                    (
+                        replace(kept.entry, cursor=str(kept.place))
+                        for kept in self._kept.values()
+                        if kept.place > place
+                    ),
+                    limit,
+                )
+            )
 
     def discard(self, entries: Sequence[Entry]) -> int:
         with self._lock:
@@ -430,13 +441,27 @@ class MemoryLanes(Lanes):
 
 
 class MemoryStore:
-    """All four stores, in this process's memory."""
+    """All four stores, in this process's memory.
 
-    def __init__(self, *, clock: Clock = time.time) -> None:
-        self.outbox = MemoryOutbox(clock=clock)
+    Parameters:
+        max_entries: Events that the outbox holds at most.
+        max_letters: Dead letters that are kept at most.
+        max_items: Items that wait in one lane at most.
+        clock: Tells the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_entries: int = MAX_ENTRIES,
+        max_letters: int = MAX_LETTERS,
+        max_items: int = MAX_LANE_ITEMS,
+        clock: Clock = time.time,
+    ) -> None:
+        self.outbox = MemoryOutbox(max_entries=max_entries, clock=clock)
         self.inbox = MemoryInbox(clock=clock)
-        self.dead_letters = MemoryDeadLetters()
-        self.lanes = MemoryLanes(clock=clock)
+        self.dead_letters = MemoryDeadLetters(max_letters=max_letters)
+        self.lanes = MemoryLanes(max_items=max_items, clock=clock)
 
     def setup(self) -> None:
         """Nothing needs to be created."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,43 @@ class TestTheCallersTransaction:
         with engine.begin() as connection:
             assert file.inbox.complete_in(connection, "key", owner="a", keep=60) is False
         engine.dispose()
+
+    def test_waits_for_whoever_writes_rather_than_being_refused(self, file: SqlStore, path: Path) -> None:
+        """What has read before it writes is refused by SQLite when somebody else has written meanwhile."""
+        engine = sa.create_engine(f"sqlite:///{path}")
+        wants_to_write = threading.Event()
+
+        @sa.event.listens_for(engine, "connect")
+        def without_the_drivers_transactions(connection: Any, _: Any) -> None:
+            connection.isolation_level = None
+
+        @sa.event.listens_for(engine, "begin")
+        def begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN")
+
+        @sa.event.listens_for(engine, "before_cursor_execute")
+        def tell(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith(("INSERT", "UPDATE")):
+                wants_to_write.set()
+
+        def add() -> None:
+            with engine.begin() as connection:
+                file.outbox.add_in(connection, [entry("1")])
+
+        # Given that somebody else is writing
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as pool:
+            added = pool.submit(add)
+            assert wants_to_write.wait(30)
+            # When they commit
+            other.execute("UPDATE fastapi_events_schema SET version = version")
+            other.execute("COMMIT")
+            # Then it is our turn
+            added.result(30)
+        other.close()
+        engine.dispose()
+        assert file.outbox.list() == [entry("1")]
 
 
 class TestVersions:
@@ -268,7 +306,11 @@ class TestPostgreSQL:
         with schema_of_its_own() as schema:
             options = f"-csearch_path%3D{schema}%20-cdefault_transaction_read_only%3Don"
             store = SqlStore(f"{postgres_url()}?options={options}")
-            for refused in (store.check, store.setup):
-                with pytest.raises(StorageNotReady, match="primary"):
-                    refused()
+            with pytest.raises(StorageNotReady, match="primary"):
+                store.setup()
+            primary = SqlStore(f"{postgres_url()}?options=-csearch_path%3D{schema}")
+            primary.setup()
+            primary.close()
+            with pytest.raises(StorageNotReady, match="primary"):
+                store.check()
             store.close()

@@ -3,6 +3,13 @@
 `metadata` holds the tables, for migrations.
 """
 
+from fastapi_events.errors import MissingDependencyError
+
+try:
+    import sqlalchemy as sqlalchemy
+except ImportError as missing:
+    raise MissingDependencyError("SQLAlchemy", "sql") from missing
+
 from fastapi_events.storage.sqlalchemy.dead_letters import SqlDeadLetters
 from fastapi_events.storage.sqlalchemy.inbox import SqlInbox
 from fastapi_events.storage.sqlalchemy.lanes import SqlLanes

@@ -6,12 +6,9 @@ where it has one.
 
 from __future__ import annotations
 
-from fastapi_events.errors import MissingDependencyError, StorageNotReady
+import sqlalchemy as sa
 
-try:
-    import sqlalchemy as sa
-except ImportError as missing:
-    raise MissingDependencyError("SQLAlchemy", "sql") from missing
+from fastapi_events.errors import StorageNotReady
 
 VERSION = 1
 """Of the tables; a database of a newer one is refused."""
