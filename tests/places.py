@@ -219,7 +219,7 @@ class OnCelery(QueuePlace):
     def settle(self) -> None:
         self.work()
         quiet, deadline = 0, time.monotonic() + 30
-        # A message for an unknown task is nowhere for a moment: Celery rejects it before we can keep it.
+        # On Redis a message is nowhere for a moment, between the queue and what is unacknowledged.
         while quiet < 10:
             assert time.monotonic() < deadline, "the queues do not become empty"
             quiet = 0 if self.waiting() else quiet + 1

@@ -1,4 +1,4 @@
-"""What is no message of Celery's costs its neighbours nothing; monitors see a task for each subscription."""
+"""What is no message of Celery's is kept and stops nobody; monitors see a task for each subscription."""
 
 from __future__ import annotations
 
@@ -18,14 +18,22 @@ EVENTS = """
     from fastapi_events.handlers.celery import CeleryHandler
     broker = Celery("app", broker="redis://localhost:6379/0")
     broker.conf.update(broker_connection_retry_on_startup=True, worker_prefetch_multiplier=1)
+    broker.conf.broker_transport = "fastapi_events.handlers.celery.redis_transport:Transport"
     events = CeleryHandler(broker)
 """
 
 HANDLERS = """
     import redis
     from app.events import broker, events
+    from fastapi_events.lifecycle import Lifecycle, observe
 
     tell = redis.Redis.from_url("redis://localhost:6379/0", decode_responses=True).rpush
+
+    class Tell(Lifecycle):
+        def dead(self, event, *, subscription, reason, attempts):
+            tell("dead", reason)
+
+    observe(Tell())
 
     @events.register(event_name="hello", name="hello")
     def hello(event):
@@ -69,18 +77,21 @@ with broker.connection_for_write() as connection:
     ],
     ids=["not-json", "pickle", "other-arguments", "plain-text"],
 )
-def test_a_body_that_cannot_be_read_stops_nobody(project: Project, body: str, kind: str) -> None:
+def test_a_body_that_cannot_be_read_is_kept_and_stops_nobody(project: Project, body: str, kind: str) -> None:
     project.run(SEND.replace("BODY", body).replace("TYPE", kind))
     project.dispatch("hello", 1)
 
     assert project.told("handled") == "1"
+    assert project.told("dead").startswith("UnreadableEnvelope: ")
 
 
-def test_after_an_envelope_that_is_not_json_the_worker_is_back(project: Project) -> None:
+def test_an_envelope_that_is_not_json_is_kept_and_the_worker_lives(project: Project) -> None:
     project.redis.lpush("events", "{not json")
     project.dispatch("hello", 1)
 
     assert project.told("handled") == "1"
+    assert project.told("dead").startswith("UnreadableEnvelope: ")
+    assert "Unrecoverable error" not in project.logs()
 
 
 def test_monitors_know_each_subscription_by_its_name(project: Project) -> None:

@@ -12,10 +12,12 @@ from kombu.entity import Exchange, Queue
 from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.celery import diagnosis
+from fastapi_events.handlers.celery.consumer import use_in
 from fastapi_events.handlers.celery.limits import KILL_GRACE_SECONDS, TIME_LIMIT
-from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of, speaks_amqp
+from fastapi_events.handlers.celery.owners import Owner, join_owners
+from fastapi_events.handlers.celery.publishing import CeleryPublisher, speaks_amqp
 from fastapi_events.handlers.celery.pulse import Pulse
-from fastapi_events.handlers.celery.redelivery import UNKNOWN, Binding, Redelivery
+from fastapi_events.handlers.celery.redelivery import Binding, Redelivery
 from fastapi_events.handlers.messages import Diagnosis, Outgoing, fan_out_name
 from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, check_queue_type, too_long_for_rabbitmq
 from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
@@ -27,6 +29,11 @@ _RETRY_OPTIONS = frozenset(
     ("autoretry_for", "dont_autoretry_for", "retry_backoff", "retry_backoff_max", "retry_jitter",
      "retry_kwargs", "max_retries", "default_retry_delay")
 )  # fmt: skip
+
+# What our tasks have in common.
+_OURS: Mapping[str, Any] = {
+    "acks_late": True, "reject_on_worker_lost": True, "acks_on_timeout": False, "ignore_result": True,
+}  # fmt: skip
 
 
 class CeleryHandler(TaskQueueHandler):
@@ -85,9 +92,7 @@ class CeleryHandler(TaskQueueHandler):
             self._add_task(
                 fan_out_name(each), each, self.fan_out, FAN_OUT_RETRY.within(self.longest_delay), {}
             )
-        if UNKNOWN not in app.tasks:
-            policy = self.unknown_retry.within(self.longest_delay)
-            self._add_task(UNKNOWN, queue, self._redelivery.take_unknown, policy, {})
+        join_owners(app, Owner(self, self._redelivery), **_OURS)
         self._pulse = None
         if silent_after is not None:
             self._pulse = Pulse(app, self._publisher, silent_after=silent_after)
@@ -95,7 +100,6 @@ class CeleryHandler(TaskQueueHandler):
         signals.celeryd_init.connect(self._on_worker_init)
         signals.worker_init.connect(self._on_worker_start)
         signals.worker_shutting_down.connect(self._on_worker_stop)
-        signals.task_unknown.connect(self._on_unknown_task)
 
     # Registration
 
@@ -126,10 +130,7 @@ class CeleryHandler(TaskQueueHandler):
         if self._quorum:
             self.app.amqp.queues.add(_quorum_queue(queue))
         run = self._redelivery.guard(function, Binding(name, queue, policy))
-        settings: dict[str, Any] = {
-            "acks_late": True, "reject_on_worker_lost": True, "acks_on_timeout": False, "ignore_result": True,
-            **options,
-        }  # fmt: skip
+        settings: dict[str, Any] = {**_OURS, **options}
         if settings.get("time_limit"):
             settings[TIME_LIMIT] = settings["time_limit"]
             settings["time_limit"] += KILL_GRACE_SECONDS
@@ -210,20 +211,12 @@ class CeleryHandler(TaskQueueHandler):
     def _on_worker_start(self, sender: Any = None, **_: Any) -> None:
         if sender is not None and sender.app is self.app:
             self._redelivery.start(sender)
+            use_in(sender)
 
     def _on_worker_stop(self, **_: Any) -> None:
         self._redelivery.stop()
         if self._pulse is not None:
             self._pulse.stop()
-
-    def _on_unknown_task(
-        self, sender: Any = None, message: Any = None, name: str | None = None, **_: Any
-    ) -> None:
-        if sender.app is not self.app:  # a signal is for every app of the process
-            return
-        queue = queue_of(message.delivery_info)
-        if queue in self.queues:
-            self._redelivery.keep_unknown(message, name, queue)
 
 
 def _quorum_queue(name: str) -> Queue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from fastapi_events.errors import DeliveredTooOften, UnknownSubscription
 from fastapi_events.handlers.celery.limits import Limits
 from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of
+from fastapi_events.handlers.celery.unreadable import UNREADABLE, arguments_of, original_of, unreadable
 from fastapi_events.handlers.messages import Epitaph, TryLater, epitaph, event_in
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.burying import bury, let_others_go_on
@@ -24,6 +26,7 @@ UNKNOWN = "fastapi_events.unknown"
 
 DEAD = "fastapi_events_dead"
 """The message header that says why a message was given up."""
+
 
 DELIVERIES = "fastapi_events_deliveries"
 """The message header that counts deliveries of which nothing came, not even a failure."""
@@ -187,23 +190,39 @@ class Redelivery:
             else:
                 return
 
-    # Messages for subscriptions that this worker does not have
+    # Messages that no task takes
 
-    def keep_unknown(self, message: Any, name: str | None, queue: str) -> None:
-        """Keep a message that Celery has rejected, which means dropped, because it does not know the task."""
-        args, kwargs, *_rest = message.decode()
+    def keep_unknown(self, message: Any, name: str, identity: str, queue: str) -> None:
+        """Keep a message whose task this worker does not have, for one that does."""
+        args, kwargs = arguments_of(message)
+        self._app.log.get_default_logger().warning(
+            "Message %s is for %r, which this worker does not have: it goes to %s", identity, name, UNKNOWN
+        )
         self.publish_until_done(
-            {
-                "name": UNKNOWN, "args": (name, *args), "kwargs": kwargs, "task_id": message.headers["id"],
-                "queue": queue,
-            }
-        )  # fmt: skip
+            {"name": UNKNOWN, "args": (name, *args), "kwargs": kwargs, "task_id": identity, "queue": queue}
+        )
 
-    def take_unknown(self, name: str, *args: Any, **kwargs: Any) -> None:
+    def keep_unreadable(self, message: Any, fault: str, queue: str) -> None:
+        """Keep a message as a dead letter that is none of Celery's."""
+        grave = epitaph(UNREADABLE, unreadable(fault, message), attempts=0)
+        self._keep(str(uuid.uuid4()), UNREADABLE, queue, (original_of(message.body),), grave)
+        tell(Lifecycle.dead, None, subscription=UNREADABLE, reason=grave["reason"], attempts=0)
+
+    def take_unknown(self, task: Task, *args: Any, **kwargs: Any) -> None:
         """The task `UNKNOWN`: hand a message on, should this worker know its task."""
-        if name not in self._app.tasks:
-            raise UnknownSubscription("this worker does not have the subscription that the message is for")
-        self._publisher.publish([{"name": name, "args": args, "kwargs": kwargs}])
+        policy = self._handler.unknown_retry.within(self._handler.longest_delay)
+        queue = _queue_of(task) or self._handler.queue
+
+        def hand_on(name: str, *args: Any, **kwargs: Any) -> None:
+            if name not in self._app.tasks:
+                raise UnknownSubscription(
+                    "this worker does not have the subscription that the message is for"
+                )
+            self._publisher.publish(
+                [{"name": name, "args": args, "kwargs": kwargs, "task_id": task.request.id, "queue": queue}]
+            )
+
+        self.guard(hand_on, Binding(UNKNOWN, queue, policy))(task, *args, **kwargs)
 
 
 def _queue_of(task: Task) -> str | None:

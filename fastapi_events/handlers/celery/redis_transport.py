@@ -1,4 +1,4 @@
-"""A Redis transport whose worker outlives its server.
+"""A Redis transport whose worker outlives its server, and what strangers put into its queues.
 
 ```python
 celery_app.conf.broker_transport = "fastapi_events.handlers.celery.redis_transport:Transport"
@@ -7,21 +7,39 @@ celery_app.conf.broker_transport = "fastapi_events.handlers.celery.redis_transpo
 
 from __future__ import annotations
 
+import base64
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from kombu.transport import redis
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+_UNREADABLE_TYPE = "application/x-fastapi-events-unreadable"
+"""The content type of what was found in a queue and is no message."""
 
 
 class Channel(redis.Channel):
-    """A channel that says so when it has lost its connection.
+    """A channel that says so when it has lost its connection, and makes a message of what is none.
 
     When the server goes away, kombu closes the channel and then asks it to give back what the worker holds.
     The channel has no connection left to take an address from, and the `AttributeError` ends the worker
     (https://github.com/celery/kombu/issues/582). As an error of the connection it is one that workers expect.
+
+    What is no message of kombu's ends the worker as well, when it has left the queue. It becomes a message
+    whose body it is, which a worker can keep.
     """
+
+    @cached_property
+    def client(self) -> Any:
+        """The connection through which messages come."""
+        client = super().client
+        client.set_response_callback("BRPOP", self._readable)
+        return client
 
     @property
     def pool(self) -> Any:
@@ -32,6 +50,34 @@ class Channel(redis.Channel):
     def async_pool(self) -> Any:
         with self._expecting_a_connection():
             return super().async_pool
+
+    def _readable(self, reply: Any, **_options: Any) -> Any:
+        """A queue's key and what was taken from it, as a message that can be received."""
+        if not reply:
+            return reply
+        key, item = reply
+        try:
+            message = self.Message(loads(bytes_to_str(item)), channel=self)  # type: ignore[no-untyped-call]
+            found = {"exchange", "routing_key"} <= message.delivery_info.keys()
+        except Exception:  # of whatever it lacks
+            found = False
+        return (key, item) if found else (key, self._wrapped(key, item))
+
+    def _wrapped(self, key: Any, item: Any) -> str:
+        queue = bytes_to_str(key).removeprefix(self.global_keyprefix).rsplit(self.sep, 1)[0]
+        raw = item.encode() if isinstance(item, str) else item
+        return str(
+            dumps(
+                {
+                    "body": base64.b64encode(raw).decode(), "content-type": _UNREADABLE_TYPE,
+                    "content-encoding": "binary", "headers": {},
+                    "properties": {
+                        "body_encoding": "base64", "delivery_mode": 2, "delivery_tag": str(uuid.uuid4()),
+                        "priority": 0, "delivery_info": {"exchange": "", "routing_key": queue},
+                    },
+                }
+            )
+        )  # fmt: skip
 
     @contextmanager
     def _expecting_a_connection(self) -> Iterator[None]:

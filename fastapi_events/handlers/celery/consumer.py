@@ -1,0 +1,90 @@
+"""The consumer of a worker that keeps what Celery's own drops."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import signals
+from celery.exceptions import Reject
+from celery.utils.imports import symbol_by_name
+from celery.worker.consumer import Consumer
+
+from fastapi_events.handlers.celery.owners import Owner, owners_on
+from fastapi_events.handlers.celery.unreadable import fault_of
+
+logger = logging.getLogger(__name__)
+
+_CELERYS = "celery.worker.consumer:Consumer"
+
+
+class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without types
+    """Celery's consumer, which acknowledges a message that no task takes only when it is kept elsewhere.
+
+    Celery's own rejects it, which drops it; or ends with an error, and finds it again when it is restarted.
+    Messages in queues that are not our handlers' are left to it.
+    """
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """What is called with each message that is received."""
+        receive: Callable[[Any], Any] = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> Any:
+            fault = fault_of(message)
+            if fault is not None and self._keep_unreadable(message, fault):
+                return None
+            return receive(message)
+
+        return on_task_received
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """No task has the name: publish the message to the task that waits for a worker which has it."""
+        name = message.headers["task"] if "task" in message.headers else message.payload["task"]
+        identity = message.headers["id"] if "task" in message.headers else message.payload["id"]
+        if self._keep(
+            message, lambda owner, queue: owner.redelivery.keep_unknown(message, name, identity, queue)
+        ):
+            signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=identity)
+        else:
+            super().on_unknown_task(body, message, exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """The body cannot be decoded, or not decompressed."""
+        if not self._keep_unreadable(message, f"{type(exc).__name__}: {exc}"):
+            super().on_decode_error(message, exc)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A field has a value that Celery cannot take, such as the time at which it is due."""
+        if not self._keep_unreadable(message, f"{type(exc).__name__}: {exc}"):
+            super().on_invalid_task(body, message, exc)
+
+    def _keep_unreadable(self, message: Any, fault: str) -> bool:
+        return self._keep(
+            message, lambda owner, queue: owner.redelivery.keep_unreadable(message, fault, queue)
+        )
+
+    def _keep(self, message: Any, keep: Callable[[Owner, str], None]) -> bool:
+        """Keep a message, and then acknowledge it; whether it is ours to keep."""
+        owners = owners_on(self.app)
+        found = None if owners is None else owners.of(message.delivery_info)
+        if found is None:
+            return False
+        try:
+            keep(*found)
+        except Reject:  # the worker stops while the broker is away: the message is given back when it has
+            return True
+        message.ack_log_error(logger, self.connection_errors)
+        return True
+
+
+def use_in(worker: Any) -> None:
+    """Let a worker that is about to start use our consumer, unless its app has chosen one of its own."""
+    chosen = symbol_by_name(worker.consumer_cls)
+    if chosen is symbol_by_name(_CELERYS):
+        worker.consumer_cls = KeepingConsumer
+    elif not issubclass(chosen, KeepingConsumer):
+        logger.warning(
+            "The app's worker_consumer is %s: what no task takes is dropped, as Celery does. Derive it from "
+            "fastapi_events.handlers.celery.consumer.KeepingConsumer to have it kept.", worker.consumer_cls,
+        )  # fmt: skip

@@ -1,0 +1,238 @@
+"""What Celery would drop or die of is kept, with its reason, by the handler whose queue it was in."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import celery
+import pytest
+from celery.contrib.testing.worker import start_worker
+from celery.worker.consumer import Consumer
+
+from fastapi_events.event import Event
+from fastapi_events.handlers.celery import CeleryHandler
+from fastapi_events.handlers.celery.consumer import KeepingConsumer
+from fastapi_events.handlers.celery.redis_transport import Channel
+from fastapi_events.storage.memory import MemoryDeadLetters
+from tests.places import QUICK, OnCelery, celery_on_rabbitmq, celery_on_redis
+from tests.processes import until
+from tests.recording import Diary
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("valkey", marks=pytest.mark.valkey),
+        pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
+    ]
+)
+def place(request: pytest.FixtureRequest) -> Iterator[OnCelery]:
+    """Celery on each broker."""
+    if request.param == "valkey":
+        with celery_on_redis(request.getfixturevalue("valkey_url")) as place:
+            yield place
+    else:
+        with celery_on_rabbitmq(request.getfixturevalue("amqp_url")) as place:
+            yield place
+
+
+@pytest.fixture
+def on_valkey(valkey_url: str) -> Iterator[OnCelery]:
+    with celery_on_redis(valkey_url) as place:
+        yield place
+
+
+HEADERS = {"task": "hello", "id": "1"}
+ENVELOPE = '{"specversion":"1.0","id":"1","source":"x","type":"hello"}'
+GOOD = json.dumps([[ENVELOPE], {}, {}])
+
+
+def put(place: OnCelery, body: Any, queue: str = "events", **options: Any) -> None:
+    """Put a message into a queue as it is."""
+    options = {
+        "headers": HEADERS, "content_type": "application/json", "content_encoding": "utf-8", **options,
+    }  # fmt: skip
+    with place.app.connection_for_write() as connection:
+        place.app.amqp.queues[queue](connection).declare()
+        producer = connection.Producer(auto_declare=False)
+        producer.publish(body, routing_key=queue, **options)
+
+
+STRANGE: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "not-json": ("{not json", {}, "DecodeError"),
+    "pickle": (b"\x80\x04.", {"content_type": "application/x-python-serialize", "content_encoding": "binary"},
+               "ContentDisallowed"),
+    "no-task": (GOOD, {"headers": {"id": "1"}}, "no header names a task"),
+    "no-id": (GOOD, {"headers": {"task": "hello"}}, "id is a NoneType, not a str"),
+    "task-is-a-list": (GOOD, {"headers": {"task": ["x"], "id": "1"}}, "task is a list, not a str"),
+    "no-arguments": ("5", {}, "the body holds no arguments of a task"),
+    "text": ("[1", {"content_type": "text/plain"}, "ContentDisallowed"),
+    "retries": (GOOD, {"headers": {**HEADERS, "retries": "x"}}, "retries is a str, not an int"),
+    "time-limit": (GOOD, {"headers": {**HEADERS, "timelimit": [1]}}, "timelimit is no pair of seconds"),
+    "due-at": (GOOD, {"headers": {**HEADERS, "eta": "some day"}}, "InvalidTaskError"),
+    "compressed": (GOOD, {"headers": {**HEADERS, "compression": "gzip"}}, "decompressing data"),
+}  # fmt: skip
+
+
+def test_what_is_no_message_of_a_task_is_a_dead_letter(place: OnCelery, diary: Diary) -> None:
+    heard: list[Any] = []
+    place.handler.register(event_name="hello", name="hello")(lambda event: heard.append(event.payload))
+
+    for body, options, _ in STRANGE.values():
+        put(place, body, **options)
+    place.work()
+    until(lambda: len(diary.of("dead")) == len(STRANGE), "as many dead letters")
+    place.dispatch("hello", 1)
+
+    assert heard == [1]  # the worker has gone on
+    assert len(place.dead()) == len(STRANGE)
+    for dead, (body, _, fault) in zip(place.dead(), STRANGE.values(), strict=True):
+        assert dead.task == "fastapi_events.unreadable"
+        original = {"base64": "gAQu"} if isinstance(body, bytes) else body
+        assert dead.arguments == (original,)
+        assert dead.grave["reason"].startswith("UnreadableEnvelope: no message that a worker can take")
+        assert fault in dead.grave["reason"]
+
+
+def test_it_goes_to_the_store_of_the_handler_whose_queue_it_was_in(valkey_url: str, diary: Diary) -> None:
+    first, second = MemoryDeadLetters(), MemoryDeadLetters()
+    with celery_on_redis(valkey_url, dead_letters=first) as place:
+        # Given: two handlers on one app, and messages in the queue of the second
+        other = CeleryHandler(place.app, queue="other", unknown_retry=QUICK, dead_letters=second)
+        put(place, "{not json", queue="other")
+        put(place, GOOD, queue="other", headers={"task": "not.deployed.yet", "id": "2"})
+
+        # When: one worker consumes both
+        with start_worker(
+            place.app, pool="threads", concurrency=2, perform_ping_check=False, loglevel="critical",
+            queues=sorted({*place.queues, *other.queues}),
+        ) as worker:  # fmt: skip
+            until(lambda: len(diary.of("dead")) == 2, "two dead letters")
+            place.app.control.shutdown(destination=[worker.hostname])
+
+    # Then: their dead letters are those of the second
+    assert list(first.list(limit=10)) == []
+    letters = {letter.subscription: letter for letter in second.list(limit=10)}
+    assert letters["fastapi_events.unreadable"].argument == "{not json"
+    assert letters["not.deployed.yet"].event_id == "1"
+    assert {letter.queue for letter in letters.values()} == {"other"}
+    assert {letter.handler for letter in letters.values()} == {"celery:other"}
+
+
+def test_a_very_large_body_is_cut(place: OnCelery) -> None:
+    place.work()
+    put(place, "x" * 1_500_000)
+    until(place.dead, "the dead letter")
+
+    [dead] = place.dead()
+    assert dead.arguments == ("x" * 1_048_576,)
+    assert "cut to 1,048,576 of 1,500,000" in dead.grave["reason"]
+
+
+@pytest.mark.valkey
+def test_messages_in_queues_that_are_not_ours_are_left_to_celery(on_valkey: OnCelery) -> None:
+    consumer = KeepingConsumer.__new__(KeepingConsumer)
+    consumer.app = on_valkey.app
+
+    class Message:
+        delivery_info = {"routing_key": "somebody-elses"}  # noqa: RUF012
+
+    assert consumer._keep(Message(), lambda owner, queue: pytest.fail("kept")) is False
+
+
+@pytest.mark.valkey
+def test_an_unknown_task_is_published_before_it_is_acknowledged(
+    on_valkey: OnCelery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given: a broker that is away when a message comes for a task that the worker does not have, and is back
+    attempts: list[int] = []
+    unacknowledged: list[int] = []
+    publisher = on_valkey.handler._publisher
+    publish = publisher.publish
+
+    def unreliable(messages: Any, **options: Any) -> None:
+        attempts.append(1)
+        unacknowledged.append(on_valkey.redis.hlen(f"{on_valkey.prefix}unacked"))
+        if len(attempts) < 3:
+            raise ConnectionError("the broker is away")
+        publish(messages, **options)
+
+    monkeypatch.setattr(publisher, "publish", unreliable)
+
+    # When
+    on_valkey.send(ENVELOPE, task="not.deployed.yet")
+    on_valkey.settle()
+
+    # Then: it was in the broker all the time, and ends among the dead letters
+    assert unacknowledged[:3] == [1, 1, 1]
+    assert on_valkey.reasons() == ["UnknownSubscription: no worker of this queue has 'not.deployed.yet'"]
+
+
+@pytest.mark.valkey
+def test_the_old_protocol_of_celery_is_understood(on_valkey: OnCelery) -> None:
+    heard: list[str] = []
+
+    @on_valkey.handler.register(event_name="hello", name="hello")
+    def hello(event: Event) -> None:
+        heard.append(event.id)
+
+    for task in ("hello", "not.deployed.yet"):
+        body = {"task": task, "id": task, "args": [ENVELOPE], "kwargs": {}}
+        put(on_valkey, json.dumps(body), headers={})
+    on_valkey.settle()
+
+    assert heard == ["1"]
+    assert on_valkey.reasons() == ["UnknownSubscription: no worker of this queue has 'not.deployed.yet'"]
+
+
+@pytest.mark.valkey
+def test_a_consumer_that_the_app_has_chosen_stays_and_the_log_tells_what_it_misses(
+    on_valkey: OnCelery, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mine(Consumer):  # type: ignore[misc]  # Celery comes without types
+        pass
+
+    class Ours(KeepingConsumer):
+        pass
+
+    logger = "fastapi_events.handlers.celery.consumer"
+    for chosen, warnings in ((Mine, 1), (Ours, 0)):
+        caplog.clear()
+        worker = worker_of(on_valkey.app, chosen)
+        with caplog.at_level(logging.WARNING, logger):
+            celery.signals.worker_init.send(sender=worker)
+        assert worker.consumer_cls is chosen
+        assert len([each for each in caplog.records if each.name == logger]) == warnings
+
+
+def worker_of(app: celery.Celery, consumer: Any) -> Any:
+    class Worker:
+        pass
+
+    worker: Any = Worker()
+    worker.app, worker.consumer_cls = app, consumer
+    return worker
+
+
+@pytest.mark.valkey
+@pytest.mark.parametrize(
+    "raw",
+    ["{not json", b"\xff\xfe", "5", "{}", '{"properties": {}}', '{"properties": {"delivery_tag": "1"}}',
+     '{"body": "%%%", "properties": {"delivery_tag": "1", "body_encoding": "base64", "delivery_info": []}}'],
+)  # fmt: skip
+def test_what_is_no_message_at_all_is_a_dead_letter_on_redis(valkey_url: str, raw: Any, diary: Diary) -> None:
+    with celery_on_redis(valkey_url) as place:
+        place.app.conf.broker_transport = f"{Channel.__module__}:Transport"
+        heard: list[Any] = []
+        place.handler.register(event_name="hello", name="hello")(lambda event: heard.append(event.payload))
+
+        place.redis.lpush(f"{place.prefix}events", raw)
+        place.work()
+        until(lambda: diary.of("dead"), "the dead letter")
+        place.dispatch("hello", 1)
+
+        assert heard == [1]
+        [dead] = place.dead()
+        assert dead.arguments == ({"base64": "//4="} if isinstance(raw, bytes) else raw,)
