@@ -18,6 +18,8 @@ from tests.recording import Diary
 
 # Our own suite tests what happens by default: errors of handlers are logged, not raised.
 
+collect_ignore = ["faults"]  # it takes minutes; `make faults` names it, and what is named is collected
+
 
 @pytest.fixture
 def diary() -> Iterator[Diary]:

@@ -1,0 +1,4 @@
+"""The promises under fault: real servers, real processes, real kills.
+
+`make faults` runs them; `make test` does not.
+"""

@@ -1,0 +1,110 @@
+"""Servers of a test's own, which it can kill, freeze and start again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from fastapi_events.embedded import EmbeddedServer
+from tests.rabbitmq import Node
+
+
+class Broker(ABC):
+    """A broker process, started and answering."""
+
+    name: str
+    url: str
+    port: int
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it (again), on the same port and files."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Kill it, with whatever it has not written yet."""
+
+    @abstractmethod
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+    def freeze(self) -> None:
+        """Let it accept connections and never answer: the kernel does the former."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+
+class Valkey(Broker):
+    """Valkey, with an append-only file."""
+
+    name = "valkey"
+
+    def __init__(self, folder: Path) -> None:
+        self._server = EmbeddedServer(folder)
+        self._server.startup()
+        self.url = self._server.url
+        self.port = int(self.url.rsplit(":", 1)[1].split("/")[0])
+
+    def start(self) -> None:
+        self._server.startup()
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        assert self._server.wait(10) is not None
+
+    def signal(self, number: int) -> None:
+        assert self._server.pid is not None
+        os.kill(self._server.pid, number)
+
+    def close(self) -> None:
+        if self._server.pid is not None:
+            self.thaw()
+        self._server.shutdown()
+
+    def client(self) -> Any:
+        """A connection past any proxy."""
+        return redis.Redis.from_url(self.url, decode_responses=True)
+
+
+class RabbitMQ(Broker):
+    """RabbitMQ, a node of its own."""
+
+    name = "rabbitmq"
+
+    def __init__(self, folder: Path) -> None:
+        self._node = Node(folder)
+        self._node.start()
+        self.url = self._node.url
+        self.port = self._node.port
+
+    def start(self) -> None:
+        self._node.start()
+
+    def kill(self) -> None:
+        self._node.kill()
+
+    def signal(self, number: int) -> None:
+        process = self._node._process
+        assert process is not None
+        os.killpg(process.pid, number)
+
+    def close(self) -> None:
+        self._node.close()
+
+
+BROKERS: dict[str, type[Valkey] | type[RabbitMQ]] = {"valkey": Valkey, "rabbitmq": RabbitMQ}

@@ -1,0 +1,103 @@
+"""The shop under fault, on every engine and broker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.brokers import BROKERS, Broker
+from tests.faults.history import Verdict
+from tests.faults.results import Result, record
+from tests.faults.running import Shop
+from tests.proxy import Proxy
+from tests.rabbitmq import server_program
+
+EVENTS = int(os.environ.get("FASTAPI_EVENTS_FAULTS_EVENTS", "1000"))
+"""Events that a row sends; fewer while one writes a test."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(400))
+
+
+class Row:
+    """One row of the table on one engine and broker: makes shops, and records what came of them."""
+
+    def __init__(self, folder: Path, engine: str, broker: Broker) -> None:
+        self.engine = engine
+        self.broker = broker
+        self.events = EVENTS
+        self._folder = folder
+        self._stack = ExitStack()
+
+    def shop(self, *, through: Proxy | None = None, **config: Any) -> Shop:
+        """A shop of its own, whose processes end with the test."""
+        folder = self._folder / "shop"
+        folder.mkdir()
+        url = None
+        if through is not None:
+            url = self.broker.url.replace(f":{self.broker.port}", f":{through.port}")
+        shop = Shop(folder, self.engine, self.broker, broker_url=url, **config)
+        self._stack.callback(shop.close)
+        return shop
+
+    def proxy(self) -> Proxy:
+        """A proxy before the broker, which ends with the test."""
+        return self._stack.enter_context(Proxy(self.broker.port))
+
+    def record(self, row: int, fault: str, mode: str, verdict: Verdict) -> None:
+        """Write down what was measured."""
+        record(
+            Result(
+                row=row, fault=fault, engine=self.engine, broker=self.broker.name, mode=mode,
+                events=verdict.events, handled=verdict.handled, duplicates=verdict.duplicates,
+                dead=verdict.dead, reported=verdict.reported, lost=len(verdict.lost),
+            )
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def _row(engine: str, broker: str, folder: Path) -> Iterator[Row]:
+    if broker == "rabbitmq" and server_program() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("rabbitmq-server must be installed in CI")
+        pytest.skip("needs rabbitmq-server")
+    server = BROKERS[broker](folder / "broker")
+    try:
+        row = Row(folder, engine, server)
+        try:
+            yield row
+        finally:
+            row.close()
+    finally:
+        server.close()
+
+
+ON_VALKEY = [("dramatiq", "valkey"), ("celery", "valkey")]
+ON_ALL = [*ON_VALKEY, ("dramatiq", "rabbitmq"), ("celery", "rabbitmq")]
+MakeParams = Callable[[list[tuple[str, str]]], list[Any]]
+
+
+def _params(pairs: list[tuple[str, str]]) -> list[Any]:
+    return [pytest.param(pair, id="-".join(pair), marks=[getattr(pytest.mark, pair[1])]) for pair in pairs]
+
+
+@pytest.fixture(params=_params(ON_ALL))
+def row(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Row]:
+    """Every engine on every broker."""
+    yield from _row(*request.param, tmp_path)
+
+
+@pytest.fixture(params=_params(ON_VALKEY))
+def row_on_valkey(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Row]:
+    """Every engine on Valkey."""
+    yield from _row(*request.param, tmp_path)

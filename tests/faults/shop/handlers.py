@@ -1,0 +1,52 @@
+"""What the workers run: two strangers listening to the same event."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from fastapi_events.event import Event
+from tests.faults.shop.events import events
+from tests.faults.shop.notes import CONFIG, FOLDER, note
+
+app = getattr(events, "app", None)  # for `celery -A`
+options: dict[str, Any] = CONFIG.get("options", {})
+
+
+@events.register(event_name="order-*", name="ship", **options)
+def ship(event: Event) -> None:
+    """Do what the order says, and write it down."""
+    payload = event.payload
+    number, do = payload["number"], payload["do"]
+    note("started", subscription="ship", number=number, id=event.id)
+    if do == "raise":
+        raise RuntimeError(f"order {number} cannot be shipped")
+    if do == "raise-once" and not _first_time(number):
+        do = ""
+    if do == "raise-once":
+        raise RuntimeError(f"order {number} cannot be shipped yet")
+    if do == "exit":
+        os._exit(9)
+    if do == "wait":
+        while not (FOLDER / "gate").exists():
+            time.sleep(0.02)
+    if do == "hang":
+        while True:
+            time.sleep(0.02)
+    note("handled", subscription="ship", number=number, id=event.id)
+
+
+@events.register(event_name="order-*", name="bill")
+def bill(event: Event) -> None:
+    """Write it down."""
+    note("started", subscription="bill", number=event.payload["number"], id=event.id)
+    note("handled", subscription="bill", number=event.payload["number"], id=event.id)
+
+
+def _first_time(number: int) -> bool:
+    try:
+        os.close(os.open(FOLDER / f"seen-{number}", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
