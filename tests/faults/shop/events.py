@@ -1,4 +1,4 @@
-"""The handler that web process and workers share, on the engine, broker and store that the test has chosen."""
+"""The handler that web process and workers share, with the engine, broker and store of the test's choice."""
 
 from __future__ import annotations
 
