@@ -64,6 +64,10 @@ class Proxy:
             for end in each:
                 _close(end)
 
+    def lead_to(self, port: int) -> None:
+        """Connect those who come from now on to another server."""
+        self._server = ("127.0.0.1", port)
+
     def heal(self) -> None:
         """Harm nothing any more."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from abc import ABC, abstractmethod
@@ -36,6 +37,10 @@ class Broker(ABC):
     @abstractmethod
     def close(self) -> None:
         """Leave nothing behind."""
+
+    def url_through(self, port: int) -> str:
+        """Its URL for those who go through a proxy."""
+        return self.url.replace(f":{self.port}", f":{port}")
 
     def freeze(self) -> None:
         """Let it accept connections and never answer: the kernel does the former."""
@@ -72,7 +77,7 @@ class Valkey(Broker):
         os.kill(self._server.pid, number)
 
     def close(self) -> None:
-        if self._server.pid is not None:
+        with contextlib.suppress(AssertionError, ProcessLookupError):  # the test may have killed it
             self.thaw()
         self._server.shutdown()
 

@@ -22,7 +22,7 @@ class Verdict:
         events: Events that were accepted: the client has read the whole response.
         handled: Parts of them that a subscription has completed, at least once.
         duplicates: Completions beyond the first, of the same event under the same id.
-        dead: Parts that stand among the dead letters.
+        dead: Parts that stand among the dead letters, and messages there that nobody can read.
         reported: Parts of events that were reported lost, by number and id.
         lost: Parts that are neither handled, nor dead, nor reported.
         strangers: Parts that were completed under more than one id.
@@ -84,12 +84,13 @@ class History:
             completions[part, each["id"]] += 1
             ids.setdefault(part, set()).add(each["id"])
         dead = self.parts("dead")
+        unreadable = sum(each["number"] is None for each in self.book("dead"))
         reported = {each["number"] for each in self.book("lost")}
         return Verdict(
             events=len(self._accepted),
             handled=len(ids.keys() & self.owed),
             duplicates=sum(count - 1 for count in completions.values()),
-            dead=len(dead - ids.keys()),
+            dead=len({part for part in dead - ids.keys() if part[1] is not None}) + unreadable,
             reported=sum(part[1] in reported for part in self.owed - ids.keys()),
             lost=frozenset(self.open()),
             strangers=frozenset(part for part, names in ids.items() if len(names) > 1),

@@ -7,21 +7,30 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import celery
+import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
+from dramatiq.brokers.redis import RedisBroker
+
+from fastapi_events.storage.base import DeadLetter, Entry
+from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.faults.brokers import Broker
 from tests.faults.history import History, Verdict
 from tests.faults.traffic import Traffic
+from tests.proxy import Proxy
 from tests.rabbitmq import free_ports
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 180
 """Until the test gives up on something that should happen by itself."""
 
 Process = subprocess.Popen[bytes]
@@ -63,17 +72,41 @@ class Shop:
         self.wait_until(lambda: self._answers(web), "the web process's first answer")
         return web
 
-    def start_worker(self, **env: str) -> Process:
-        """Start a worker, which is to be back whenever it ends; see `tend`."""
+    def start_worker(self, *, through: Proxy | None = None, **config: Any) -> Process:
+        """Start a worker, which is to be back whenever it ends; see `tend`.
+
+        Parameters:
+            through: Between this worker and the broker.
+            config: What is different for this worker.
+        """
+        if through is not None:
+            config["broker_url"] = self.broker.url_through(through.port)
+        env = {"SHOP_CONFIG": json.dumps({**self.config, **config})}
         if self.engine == "celery":
             pool = self.config.get("pool", "threads")
             command = ["celery", "-A", "tests.faults.shop.handlers", "worker", "-P", pool, "-c", "4",
+                       "-n", f"worker-{len(self._processes)}@%h",
                        "--loglevel", "warning"]  # fmt: skip
         else:
             command = ["dramatiq", "tests.faults.shop.handlers", "--processes", "1", "--threads", "4"]
         worker = self._start("worker", command, env)
         self._workers.append(worker)
         return worker
+
+    def start_relay(self, **env: str) -> Process:
+        """Start a relay as a process of its own."""
+        return self._start("relay", ["fastapi_events", "relay", "tests.faults.shop.events:events"], env)
+
+    def run(self, code: str, *arguments: str) -> Process:
+        """Start a script that uses the shop."""
+        (self.folder / "script.py").write_text(code)
+        return self._start("script", [str(self.folder / "script.py"), *arguments], {}, as_module=False)
+
+    def output(self, *command: str) -> str:
+        """Run a command to its end, and return what it prints."""
+        process = self._start("command", list(command), {})
+        assert process.wait(PATIENCE_SECONDS) == 0, self.logs()
+        return (self.folder / f"command-{len(self._processes) - 1}.log").read_text()
 
     def start(self) -> None:
         """Start a web process and a worker."""
@@ -112,10 +145,12 @@ class Shop:
                 self.signal(process, signal.SIGKILL)
                 process.wait(PATIENCE_SECONDS)
 
-    def _start(self, kind: str, command: list[str], env: dict[str, str]) -> Process:
+    def _start(
+        self, kind: str, command: list[str], env: dict[str, str], *, as_module: bool = True
+    ) -> Process:
         log = (self.folder / f"{kind}-{len(self._processes)}.log").open("wb")
         process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            [sys.executable, *(["-m"] if as_module else []), *command],
             cwd=self.folder,
             env={
                 **os.environ,
@@ -141,22 +176,57 @@ class Shop:
 
     # Orders
 
-    def place(self, count: int, **query: object) -> list[int]:
-        """Place orders from several clients at once; those whose response was complete are owed."""
+    def place(self, count: int, *, owed: bool = True, **how: Any) -> list[int]:
+        """Place orders from several clients at once.
+
+        Parameters:
+            owed: Whether those whose response was complete have to be handled.
+            how: See `Traffic.place`.
+        """
         numbers = range(self._next, self._next + count)
         self._next += count
-        accepted, failed = Traffic(self.port).place(numbers, **query)
+        accepted, failed = Traffic(self.port).place(numbers, **how)
         self.failed_requests += failed
-        self.history.accept(accepted)
+        if owed:
+            self.history.accept(accepted)
         return accepted
 
-    def place_batch(self, count: int) -> None:
-        """Place so many orders with one request."""
+    def place_batch(self, count: int) -> range:
+        """Place so many orders with one request, and return their numbers."""
         numbers = range(self._next, self._next + count)
         self._next += count
         accepted, failed = Traffic(self.port, clients=1).place(numbers[:1], count=count)
         assert (len(accepted), failed) == (1, 0)
         self.history.accept(numbers)
+        return numbers
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """A request of any kind, and its answer."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            method="POST",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return json.loads(response.read())
+
+    def send(self, *arguments: Any, task: str = "fastapi_events.fan_out") -> None:
+        """Put a message into the queue as a stranger might, with the engine's own client."""
+        if self.engine == "celery":
+            with celery.Celery(broker=self.broker.url, set_as_current=False) as app:
+                app.send_task(task, args=arguments, queue="events", ignore_result=True)
+            return
+        broker: Any
+        if self.broker.url.startswith("redis"):
+            broker = RedisBroker(url=self.broker.url, middleware=[])
+        else:
+            broker = RabbitmqBroker(url=self.broker.url, middleware=[], confirm_delivery=True)
+        broker.declare_queue("events")
+        broker.enqueue(
+            dramatiq.Message(queue_name="events", actor_name=task, args=arguments, kwargs={}, options={})
+        )
+        broker.close()
 
     def state(self) -> dict[str, int]:
         """What the web process holds."""
@@ -174,9 +244,13 @@ class Shop:
             self.tend()
             time.sleep(0.05)
 
-    def settle(self) -> Verdict:
-        """Wait until everything that was accepted is accounted for, and say how."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def settle(self, *, patience: float = PATIENCE_SECONDS) -> Verdict:
+        """Wait until everything that was accepted is accounted for, and say how.
+
+        Parameters:
+            patience: Seconds after which what is left counts as lost.
+        """
+        deadline = time.monotonic() + patience
         while self.history.open() and time.monotonic() < deadline:
             self.tend()
             time.sleep(0.1)
@@ -185,6 +259,29 @@ class Shop:
     def open_gate(self) -> None:
         """Let the subscriptions go on that wait in the middle of their work."""
         (self.folder / "gate").touch()
+
+    def stored(self) -> list[Entry]:
+        """What the outbox holds."""
+        with self._store() as store:
+            return store.outbox.list(limit=100_000)
+
+    def sales(self) -> set[int]:
+        """The numbers of the sales that have been committed."""
+        with contextlib.closing(sqlite3.connect(self.folder / "events.db", timeout=30)) as connection:
+            return {number for (number,) in connection.execute("SELECT number FROM sales")}
+
+    def letters(self) -> list[DeadLetter]:
+        """What stands among the dead letters."""
+        with self._store() as store:
+            return store.dead_letters.list(limit=100_000)
+
+    @contextlib.contextmanager
+    def _store(self) -> Iterator[SqlStore]:
+        store = SqlStore(self.config.get("store_url") or f"sqlite:///{self.folder / 'events.db'}")
+        try:
+            yield store
+        finally:
+            store.close()
 
     def logs(self) -> str:
         """The end of what each process has printed."""

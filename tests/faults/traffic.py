@@ -25,8 +25,14 @@ class Traffic:
         self._port = port
         self._clients = clients
 
-    def place(self, numbers: Iterable[int], **query: object) -> tuple[list[int], int]:
+    def place(
+        self, numbers: Iterable[int], *, path: str = "orders", status: int = 202, **query: object
+    ) -> tuple[list[int], int]:
         """Place an order for each number.
+
+        Parameters:
+            path: Where.
+            status: Of the response that is expected.
 
         Returns:
             The numbers whose response was read to its end, and how many requests had no such end.
@@ -44,10 +50,10 @@ class Traffic:
             connection = self._connect()
             while (number := take()) is not None:
                 try:
-                    connection.request("POST", f"/orders/{number}?{urlencode(query)}")
+                    connection.request("POST", f"/{path}/{number}?{urlencode(query)}")
                     response = connection.getresponse()
                     response.read()
-                    assert response.status == 202, f"order {number}: status {response.status}"
+                    assert response.status == status, f"order {number}: status {response.status}"
                     accepted.append(number)
                 except (OSError, http.client.HTTPException):
                     failures += 1

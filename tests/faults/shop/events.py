@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi_events.event import Event
@@ -14,12 +16,18 @@ from tests.faults.shop.notes import CONFIG, FOLDER, note
 VISIBILITY_SECONDS = 6
 
 
+def told_time() -> float:
+    """What this process takes for the time: the test says by how much it is wrong."""
+    return time.time() + float((FOLDER / "clock").read_text())
+
+
 def make_store() -> SqlStore:
     """The one store of all processes."""
     url = CONFIG.get("store_url")
+    clock = told_time if CONFIG.get("clock") else None
     if url is None:
-        return SqlStore.open(FOLDER / "events.db", **CONFIG.get("store", {}))
-    store = SqlStore(url)
+        return SqlStore.open(FOLDER / "events.db", clock=clock, **CONFIG.get("store", {}))
+    store = SqlStore(url, clock=clock)
     store.setup()
     return store
 
@@ -37,10 +45,14 @@ def make_handler(**settings: Any) -> TaskQueueHandler:
         app.conf.broker_connection_retry_on_startup = True
         app.conf.broker_connection_max_retries = None
         app.conf.worker_prefetch_multiplier = 1
+        # After a reconnection Celery would raise the prefetch count from two threads at once, over one AMQP
+        # connection: one may read the other's answer, and both wait for ever.
+        app.conf.worker_enable_prefetch_count_reduction = False
         if url.startswith("redis"):
             app.conf.broker_transport_options = {
-                "visibility_timeout": VISIBILITY_SECONDS, "unacked_restore_interval": 1,
-                "unacked_restore_throttle": 1, "socket_timeout": 5, "socket_connect_timeout": 2,
+                "visibility_timeout": CONFIG.get("visibility_timeout", VISIBILITY_SECONDS),
+                "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
+                "socket_timeout": 5, "socket_connect_timeout": 2,
             }  # fmt: skip
         return CeleryHandler(app, **settings)
 
@@ -50,9 +62,9 @@ def make_handler(**settings: Any) -> TaskQueueHandler:
 
     broker: dramatiq.Broker
     if url.startswith("redis"):
-        from dramatiq.brokers.redis import RedisBroker
+        from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
 
-        broker = RedisBroker(
+        broker = SafeRedisBroker(
             url=url, socket_timeout=5, socket_connect_timeout=2,
             heartbeat_timeout=2_000, maintenance_chance=1_000_000,
         )  # fmt: skip
@@ -66,6 +78,9 @@ def make_handler(**settings: Any) -> TaskQueueHandler:
 
 class Ledger(Lifecycle):
     """Writes down what was reported lost, and what was given up."""
+
+    def stored(self, events: Sequence[Event], *, handler: str, reason: str) -> None:
+        note("stored", count=len(events), reason=reason)
 
     def lost(self, event: Event, *, handler: str, reason: str) -> None:
         note("lost", number=event.payload["number"], id=event.id, reason=reason)
@@ -82,6 +97,7 @@ observe(Ledger())
 store = make_store() if CONFIG.get("stored", True) else None
 settings: dict[str, Any] = {
     "retry": RetryPolicy(max_retries=2, min_backoff=0.1, max_backoff=1.0),
+    "unknown_retry": RetryPolicy(max_retries=4, min_backoff=0.5, max_backoff=1.0),
     **CONFIG.get("handler", {}),
 }
 if store is not None:

@@ -28,9 +28,12 @@ def ship(event: Event) -> None:
         raise RuntimeError(f"order {number} cannot be shipped yet")
     if do == "exit":
         os._exit(9)
-    if do == "wait":
+    if do.startswith("wait"):
         while not (FOLDER / "gate").exists():
             time.sleep(0.02)
+    if do == "wait-and-raise-once" and _first_time(number):
+        note("failing", subscription="ship", number=number)
+        raise RuntimeError(f"order {number} cannot be shipped yet")
     if do == "hang":
         while True:
             time.sleep(0.02)
@@ -42,6 +45,27 @@ def bill(event: Event) -> None:
     """Write it down."""
     note("started", subscription="bill", number=event.payload["number"], id=event.id)
     note("handled", subscription="bill", number=event.payload["number"], id=event.id)
+
+
+if CONFIG.get("newer"):
+
+    @events.register(event_name="order-*", name="wrap")
+    def wrap(event: Event) -> None:
+        """Only the next release does this."""
+        note("handled", subscription="wrap", number=event.payload["number"], id=event.id)
+
+
+if CONFIG.get("dies_in_fan_out"):
+    send: Any = events._send
+
+    def send_one_and_die(messages: Any, *, from_web: bool) -> None:
+        """Send the first of several messages, and end as kill -9 would, once."""
+        if len(messages) > 1 and _first_time(0):
+            send(messages[:1], from_web=from_web)
+            os._exit(137)
+        send(messages, from_web=from_web)
+
+    events._send = send_one_and_die  # type: ignore[method-assign]
 
 
 def _first_time(number: int) -> bool:

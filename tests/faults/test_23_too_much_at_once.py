@@ -1,0 +1,54 @@
+"""Row 23: 10,000 events by one request, 500 requests at once, and a slow broker."""
+
+from __future__ import annotations
+
+from tests.faults.conftest import Row
+from tests.faults.traffic import Traffic
+
+FAULT = "10,000 events by one request, 500 requests at once, slow broker"
+
+HANDLER = {"max_pending_events": 1_000, "resend_after": 300.0}
+
+_BOUND_BYTES = 256 * 2**20
+
+
+def test_what_exceeds_the_buffer_waits_in_the_outbox(row_on_valkey: Row) -> None:
+    # Given a broker that answers late, and a buffer of a thousand events
+    row = row_on_valkey
+    proxy = row.proxy()
+    shop = row.shop(handler={**HANDLER, "flush_deadline": 10.0}, visibility_timeout=600)
+    shop.config["broker_url"] = row.broker.url_through(proxy.port)
+    shop.start_web()
+    before = shop.state()["resident"]
+    proxy.delay(0.05)
+
+    # When one request dispatches ten times as many, and 500 come at once
+    shop.place_batch(10_000)
+    numbers = range(10_001, 10_501)
+    accepted, failed = Traffic(shop.port, clients=500).place(numbers)
+    assert (len(accepted), failed) == (500, 0)
+    shop.history.accept(accepted)
+
+    # Then the process holds no more of them than it may
+    assert shop.state()["resident"] - before < _BOUND_BYTES
+
+    # And everything is handled
+    proxy.heal()
+    shop.start_worker()
+    verdict = shop.settle(patience=300)  # thirty thousand messages
+    row.record(23, FAULT, "outbox", verdict)
+    assert not verdict.lost, shop.logs()
+    assert verdict.reported == 0
+
+
+def test_without_an_outbox_what_exceeds_the_buffer_is_counted(row_on_valkey: Row) -> None:
+    row = row_on_valkey
+    shop = row.shop(outbox=False, handler=HANDLER, visibility_timeout=600)
+    shop.start()
+    shop.place(10)
+
+    shop.place_batch(10_000)
+
+    verdict = shop.settle(patience=300)
+    row.record(23, FAULT, "no outbox", verdict)
+    assert not verdict.lost, shop.logs()
