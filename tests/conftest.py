@@ -13,12 +13,26 @@ import pytest
 from fastapi_events import lifecycle
 from fastapi_events.embedded import EmbeddedServer
 from tests import places
+from tests.faulty import Faults, install
 from tests.processes import Project
 from tests.recording import Diary
 
 # Our own suite tests what happens by default: errors of handlers are logged, not raised.
 
+FAULT_SEED = "--fault-seed"
+
 collect_ignore = ["faults"]  # it takes minutes; `make faults` names it, and what is named is collected
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(FAULT_SEED, type=int, help="run among faults that change no outcome, drawn from a seed")
+
+
+@pytest.fixture(autouse=True)
+def _faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = request.config.getoption(FAULT_SEED)
+    if seed is not None:
+        install(Faults(seed), monkeypatch)
 
 
 @pytest.fixture
