@@ -7,6 +7,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+MINUTES ?= 5
+SEED ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,11 +66,19 @@ docs: $(VENV)/.test $(VENV)/.check ## Serve the documentation, and rebuild it wh
 	@$(BIN)/mkdocs serve $(ARGS)
 
 # A target only once it has something to run; the CI looks whether it is there.
+UNDER_FAULTS := tests/contract tests/handlers/task_queue tests/storage
 FAULTS := $(wildcard tests/faults/test_*.py)
 ifneq ($(FAULTS),)
 .PHONY: faults
-faults: $(VENV)/.test ## Run the fault suite: real servers, real processes, real kills
+faults: $(VENV)/.test ## Run the fault suite: real servers, real processes, real kills; then write its table into docs/
+	@rm -rf .faults
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
+	@$(BIN)/python -m pytest $(UNDER_FAULTS) --fault-seed $(SEED)
+	@$(BIN)/python -m tests.faults.table
+
+.PHONY: soak
+soak: $(VENV)/.test ## Run steady traffic for MINUTES (5) on each engine and broker; nothing may grow
+	@FASTAPI_EVENTS_SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults/test_30_steady_traffic.py -s $(ARGS)
 endif
 
 .PHONY: bench
@@ -77,7 +87,7 @@ bench: $(VENV)/.test ## Measure it side by side with the peers, in a quarter of 
 
 .PHONY: clean
 clean: ## Remove the environment and everything that was generated
-	@rm -rf $(VENV) .venv-bench .bench site dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .valkey
+	@rm -rf $(VENV) .venv-bench .bench site dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .valkey .faults
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
