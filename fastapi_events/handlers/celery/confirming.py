@@ -28,12 +28,12 @@ class BatchingConnection:
         self.confirmed: set[str] = set()  # a batch is in the broker as a whole, or nobody can tell
         self._app = app
         self._connection = _connect(app, timeout, socket_timeout=timeout, socket_connect_timeout=timeout)
+        self._producer = app.amqp.Producer(self._connection, auto_declare=False)
 
     def publish(self, tasks: Tasks, *, timeout: float) -> None:
         """Publish messages, in one round trip where kombu can."""
-        producer = self._app.amqp.Producer(self._connection, auto_declare=False)
-        with producer.batch():
-            _send(self._app, producer, tasks)
+        with self._producer.batch():
+            _send(self._app, self._producer, tasks)
 
     def close(self) -> None:
         """Say goodbye; the connection is gone afterwards in any case."""
