@@ -28,7 +28,7 @@ class BatchingConnection:
         self.confirmed: set[str] = set()  # a batch is in the broker as a whole, or nobody can tell
         self._app = app
         self._connection = _connect(app, timeout, socket_timeout=timeout, socket_connect_timeout=timeout)
-        self._producer = app.amqp.Producer(self._connection, auto_declare=False)
+        self._producer: Any = _Producer(self._connection)
 
     def publish(self, tasks: Tasks, *, timeout: float) -> None:
         """Publish messages, in one round trip where kombu can."""
@@ -124,11 +124,27 @@ class ConfirmingConnection:
         return [self._unconfirmed.pop(each) for each in list(self._unconfirmed) if each <= tag or tag == 0]
 
 
-class _Counting(Producer):
+class _Producer(Producer):
+    """Knows a queue that it has declared by its object; kombu makes a copy of it for each message."""
+
+    def __init__(self, channel: Any) -> None:
+        super().__init__(channel, auto_declare=False)  # type: ignore[no-untyped-call]
+        self._declared: dict[int, Any] = {}
+
+    def maybe_declare(self, entity: Any, *args: Any, **policy: Any) -> Any:
+        if self._declared.get(id(entity)) is entity:
+            return False
+        result = super().maybe_declare(entity, *args, **policy)  # type: ignore[no-untyped-call]
+        if entity.can_cache_declaration:
+            self._declared[id(entity)] = entity
+        return result
+
+
+class _Counting(_Producer):
     """Tells of each message, Celery's own about the task included, and asks for it back where no queue is."""
 
     def __init__(self, channel: Any, count: Callable[[str], None], queues: dict[str, str]) -> None:
-        super().__init__(channel, auto_declare=False)  # type: ignore[no-untyped-call]
+        super().__init__(channel)
         self._count = count
         self._queues = queues
 
