@@ -99,10 +99,10 @@ class Event(tuple[EventName, Any]):
         if not isinstance(at, float):
             return at.isoformat()
         seconds = int(at)
-        microseconds = round((at - seconds) * 1_000_000)
-        if microseconds == 1_000_000:
-            seconds, microseconds = seconds + 1, 0
-        return f"{_second(seconds)}.{microseconds:06d}+00:00"
+        fraction = f"{at - seconds:.6f}"
+        if fraction[0] == "1":
+            seconds += 1
+        return f"{_second(seconds)}{fraction[1:]}+00:00"
 
     @classmethod
     def of(cls, event: tuple[EventName, Any]) -> Event:

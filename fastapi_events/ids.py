@@ -22,7 +22,7 @@ _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abc
 
 def random_id() -> str:
     """A random UUID, of version 4. It identifies, and is no secret: who sees many can guess others."""
-    return _spelled(f"{_random.getrandbits(128):032x}", "4")
+    return _spelled(_random.getrandbits(128).to_bytes(16, "big").hex(), "4")
 
 
 def named_id(*parts: str) -> str:

@@ -33,12 +33,14 @@ class Routes:
 
     def queue_for(self, name: EventName) -> str:
         """The queue for an event of this name."""
+        if len(self._queues) == 1:
+            return self.default
         found = self._index.match(*names(name))
         return found[0] if found else self.default
 
     def queue_for_envelope(self, text: str) -> str:
         """The queue for the event in an envelope."""
-        if len(self._queues) == 1:
+        if len(self._queues) == 1:  # no need to read it
             return self.default
         return self.queue_for(str(codec.decode(text).get("type")))
 
