@@ -21,7 +21,7 @@ from fastapi_events.storage.base import (
 )
 from fastapi_events.storage.sqlalchemy.database import Database, free, held_by_another
 from fastapi_events.storage.sqlalchemy.notifications import Notifications, notify
-from fastapi_events.storage.sqlalchemy.part import CHUNK, Room, SqlPart
+from fastapi_events.storage.sqlalchemy.part import CHUNK, Room, SqlPart, among
 from fastapi_events.storage.sqlalchemy.schema import outbox, receipts
 
 _Rows: TypeAlias = list[sa.Row[Any]]
@@ -88,7 +88,7 @@ class SqlOutbox(SqlPart, Outbox):
             for chunk in _chunks(entries):
                 rows = connection.execute(
                     sa.select(outbox.c.seq, outbox.c.confirm)
-                    .where(_are(chunk), outbox.c.owner == owner)
+                    .where(_are(connection, chunk), outbox.c.owner == owner)
                     .order_by(outbox.c.seq)
                     .with_for_update()
                 ).all()
@@ -97,7 +97,7 @@ class SqlOutbox(SqlPart, Outbox):
                 if unconfirmed:
                     connection.execute(
                         sa.update(outbox)
-                        .where(outbox.c.seq.in_(unconfirmed))
+                        .where(among(connection, outbox.c.seq, unconfirmed))
                         .values(owner=None, published=True, held_from=now, held_until=now + resend_after)
                     )
                 count += len(rows)
@@ -183,7 +183,12 @@ class SqlOutbox(SqlPart, Outbox):
         def remove(connection: sa.Connection) -> int:
             count = 0
             for chunk in _chunks(entries):
-                there = sa.select(outbox.c.seq).where(_are(chunk)).order_by(outbox.c.seq).with_for_update()
+                there = (
+                    sa.select(outbox.c.seq)
+                    .where(_are(connection, chunk))
+                    .order_by(outbox.c.seq)
+                    .with_for_update()
+                )
                 rows = connection.scalars(there).all()
                 _remove(connection, rows)
                 count += len(rows)
@@ -201,7 +206,10 @@ class SqlOutbox(SqlPart, Outbox):
     def _add(self, connection: sa.Connection, entries: Sequence[Entry]) -> None:
         if not self._room.has(connection, len(entries)):
             there = sum(
-                connection.scalar(sa.select(sa.func.count()).select_from(outbox).where(_are(chunk))) or 0
+                connection.scalar(
+                    sa.select(sa.func.count()).select_from(outbox).where(_are(connection, chunk))
+                )
+                or 0
                 for chunk in _chunks(entries)
             )
             if not self._room.has(connection, len({_key(entry) for entry in entries}) - there):
@@ -261,7 +269,7 @@ class SqlOutbox(SqlPart, Outbox):
         for begin in range(0, len(rows), CHUNK):
             connection.execute(
                 sa.update(outbox)
-                .where(outbox.c.seq.in_([row.seq for row in rows[begin : begin + CHUNK]]))
+                .where(among(connection, outbox.c.seq, [row.seq for row in rows[begin : begin + CHUNK]]))
                 .values(owner=owner, held_from=now, held_until=now + lease)
             )
         return rows
@@ -276,8 +284,12 @@ class SqlOutbox(SqlPart, Outbox):
         others = connection.execute(
             sa.select(outbox.c.seq, outbox.c.destination, outbox.c.ordering_key).where(
                 outbox.c.seq < max(keyed),
-                outbox.c.seq.not_in(keyed),
-                outbox.c.ordering_key.in_({row.ordering_key for row in rows if row.ordering_key is not None}),
+                sa.not_(among(connection, outbox.c.seq, keyed)),
+                among(
+                    connection,
+                    outbox.c.ordering_key,
+                    {row.ordering_key for row in rows if row.ordering_key is not None},
+                ),
                 sa.or_(
                     held_by_another(outbox, owner, now),
                     sa.and_(free(outbox, now), _is_due(outbox, now)),
@@ -294,7 +306,7 @@ class SqlOutbox(SqlPart, Outbox):
         return self._database.write(
             lambda connection: sum(
                 connection.execute(
-                    sa.update(outbox).where(_are(chunk), outbox.c.owner == owner).values(**values)
+                    sa.update(outbox).where(_are(connection, chunk), outbox.c.owner == owner).values(**values)
                 ).rowcount
                 for chunk in _chunks(entries)
             )
@@ -311,14 +323,14 @@ def _chunks(entries: Sequence[Entry]) -> Iterator[list[tuple[str, str]]]:
     return (keys[begin : begin + CHUNK] for begin in range(0, len(keys), CHUNK))
 
 
-def _are(keys: Sequence[tuple[str, str]]) -> sa.ColumnElement[bool]:
+def _are(connection: sa.Connection, keys: Sequence[tuple[str, str]]) -> sa.ColumnElement[bool]:
     ids: dict[str, list[str]] = defaultdict(list)
     for id_, destination in keys:
         ids[destination].append(id_)
     # Mostly there is one destination. A list of pairs would be planned as an alternative for each of them.
     return sa.or_(
         *(
-            sa.and_(outbox.c.destination == destination, outbox.c.event_id.in_(some))
+            sa.and_(outbox.c.destination == destination, among(connection, outbox.c.event_id, some))
             for destination, some in ids.items()
         )
     )
@@ -339,7 +351,9 @@ def _precedes(before: sa.FromClause, after: sa.FromClause) -> sa.ColumnElement[b
 def _locked(connection: sa.Connection, event_id: str, destination: str) -> Any:
     """The entry, until the transaction ends: receipts that arrive at once must see one another."""
     return connection.execute(
-        sa.select(outbox.c.seq, outbox.c.expected).where(_are([(event_id, destination)])).with_for_update()
+        sa.select(outbox.c.seq, outbox.c.expected)
+        .where(_are(connection, [(event_id, destination)]))
+        .with_for_update()
     ).first()
 
 
@@ -349,8 +363,8 @@ def _missing(seq: int) -> sa.Select[Any]:
 
 def _remove(connection: sa.Connection, rows: Sequence[int]) -> None:
     if rows:
-        connection.execute(sa.delete(receipts).where(receipts.c.entry.in_(rows)))
-        connection.execute(sa.delete(outbox).where(outbox.c.seq.in_(rows)))
+        connection.execute(sa.delete(receipts).where(among(connection, receipts.c.entry, rows)))
+        connection.execute(sa.delete(outbox).where(among(connection, outbox.c.seq, rows)))
 
 
 def _entry(row: sa.Row[Any]) -> Entry:
