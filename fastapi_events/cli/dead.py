@@ -102,7 +102,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         for each in _chosen(arguments):
             letter, handler = _find(arguments.target, each)
             handler.replay([letter])
-            _letters(handler).discard([letter.id])
+            _letters(handler).replayed([letter])
             print(f"{shown(letter.id)} replayed")
         return 0
     _check_all(arguments)

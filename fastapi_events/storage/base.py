@@ -415,6 +415,13 @@ class DeadLetters(Store, ABC):
         """Remove letters, and count those that were there."""
 
     @abstractmethod
+    def replayed(self, letters: Sequence[DeadLetter]) -> int:
+        """Their messages have been sent once more: remove them, and count those that were there.
+
+        One that has been buried again since it was read stays: its message has failed again already.
+        """
+
+    @abstractmethod
     def expire(self, before: datetime) -> int:
         """Remove what was buried before that time, and count it."""
 

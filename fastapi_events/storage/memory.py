@@ -311,6 +311,11 @@ class MemoryDeadLetters(DeadLetters):
         with self._lock:
             return sum(self._letters.pop(id_, None) is not None for id_ in ids)
 
+    def replayed(self, letters: Sequence[DeadLetter]) -> int:
+        with self._lock:
+            same = (each.id for each in letters if self._letters.get(each.id) == each)
+            return self.discard(list(same))
+
     def expire(self, before: datetime) -> int:
         with self._lock:
             return self.discard([letter.id for letter in self._letters.values() if letter.last_at < before])

@@ -166,6 +166,13 @@ class RedisDeadLetters(_Part, DeadLetters):
             for begin in range(0, len(some), _PAGE)
         )
 
+    def replayed(self, letters: Sequence[DeadLetter]) -> int:
+        flat = [part for each in letters for part in (each.id, each.last_at.timestamp())]
+        return sum(
+            int(self._server.run("dead_replayed", *flat[begin : begin + 2 * _PAGE]))
+            for begin in range(0, len(flat), 2 * _PAGE)
+        )
+
     def expire(self, before: datetime) -> int:
         count = 0
         while True:

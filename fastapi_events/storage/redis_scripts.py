@@ -129,6 +129,18 @@ local count = 0
 for argument = 3, #ARGV do count = count + remove(ARGV[argument]) end
 return count
 """,
+    "dead_replayed": _COMMON
+    + _LETTERS
+    + """
+local count = 0
+for argument = 3, #ARGV, 2 do
+    local buried = redis.call('ZSCORE', all, ARGV[argument])
+    if buried and tonumber(buried) == tonumber(ARGV[argument + 1]) then
+        count = count + remove(ARGV[argument])
+    end
+end
+return count
+""",
     "dead_expire": _COMMON
     + _LETTERS
     + """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -166,3 +167,22 @@ def test_a_handler_without_a_store_says_what_to_do(run: Run) -> None:
 
     assert ran.code == 1
     assert "pass dead_letters= to the handler" in ran.err
+
+
+@pytest.mark.parametrize("which", ["--all", "letter-1"])
+def test_a_letter_that_fails_again_while_it_is_replayed_is_not_lost(
+    run: Run, app: Any, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    app.events.dead_letters.bury(letter(1))
+
+    def work_at_once(_messages: Any, *, from_web: bool) -> None:
+        now = datetime.now(timezone.utc)
+        app.events.dead_letters.bury(letter(1, reason="ValueError: still no fish", last_at=now))
+
+    monkeypatch.setattr(app.events, "_send", work_at_once)
+
+    ran = run("dead", "replay", "shop_events:events", which)
+
+    assert ran.code == 0
+    [again] = app.events.dead_letters.list()
+    assert again.reason == "ValueError: still no fish"

@@ -103,6 +103,22 @@ def test_a_cursor_of_somebody_elses_is_refused(store: Any, cursor: str) -> None:
         store.dead_letters.list(after=cursor)
 
 
+def test_what_was_replayed_is_removed_unless_it_has_been_buried_again(store: Any) -> None:
+    # Given letters of which one is buried again while it is replayed, as by a worker that is quick to fail
+    for id_ in "123":
+        store.dead_letters.bury(letter(id_))
+    read = store.dead_letters.list()
+    again = letter("2", minutes=1)
+    store.dead_letters.bury(again)
+    # When they are known to have been sent
+    assert store.dead_letters.replayed([*read, letter("unknown")]) == 2
+    # Then it is still there
+    assert store.dead_letters.list() == [again]
+    assert store.dead_letters.replayed([]) == 0
+    assert store.dead_letters.replayed([again]) == 1
+    assert store.dead_letters.count(handler=again.handler) == 0
+
+
 def test_letters_can_be_discarded(store: Any) -> None:
     for id_ in "123":
         store.dead_letters.bury(letter(id_))

@@ -338,7 +338,7 @@ class TaskQueueHandler(Registering):
     def replay(self, letters: Sequence[DeadLetter]) -> None:
         """Send messages that were given up to their subscriptions once more; their attempts count anew.
 
-        The letters stay where they are: discard them once this has returned.
+        The letters stay where they are: once this has returned, tell their store that they are `replayed`.
 
         Raises:
             NotPublished: When the broker did not take them.

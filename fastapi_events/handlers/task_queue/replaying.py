@@ -18,7 +18,7 @@ def replay_all(
 
     A letter is discarded once the broker has confirmed its message. Whatever ends this halfway, what is left
     are the letters that have not been replayed; at most a page of them is sent twice, with the same ids.
-    Letters that are buried meanwhile, because they failed again, are left.
+    Letters that are buried meanwhile, because they failed again, are left, however soon that was.
 
     Parameters:
         subscription: Only letters to this subscription.
@@ -44,5 +44,5 @@ def replay_all(
         if not page:
             return
         handler.replay(page)
-        letters.discard([each.id for each in page])
+        letters.replayed(page)
         yield len(page)

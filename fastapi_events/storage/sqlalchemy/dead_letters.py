@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from fastapi_events.storage.base import (
     read_cursor,
 )
 from fastapi_events.storage.sqlalchemy.database import Database
-from fastapi_events.storage.sqlalchemy.part import CHUNK, Room, SqlPart, delete_in_batches
+from fastapi_events.storage.sqlalchemy.part import CHUNK, Room, SqlPart, among, delete_in_batches
 from fastapi_events.storage.sqlalchemy.schema import dead_letters
 
 _FIELDS = [field.name for field in fields(DeadLetter)]
@@ -80,15 +80,31 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         return None if row is None else _letter(row)
 
     def discard(self, ids: Collection[str]) -> int:
-        some = sorted(set(ids))
         return self._database.write(
             lambda connection: sum(
                 connection.execute(
-                    sa.delete(dead_letters).where(dead_letters.c.id.in_(some[begin : begin + CHUNK]))
+                    sa.delete(dead_letters).where(among(connection, dead_letters.c.id, chunk))
                 ).rowcount
-                for begin in range(0, len(some), CHUNK)
+                for chunk in _chunks(ids)
             )
         )
+
+    def replayed(self, letters: Sequence[DeadLetter]) -> int:
+        buried = {each.id: each.last_at.timestamp() for each in letters}
+
+        def remove(connection: sa.Connection) -> int:
+            count = 0
+            for chunk in _chunks(buried):
+                there = sa.select(dead_letters.c.id, dead_letters.c.last_at).where(
+                    among(connection, dead_letters.c.id, chunk)
+                )
+                rows = connection.execute(there.order_by(dead_letters.c.id).with_for_update())
+                same = [row.id for row in rows if row.last_at == buried[row.id]]
+                connection.execute(sa.delete(dead_letters).where(among(connection, dead_letters.c.id, same)))
+                count += len(same)
+            return count
+
+        return self._database.write(remove)
 
     def expire(self, before: datetime) -> int:
         old = dead_letters.c.last_at < before.timestamp()
@@ -107,6 +123,11 @@ class SqlDeadLetters(SqlPart, DeadLetters):
             .where(*_matching(subscription, event_name, handler))
         )
         return self._database.read(lambda connection: connection.scalar(query) or 0)
+
+
+def _chunks(ids: Collection[str]) -> Iterator[list[str]]:
+    some = sorted(set(ids))
+    return (some[begin : begin + CHUNK] for begin in range(0, len(some), CHUNK))
 
 
 def _matching(
