@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from enum import Enum
@@ -196,6 +196,12 @@ class Outbox(Store, ABC):
             Those that have given no receipt yet: all of them where the outbox does not have the event. With
             none left the entry is done, and removed.
         """
+
+    def expect_all(
+        self, destination: str, listening: Mapping[str, Collection[str]]
+    ) -> Mapping[str, set[str]]:
+        """`expect` for many events: for the id of each, who listens to it and who has given no receipt yet."""
+        return {event_id: self.expect(event_id, destination, names) for event_id, names in listening.items()}
 
     @abstractmethod
     def receipt(self, event_id: str, destination: str, subscription: str) -> None:

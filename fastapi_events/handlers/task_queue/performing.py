@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -76,13 +76,17 @@ class FanOut:
         messages: list[Outgoing] = []
         batches: dict[tuple[str, str], list[tuple[str, str]]] = {}
         unreadable: list[tuple[Any, UnreadableEnvelope]] = []
+        readable: list[tuple[Any, Event]] = []
         for each in batch:
             try:
-                messages += self._to_subscriptions(each, batches)
+                readable.append((each, envelope.unseal(each)))
             except UnreadableEnvelope as error:
                 unreadable.append((each, error))
         if unreadable and len(batch) == 1:
             raise unreadable[0][1]
+        done = self._receipts([event for _, event in readable])
+        for each, event in readable:
+            messages += self._to_subscriptions(each, event, done.get(event.id, ()), batches)
         messages += self._batched(batches)
         for each, _ in unreadable:
             text = envelope.write(each if isinstance(each, Mapping) else {"unreadable": each})
@@ -100,16 +104,32 @@ class FanOut:
         ):
             order.give_up(FAN_OUT_TURN, event.ordering_key, event.id)
 
+    def _receipts(self, events: Sequence[Event]) -> Mapping[str, Collection[str]]:
+        """Tell the outbox who listens to events that wait for receipts; it knows which have run before."""
+        listening: dict[str, dict[str, list[str]]] = {}
+        for event in events:
+            if self._outbox is not None and (destination := event.headers.get(RECEIPT_TO)) is not None:
+                names = [one.name for one in self._subscriptions.match(event.name)]
+                listening.setdefault(str(destination), {})[event.id] = names
+        done: dict[str, Collection[str]] = {}
+        for destination, names_of in listening.items():
+            assert self._outbox is not None  # noqa: S101 - for the type checker
+            waiting = self._outbox.expect_all(destination, names_of)
+            done.update({event_id: set(names) - waiting[event_id] for event_id, names in names_of.items()})
+        return done
+
     def _to_subscriptions(
-        self, each: Any, batches: dict[tuple[str, str], list[tuple[str, str]]]
+        self,
+        each: Any,
+        event: Event,
+        done: Collection[str],
+        batches: dict[tuple[str, str], list[tuple[str, str]]],
     ) -> list[Outgoing]:
-        event = envelope.unseal(each)
         listening = self._subscriptions.match(event.name)
         if not listening:
             tell(Lifecycle.unmatched, event, handler=self._handler_name)
-        if (destination := event.headers.get(RECEIPT_TO)) is not None and self._outbox is not None:
-            waiting = self._outbox.expect(event.id, str(destination), [one.name for one in listening])
-            listening = tuple(one for one in listening if one.name in waiting)
+        if done:
+            listening = [one for one in listening if one.name not in done]
         if not listening:
             return []
         if event.ordering_key is not None and self._order is not None:

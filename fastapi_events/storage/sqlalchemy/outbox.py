@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -112,25 +112,37 @@ class SqlOutbox(SqlPart, Outbox):
         return count
 
     def expect(self, event_id: str, destination: str, subscriptions: Collection[str]) -> set[str]:
-        def replace(connection: sa.Connection) -> set[str]:
-            entry = _locked(connection, event_id, destination)
-            if entry is None:
-                return set(subscriptions)
-            connection.execute(
-                sa.delete(receipts).where(receipts.c.entry == entry.seq, sa.not_(receipts.c.received))
-            )
-            if subscriptions:
-                connection.execute(
-                    self._database.insert(receipts).on_conflict_do_nothing(),
-                    [{"entry": entry.seq, "subscription": each, "received": False} for each in subscriptions],
-                )
-            connection.execute(sa.update(outbox).where(outbox.c.seq == entry.seq).values(expected=True))
-            missing = set(connection.scalars(_missing(entry.seq)))
-            if not missing:
-                _remove(connection, [entry.seq])
-            return missing
+        return self.expect_all(destination, {event_id: subscriptions})[event_id]
 
-        return self._database.write(replace)
+    def expect_all(
+        self, destination: str, listening: Mapping[str, Collection[str]]
+    ) -> Mapping[str, set[str]]:
+        return self._database.write(
+            lambda connection: {
+                event_id: self._expect(connection, event_id, destination, names)
+                for event_id, names in listening.items()
+            }
+        )
+
+    def _expect(
+        self, connection: sa.Connection, event_id: str, destination: str, subscriptions: Collection[str]
+    ) -> set[str]:
+        entry = _locked(connection, event_id, destination)
+        if entry is None:
+            return set(subscriptions)
+        connection.execute(
+            sa.delete(receipts).where(receipts.c.entry == entry.seq, sa.not_(receipts.c.received))
+        )
+        if subscriptions:
+            connection.execute(
+                self._database.insert(receipts).on_conflict_do_nothing(),
+                [{"entry": entry.seq, "subscription": each, "received": False} for each in subscriptions],
+            )
+        connection.execute(sa.update(outbox).where(outbox.c.seq == entry.seq).values(expected=True))
+        missing = set(connection.scalars(_missing(entry.seq)))
+        if not missing:
+            _remove(connection, [entry.seq])
+        return missing
 
     def receipt(self, event_id: str, destination: str, subscription: str) -> None:
         def take(connection: sa.Connection) -> None:
