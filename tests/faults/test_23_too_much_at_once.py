@@ -7,7 +7,7 @@ from tests.faults.traffic import Traffic
 
 FAULT = "10,000 events by one request, 500 requests at once, slow broker"
 
-HANDLER = {"max_pending_events": 1_000, "resend_after": 300.0}
+HANDLER = {"max_pending_events": 1_000, "resend_after": 120.0}
 
 _BOUND_BYTES = 256 * 2**20
 
