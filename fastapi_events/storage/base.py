@@ -200,7 +200,7 @@ class Outbox(Store, ABC):
     def expect_all(
         self, destination: str, listening: Mapping[str, Collection[str]]
     ) -> Mapping[str, set[str]]:
-        """`expect` for many events: for the id of each, who listens to it and who has given no receipt yet."""
+        """`expect` for many events: who listens to each, by its id, and who has given no receipt yet."""
         return {event_id: self.expect(event_id, destination, names) for event_id, names in listening.items()}
 
     @abstractmethod
@@ -226,6 +226,10 @@ class Outbox(Store, ABC):
     @abstractmethod
     def discard(self, entries: Sequence[Entry]) -> int:
         """Remove entries, whoever holds them, and count those that were there."""
+
+    @abstractmethod
+    def reschedule(self, entries: Sequence[Entry]) -> None:
+        """Let entries be due when they say so now, rather than when they said so as they were added."""
 
     def wait(self, timeout: float) -> None:
         """Wait until something may be there to claim, or until so many seconds have passed."""

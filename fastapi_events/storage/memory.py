@@ -205,6 +205,13 @@ class MemoryOutbox(Outbox):
         with self._lock:
             return sum(self._kept.pop(key, None) is not None for key in map(_key, entries))
 
+    def reschedule(self, entries: Sequence[Entry]) -> None:
+        with self._lock:
+            for entry in entries:
+                if (kept := self._kept.get(_key(entry))) is not None:
+                    kept.entry = replace(kept.entry, due=entry.due)
+        self._bell.ring()
+
     def _owned(self, owner: str, entries: Sequence[Entry]) -> _KeptOnes:
         kept = [self._kept.get(key) for key in dict.fromkeys(map(_key, entries))]
         return [each for each in kept if each is not None and each.owner == owner]

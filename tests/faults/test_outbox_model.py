@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -49,6 +50,22 @@ class FaultyBroker(ListHandler):
             raise TimeoutError("no answer")
         if fault == "crash":
             raise Crash
+
+
+class _Taken:
+    """An outbox that remembers what was claimed of it."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.entries: list[Entry] = []
+
+    def claim(self, *args: Any, **kwargs: Any) -> list[Entry]:
+        claimed = self._outbox.claim(*args, **kwargs)
+        self.entries += claimed
+        return claimed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._outbox, name)
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -132,15 +149,12 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(fault=BROKER_FAULTS)
     def step(self, fault: str | None) -> None:
         relaying = self.handler.relaying()
+        relaying._outbox = taken = _Taken(self.outbox)  # type: ignore[assignment]
         self.handler.fault = fault
-        before = {entry.id for entry in self.outbox.list()}
-        try:
+        with contextlib.suppress(ConnectionError, TimeoutError, Crash):
             relaying.step()
-        except (ConnectionError, TimeoutError):
-            pass
-        except Crash:
-            self.holder.update(dict.fromkeys(before, "crashed"))
-            self.holder = {id_: owner for id_, owner in self.holder.items() if owner != "crashed"}
+        for entry in taken.entries:  # whatever has become of them, whoever had them before has them no more
+            self.holder.pop(entry.id, None)
         self.handler.fault = None
 
     @rule(seconds=st.sampled_from([1.0, LEASE - 1, LEASE + 1, 3_600.0, -3_600.0]))

@@ -338,3 +338,13 @@ def test_an_entry_says_what_is_wrong_with_it() -> None:
         entry("1", due=datetime(2030, 1, 1))
     with pytest.raises(ValueError, match="confirm"):
         entry("1", confirm="perhaps")
+
+
+def test_what_was_held_back_may_be_claimed_when_it_is_rescheduled(with_outbox: Any, clock: Clock) -> None:
+    later = datetime.fromtimestamp(clock() + 3_600, tz=timezone.utc)
+    with_outbox.outbox.add([entry(id_, due=later) for id_ in "123"])
+    assert claim(with_outbox) == []
+
+    with_outbox.outbox.reschedule([entry(id_) for id_ in "12"])
+
+    assert ids(claim(with_outbox)) == ["1", "2"]

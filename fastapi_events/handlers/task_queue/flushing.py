@@ -146,7 +146,7 @@ class Flushing:
             await self._publishing.publish(events)
         except NotPublished as refused:
             if secured:
-                tell(Lifecycle.stored, secured, handler=self._handler_name, reason=str(refused))
+                await self._hand_to_relay(secured, spool, str(refused))
             if others:
                 await self._keep(others, spool, str(refused))
             return
@@ -169,9 +169,17 @@ class Flushing:
         try:
             await self._publishing.publish(kept)
         except NotPublished as refused:
-            tell(Lifecycle.stored, kept, handler=self._handler_name, reason=str(refused))
+            await self._hand_to_relay(kept, spool, str(refused))
         else:
             tell(Lifecycle.published, kept, handler=self._handler_name)
+
+    async def _hand_to_relay(self, events: Sequence[Event], spool: Spool, reason: str) -> None:
+        """The outbox has them already, for this process to publish, which has failed."""
+        tell(Lifecycle.stored, events, handler=self._handler_name, reason=reason)
+        try:
+            await spool.hand_to_relay(events)
+        except StorageError as error:  # they are due in a while all the same
+            logger.warning("%d events in the outbox have to wait: %s", len(events), error)
 
     async def _keep(self, events: Sequence[Event], spool: Spool, reason: str) -> None:
         try:

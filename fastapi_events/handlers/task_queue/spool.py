@@ -85,6 +85,11 @@ class Spool:
         """Forget events that have been published, or are not to be."""
         await asyncio.to_thread(self.outbox.discard, self.entries(events))
 
+    async def hand_to_relay(self, events: Sequence[Event]) -> None:
+        """This process does not publish events after all: a relay may take them at once."""
+        await asyncio.to_thread(self.outbox.reschedule, self.entries(events))
+        self.announce()
+
     def entries(self, events: Sequence[Event], *, held: float = 0.0) -> list[Entry]:
         """The entries of events."""
         until = datetime.now(timezone.utc) + timedelta(seconds=held) if held else None
@@ -93,7 +98,7 @@ class Spool:
                 id=event.id,
                 destination=self.destination,
                 envelope=text,
-                ordering_key=event.headers.get("partitionkey"),
+                ordering_key=event.ordering_key,
                 due=_later(event.due, until),
                 confirm=self.confirm,
             )

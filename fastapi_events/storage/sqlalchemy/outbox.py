@@ -208,6 +208,19 @@ class SqlOutbox(SqlPart, Outbox):
 
         return self._database.write(remove)
 
+    def reschedule(self, entries: Sequence[Entry]) -> None:
+        def put_off(connection: sa.Connection) -> None:
+            times: dict[float | None, list[Entry]] = {}
+            for entry in entries:
+                times.setdefault(entry.due.timestamp() if entry.due else None, []).append(entry)
+            for due, several in times.items():
+                for chunk in _chunks(several):
+                    connection.execute(sa.update(outbox).where(_are(connection, chunk)).values(due=due))
+            notify(connection)
+
+        self._database.write(put_off)
+        self._bell.ring()
+
     def wait(self, timeout: float) -> None:
         self._notifications.wait(timeout)
 

@@ -226,6 +226,21 @@ def test_a_lost_message_is_sent_again_to_those_who_have_not_run(outbox: MemoryOu
     assert outbox.list() == []
 
 
+@pytest.mark.parametrize("settings", [{"confirm": "handled"}, {"durability": "response"}])
+def test_what_the_broker_refuses_is_relayed_as_soon_as_it_is_back(
+    outbox: MemoryOutbox, settings: dict[str, Any]
+) -> None:
+    handler = ListHandler(outbox=outbox, relay=False, **settings)
+    handler.refusing = AWAY
+    event = Event("a")
+
+    asyncio.run(handler.secure([event]))
+    asyncio.run(handler.handle_many([event]))
+    handler.refusing = None
+
+    assert handler.relaying().step() == 1
+
+
 def test_an_event_that_nobody_listens_to_is_done(outbox: MemoryOutbox) -> None:
     handler = ListHandler(outbox=outbox, confirm="handled", relay=False)
 

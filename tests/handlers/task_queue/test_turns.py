@@ -210,7 +210,8 @@ def test_order_survives_the_outbox() -> None:
     handler.register(lambda event: got.append(event.payload), name="one")
 
     handler.refusing = ConnectionError("away")
-    flush(handler, ordered("a", 1, "k"), ordered("a", 2, "k"))
+    flush(handler, ordered("a", 1, "k"))  # has been put into its lane
+    flush(handler, ordered("a", 2, "k"))  # not even that, since the broker is known to be away
     handler.refusing = None
     assert handler.relaying().step() == 2
     handler.run()
