@@ -72,7 +72,7 @@ STRANGE: dict[str, tuple[Any, dict[str, Any], str]] = {
     "retries": (GOOD, {"headers": {**HEADERS, "retries": "x"}}, "retries is a str, not an int"),
     "time-limit": (GOOD, {"headers": {**HEADERS, "timelimit": [1]}}, "timelimit is no pair of seconds"),
     "due-at": (GOOD, {"headers": {**HEADERS, "eta": "some day"}}, "InvalidTaskError"),
-    "compressed": (GOOD, {"headers": {**HEADERS, "compression": "gzip"}}, "decompressing data"),
+    "compressed": (GOOD, {"headers": {**HEADERS, "compression": "gzip"}}, "for the task 'hello'"),
 }  # fmt: skip
 
 

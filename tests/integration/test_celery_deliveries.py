@@ -6,6 +6,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -28,18 +29,20 @@ EVENTS = """
         broker.conf.broker_transport_options = {{
             "visibility_timeout": 3, "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
         }}
-    events = CeleryHandler(broker, queue={queue!r}, retry=RetryPolicy(max_backoff=1.0))
+    events = CeleryHandler(broker, queue={queue!r}, retry=RetryPolicy(max_backoff=1.0), flush_deadline=10.0)
 """
 
 HANDLERS = """
     import os
     import signal
+    import time
     import redis
     from app.events import broker, events
     from fastapi_events.lifecycle import Lifecycle, observe
     from fastapi_events.typing import Event
 
-    tell = redis.Redis.from_url("redis://localhost:6379/0", decode_responses=True).rpush
+    client = redis.Redis.from_url("redis://localhost:6379/0", decode_responses=True)
+    tell = client.rpush
 
     class Tell(Lifecycle):
         def dead(self, event, *, subscription, reason, attempts):
@@ -60,6 +63,30 @@ HANDLERS = """
     @events.register(event_name="hello", name="neighbour")
     def neighbour(event: Event) -> None:
         tell("handled", event.payload)
+
+    @events.register(event_name="beside", name="beside")
+    def beside(event: Event) -> None:
+        tell("beside", event.payload)
+        while not client.exists("first-death"):
+            time.sleep(0.02)
+        client.sadd("done", event.payload)
+        tell("handled", event.payload)
+
+    def kept():
+        return client.llen(events.queue), client.hlen("unacked"), client.scard("done")
+
+    @events.register(event_name="killer", name="killer")
+    def killer(event: Event) -> None:
+        if not client.exists("first-death"):
+            while client.llen("beside") < 3:
+                time.sleep(0.02)
+            client.set("first-death", "yes")
+        seen = None
+        while (now := kept()) != seen:  # Redis loses what a worker is fetching in the moment of its death
+            seen = now
+            time.sleep(0.3)
+        tell("killer", os.getpid())
+        os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -83,19 +110,25 @@ def shop(request: pytest.FixtureRequest, project: Project) -> Project:
     return project
 
 
-@pytest.fixture(params=["prefork", "threads", "solo"])
-def supervisor(request: pytest.FixtureRequest, shop: Project) -> Iterator[Supervisor]:
-    """One worker of each pool, which is back whenever it has died."""
+@contextmanager
+def supervised(shop: Project, pool: str, concurrency: int) -> Iterator[Supervisor]:
     with (shop.folder / "worker.log").open("w") as log:
         supervisor = Supervisor(backoff=Backoff(first=0.1, longest=0.5), output=log)
         supervisor.add(
             "worker",
-            [sys.executable, "-m", "celery", "-A", "app.handlers", "worker", "--pool", request.param,
-             "--concurrency", "1", "--without-mingle", "--without-gossip"],
+            [sys.executable, "-m", "celery", "-A", "app.handlers", "worker", "--pool", pool,
+             "--concurrency", str(concurrency), "--without-mingle", "--without-gossip"],
             {"PYTHONPATH": f"{shop.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
         )  # fmt: skip
         with supervisor:
             yield supervisor
+
+
+@pytest.fixture(params=["prefork", "threads", "solo"])
+def supervisor(request: pytest.FixtureRequest, shop: Project) -> Iterator[Supervisor]:
+    """One worker of each pool, which is back whenever it has died."""
+    with supervised(shop, request.param, concurrency=1) as supervisor:
+        yield supervisor
 
 
 @pytest.mark.parametrize(("event", "name"), [("poison", "poisoned"), ("crash", "crashing")])
@@ -113,3 +146,28 @@ def test_it_is_dead_after_three_deliveries_and_its_neighbours_are_handled(
     )
     assert {shop.told("handled") for _ in range(3)} == {"1", "2", "3"}
     assert len(set(shop.redis.lrange(name, 0, -1))) == 3  # three processes have died of it
+
+
+def test_what_runs_beside_it_does_not_die_with_it(shop: Project) -> None:
+    with supervised(shop, "threads", concurrency=4):
+        # Given: a message that kills its worker, which runs eight others at the same time or holds them
+        shop.run(DISPATCH_ALL)
+
+        # Then: that one is dead, and all others are handled
+        assert shop.told("dead").startswith("killer: DeliveredTooOften: its worker died 3 times")
+        handled: set[str] = set()
+        while len(handled) < 8:  # one that had told before its worker died, tells twice
+            handled.add(shop.told("handled"))
+        assert shop.redis.llen("killer") == 3
+        assert shop.redis.llen("dead") == 0
+
+
+DISPATCH_ALL = """
+from app.events import events
+from fastapi_events.dispatcher import dispatch
+from fastapi_events.scope import collect_events
+with collect_events([events], raise_errors=True):
+    dispatch("killer")
+    for number in range(8):
+        dispatch("beside", number)
+"""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery, Task
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Reject, Retry
 
 from fastapi_events.errors import DeliveredTooOften, UnknownSubscription
+from fastapi_events.handlers.celery.deliveries import Deliveries
 from fastapi_events.handlers.celery.limits import Limits
 from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of
 from fastapi_events.handlers.celery.unreadable import UNREADABLE, arguments_of, original_of, unreadable
@@ -26,10 +27,6 @@ UNKNOWN = "fastapi_events.unknown"
 
 DEAD = "fastapi_events_dead"
 """The message header that says why a message was given up."""
-
-
-DELIVERIES = "fastapi_events_deliveries"
-"""The message header that counts deliveries of which nothing came, not even a failure."""
 
 
 def dead_queue(queue: str) -> str:
@@ -58,6 +55,7 @@ class Redelivery:
         self._publisher = publisher
         self._handler = handler
         self._limits = Limits()
+        self._deliveries = Deliveries(app)
         self._stopping = threading.Event()
 
     def start(self, worker: Any) -> None:
@@ -72,47 +70,18 @@ class Redelivery:
         """The task's function, whose failures end here."""
 
         def run(task: Task, *args: Any, **kwargs: Any) -> None:
-            deliveries = _fruitless_deliveries(task)
-            if 0 < deliveries < self._handler.max_deliveries and binding.name != UNKNOWN:
-                self._replace(task, binding, args, kwargs, deliveries)
-            try:
-                if deliveries >= self._handler.max_deliveries and binding.name != UNKNOWN:
-                    raise DeliveredTooOften(deliveries)
-                with self._limits.of(task):
-                    function(*args, **kwargs)
-            except TryLater as later:
-                self._again(task, binding, args, later, task.request.retries, later.seconds)
-            except Exception as error:
-                self._after_failure(task, binding, args, error)
+            with self._deliveries.of(task, _queue_of(task) or binding.queue) as deaths:
+                try:
+                    if deaths >= self._handler.max_deliveries:
+                        raise DeliveredTooOften(deaths)
+                    with self._limits.of(task):
+                        function(*args, **kwargs)
+                except TryLater as later:
+                    self._again(task, binding, args, later, task.request.retries, later.seconds)
+                except Exception as error:
+                    self._after_failure(task, binding, args, error)
 
         return run
-
-    def _replace(
-        self,
-        task: Task,
-        binding: Binding,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        deliveries: int,
-    ) -> None:
-        """Publish a copy of a message that is delivered again, with the count that no broker keeps.
-
-        Raises:
-            celery.exceptions.Ignore: Always: the message is acknowledged, and its copy run.
-        """
-        message: dict[str, Any] = {
-            "name": task.name, "args": tuple(args), "kwargs": dict(kwargs), "task_id": task.request.id,
-            "queue": _queue_of(task) or binding.queue, "retries": task.request.retries,
-            "headers": {DELIVERIES: deliveries},
-        }  # fmt: skip
-        if priority := (task.request.delivery_info or {}).get("priority"):
-            message["priority"] = priority
-        self._app.log.get_default_logger().warning(
-            "Message %s for %s is delivered again: whoever had it, ended before it was done", task.request.id,
-            task.name,
-        )  # fmt: skip
-        self.publish_until_done(message)
-        raise Ignore
 
     def _after_failure(self, task: Task, binding: Binding, args: Sequence[Any], error: Exception) -> None:
         """Publish the next attempt or the dead letter.
@@ -228,14 +197,3 @@ class Redelivery:
 def _queue_of(task: Task) -> str | None:
     """The queue that the task's message came from, which a route may have chosen."""
     return queue_of(task.request.delivery_info)
-
-
-def _fruitless_deliveries(task: Task) -> int:
-    """How often the task's message was delivered before, to end without an outcome; 0 of one that is new.
-
-    A broker says whether it has delivered a message before, and not how often. What it delivers again is
-    therefore replaced by a copy that carries the count; as a copy is new, it runs.
-    """
-    if not (task.request.delivery_info or {}).get("redelivered"):
-        return 0
-    return int(getattr(task.request, DELIVERIES, 0)) + 1

@@ -1,0 +1,100 @@
+"""How often a worker died of a message, which no broker counts.
+
+Counted are starts that were never heard of again, not deliveries: a worker that dies takes with it what it
+had fetched in advance and what it ran beside the culprit, and that did nothing wrong. Messages that may have
+killed a worker are therefore run one after the other, and a start counts only then. A message that was not
+delivered before costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery, Task
+
+from fastapi_events.handlers.celery.publishing import speaks_amqp
+
+_REMEMBERED_SECONDS = 86_400
+_LONGEST_WAIT_SECONDS = 30.0
+_BROKER_SECONDS = 5.0
+
+
+class Deliveries:
+    """Counts starts in the broker: each puts a message into a queue, whose length is the count.
+
+    The queue expires by itself. Nobody consumes it.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._gate = os.getpid(), threading.Lock()
+
+    @contextmanager
+    def of(self, task: Task, queue: str) -> Iterator[int]:
+        """Run a message within the block; it is told how often a worker has died of it.
+
+        Waits until no other is run in this process that may have killed one, if this one may. Of such a
+        message the broker says that it was delivered before: that is the first death, and starts before this
+        one are the others.
+        """
+        if not (task.request.delivery_info or {}).get("redelivered"):
+            yield 0
+            return
+        key = f"{queue}.starts.{task.request.id}"
+        gate = self._gate_of_this_process()
+        # One that runs long need not hold up the others for ever: few of them are poisonous.
+        inside = gate.acquire(timeout=_LONGEST_WAIT_SECONDS)
+        deaths = 0
+        try:
+            deaths = self._started(key)
+            yield deaths
+        finally:  # to whatever end: its worker is alive
+            if deaths:
+                self._forget(key)
+            if inside:
+                gate.release()
+
+    def _gate_of_this_process(self) -> threading.Lock:
+        pid, gate = self._gate
+        if pid != os.getpid():  # a fork: whoever held it then is not here
+            pid, gate = self._gate = os.getpid(), threading.Lock()
+        return gate
+
+    def _started(self, key: str) -> int:
+        """Count a start; how many there are with it, 0 if they cannot be counted."""
+        try:
+            with self._connection() as connection:
+                declared = connection.default_channel.queue_declare(
+                    queue=key, durable=True, auto_delete=False,
+                    arguments={"x-expires": _REMEMBERED_SECONDS * 1_000},
+                )  # fmt: skip
+                connection.Producer(auto_declare=False).publish(key, exchange="", routing_key=key)
+                return int(declared.message_count) + 1
+        except Exception as error:  # whatever a broker's client raises; rather run than lost
+            self._warn("The start of %s cannot be counted: %s", key, error)
+            return 0
+
+    def _forget(self, key: str) -> None:
+        try:
+            with self._connection() as connection:
+                connection.default_channel.queue_purge(key)  # on Redis, an empty queue is none
+                connection.default_channel.queue_delete(key)
+        except Exception as error:  # it expires
+            self._warn("The count of %s cannot be deleted: %s", key, error)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        # A connection for each time: it is rare, and comes from any thread of any process.
+        names = ("read", "write") if speaks_amqp(self._app) else ("socket", "socket_connect")
+        bounds = {f"{name}_timeout": _BROKER_SECONDS for name in names}
+        with self._app.connection_for_write(
+            connect_timeout=_BROKER_SECONDS, transport_options={**bounds, "max_retries": 0}
+        ) as connection:
+            yield connection
+
+    def _warn(self, text: str, *values: object) -> None:
+        self._app.log.get_default_logger().warning(text, *values)
