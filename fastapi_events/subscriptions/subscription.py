@@ -83,7 +83,8 @@ class Subscriptions:
 
     def match(self, name: EventName) -> Sequence[Subscription]:
         """Who listens to an event, each once."""
-        found = self._index.match(*names(name))
+        # Most names are text, which has one spelling; to ask for it takes as long as to look it up.
+        found = self._index.match(name) if type(name) is str else self._index.match(*names(name))
         return tuple(dict.fromkeys(found)) if self._stacked else found
 
     def named(self, name: str) -> Subscription | None:
