@@ -77,8 +77,27 @@ class Publishing:
         """
         if not self.breaker.allows():
             raise NotPublished("the broker is known to be away")
-        future = self._publisher.submit(Flush(events, self.seal(events)), size=len(events))
-        await self._settled(future)
+        flush = Flush(events, self.seal(events))
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+
+        def wake(_: Future[None]) -> None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits on it
+                loop.call_soon_threadsafe(_end, over)
+
+        deadline = loop.call_later(self.deadline, _end, over)
+        try:
+            # Last of all: the thread wakes up, and cannot begin before this one has nothing more to do.
+            future = self._publisher.submit(flush, size=len(events))
+            future.add_done_callback(wake)
+            try:
+                await over
+            except asyncio.CancelledError:
+                future.cancel()  # who cancels a flush reports its events lost: they must not go out after all
+                raise
+        finally:
+            deadline.cancel()
+        self._check(future)
 
     def publish_entries(self, entries: Sequence[Entry]) -> None:
         """Publish what an outbox held, from a thread of the caller's.
@@ -109,23 +128,8 @@ class Publishing:
             raise
         self.breaker.succeeded()
 
-    async def _settled(self, future: Future[None]) -> None:
-        loop = asyncio.get_running_loop()
-        over = loop.create_future()
-
-        def wake(_: Future[None]) -> None:
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits on it
-                loop.call_soon_threadsafe(_end, over)
-
-        deadline = loop.call_later(self.deadline, _end, over)
-        future.add_done_callback(wake)
-        try:
-            await over
-        except asyncio.CancelledError:
-            future.cancel()  # who cancels a flush reports its events lost, so they must not go out after all
-            raise
-        finally:
-            deadline.cancel()
+    def _check(self, future: Future[None]) -> None:
+        """Raise what came of a flush that is over, one way or the other."""
         if not future.done():
             self.breaker.failed()
             if future.cancel():
