@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 _Schemas: TypeAlias = BaseEventPayloadSchemaRegistry
 _Given: TypeAlias = tuple[Mapping[str, str] | None, float | timedelta | None, datetime | None, str | None]
-_NOTHING_GIVEN: _Given = (None, None, None, None)
 _Dumping: TypeAlias = tuple[bool, Mapping[str, Any] | None]
 
 
@@ -94,7 +93,9 @@ def dispatch(
     if not event_name:
         raise MissingEventNameDuringDispatch
 
-    given: _Given = headers, delay, eta, ordering_key
+    given: _Given | None = None
+    if not (headers is None and delay is None and eta is None and ordering_key is None):
+        given = headers, delay, eta, ordering_key
     model = None if is_name else event_name_or_model
     dumping = payload_schema_dump, payload_schema_cls_dict_args
     # A scope looks once for all its events whether there are spans to be made: both to ask, and a span that
@@ -125,11 +126,11 @@ def _checked(
     return _dump(model, dumping[1]) if dumping[0] else model
 
 
-def _send(name: EventName, payload: Any, middleware_id: int | None, given: _Given) -> None:
+def _send(name: EventName, payload: Any, middleware_id: int | None, given: _Given | None) -> None:
     if middleware_id is not None:
         with _set_middleware_identifier(middleware_id):
             _send(name, payload, None, given)
-    elif given == _NOTHING_GIVEN:
+    elif given is None:
         _dispatch(event_name=name, payload=payload)
     else:
         _dispatch(event_name=name, payload=payload, extras=extras_of(*given))
