@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 PULSE = "fastapi_events.pulse"
 """The task that does nothing: a worker sends it to itself, through the broker."""
 
+_QUEUE_EXPIRES_SECONDS = 3_600.0
+"""How long the queue of a worker that has ended stays."""
+
 _EXIT_SECONDS = 10.0
 _EX_SOFTWARE = 70
 
@@ -52,12 +55,12 @@ class Pulse:
                 pulse.start(parent)
 
         app.steps["consumer"].add(PulseStep)
+        signals.celeryd_after_setup.connect(self._on_setup)
         signals.task_received.connect(self._on_sign_of_life)
 
     def start(self, consumer: Any) -> None:
-        """The worker consumes, for the first time or once more: let it consume its pulse as well."""
-        queue = f"{PULSE}.{consumer.hostname}"
-        consumer.add_task_queue(queue, expires=3_600.0)
+        """The worker consumes, for the first time or once more."""
+        queue = _queue_of(consumer.hostname)
         self._alive_at = time.monotonic()
         if self._watching is None or self._watching[0] != os.getpid():
             self._stopping.clear()
@@ -71,6 +74,15 @@ class Pulse:
         """The worker stops, and will consume no more."""
         self._stopping.set()
         self._watching = None
+
+    def _on_setup(self, instance: Any = None, **_: Any) -> None:
+        """Let the worker consume its pulse, whatever -Q says, from when it consumes anything.
+
+        A queue that is added to a consumer later makes it begin at once, before it has been told what to do
+        with messages: those that wait already would end the worker.
+        """
+        if instance is not None and instance.app is self._app:
+            self._app.amqp.queues.select_add(_queue_of(instance.hostname), expires=_QUEUE_EXPIRES_SECONDS)
 
     def _on_sign_of_life(self, sender: Any = None, **_: Any) -> None:
         if getattr(sender, "app", None) is self._app:
@@ -101,6 +113,10 @@ def _end_worker(silent_for: float) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_EXIT_SECONDS)
     os._exit(_EX_SOFTWARE)
+
+
+def _queue_of(hostname: str) -> str:
+    return f"{PULSE}.{hostname}"
 
 
 def _do_nothing() -> None:
