@@ -46,7 +46,7 @@ def url(request: pytest.FixtureRequest, project: Project) -> str:
     return amqp
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_worker_that_no_longer_consumes_ends(project: Project, url: str, pool: str) -> None:
     # Given: an idle worker, which lives on its own pulse for longer than its patience
     project.write(events=EVENTS.format(url=url), handlers=HANDLERS)
