@@ -15,7 +15,6 @@ from tests.processes import Project
 
 pytestmark = [pytest.mark.acceptance]
 
-AMQP_URL = os.environ.get("FASTAPI_EVENTS_TEST_AMQP_URL")
 
 EVENTS = """
     from celery import Celery
@@ -100,11 +99,7 @@ def shop(request: pytest.FixtureRequest, project: Project) -> Project:
     """A project on each broker."""
     url = project.url
     if request.param == "rabbitmq":
-        if AMQP_URL is None:
-            if os.environ.get("CI") == "true":
-                pytest.fail("FASTAPI_EVENTS_TEST_AMQP_URL is not set, and in CI RabbitMQ has to be there")
-            pytest.skip("FASTAPI_EVENTS_TEST_AMQP_URL is not set: no RabbitMQ")
-        url = AMQP_URL
+        url = request.getfixturevalue("amqp_url")
     queue = f"q{uuid.uuid4().hex[:8]}"
     project.write(events=EVENTS.format(url=url, queue=queue), handlers=HANDLERS)
     return project

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.processes import Project, until
@@ -40,10 +38,7 @@ HANDLERS = """
 def url(request: pytest.FixtureRequest, project: Project) -> str:
     if request.param == "valkey":
         return project.url
-    amqp = os.environ.get("FASTAPI_EVENTS_TEST_AMQP_URL")
-    if amqp is None:
-        pytest.skip("FASTAPI_EVENTS_TEST_AMQP_URL is not set: no RabbitMQ")
-    return amqp
+    return str(request.getfixturevalue("amqp_url"))
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
