@@ -62,6 +62,25 @@ def test_a_letter_can_be_replayed(queue_place: QueuePlace, store: MemoryStore) -
     assert handled == [(letter.event_id, {"n": 1})]
 
 
+def test_a_letter_with_an_ordering_key_can_be_replayed(queue_place: QueuePlace, store: MemoryStore) -> None:
+    mended: list[bool] = []
+    handled: list[Any] = []
+
+    @queue_place.handler.register(event_name="bad", name="hopeless")
+    def hopeless(event: Event) -> None:
+        if not mended:
+            raise ValueError("not yet")
+        handled.append(event.payload)
+
+    queue_place.dispatch("bad", 1, ordering_key="k")
+    [letter] = store.dead_letters.list()
+    mended.append(True)
+    queue_place.handler.replay([letter])
+    queue_place.dispatch("bad", 2, ordering_key="k")
+
+    assert handled == [1, 2]
+
+
 @pytest.mark.parametrize("argument", ["not JSON", '{"specversion":"9.0","id":"1","type":"x"}', 7])
 def test_what_nobody_can_read_is_in_the_store(
     queue_place: QueuePlace, store: MemoryStore, argument: Any

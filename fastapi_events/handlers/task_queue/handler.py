@@ -27,8 +27,10 @@ from fastapi_events.handlers.messages import (
     RECEIPT_TO,
     Diagnosis,
     Outgoing,
+    events_in,
     fan_out_message,
     fan_out_name,
+    is_batch,
     message_id,
     only_argument,
 )
@@ -344,11 +346,19 @@ class TaskQueueHandler(Registering):
             NotPublished: When the broker did not take them.
         """
         try:
-            self._send_in_worker(
-                [Outgoing(each.subscription, each.queue, each.argument, each.id) for each in letters]
-            )
+            self._send_in_worker([message for each in letters for message in self._messages_of(each)])
         except Exception as error:  # whatever the broker's client raises
             raise NotPublished(f"{type(error).__name__}: {error}") from error
+
+    def _messages_of(self, letter: DeadLetter) -> Sequence[Outgoing]:
+        events = events_in([letter.argument])
+        if self._order is not None and len(events) == 1 and self._order.concerns(events[0]):
+            # It has left its lane when it was given up, and queues up at the end; its turn may not be now.
+            target = FAN_OUT_TURN if letter.subscription in self._fan_outs else letter.subscription
+            text = envelope.write(codec.decode(letter.argument))
+            item = text[1:-1] if is_batch(text) else text
+            return self._order.queue_up(target, str(events[0].ordering_key), [(events[0].id, item)])
+        return [Outgoing(letter.subscription, letter.queue, letter.argument, letter.id)]
 
     def sweep_lanes(self) -> None:
         """Send the heads of lanes once more whose messages seem to be lost."""

@@ -96,13 +96,8 @@ class FanOut:
 
     def given_up(self, event: Event) -> None:
         """A message to fan-out is among the dead letters: those behind its event go on."""
-        order = self._order
-        if (
-            order is not None
-            and event.ordering_key is not None
-            and event.headers.get(LANE) == order.destination
-        ):
-            order.give_up(FAN_OUT_TURN, event.ordering_key, event.id)
+        if self._order is not None and self._order.concerns(event):
+            self._order.give_up(FAN_OUT_TURN, str(event.ordering_key), event.id)
 
     def _receipts(self, events: Sequence[Event]) -> Mapping[str, Collection[str]]:
         """Tell the outbox who listens to events that wait for receipts; it knows which have run before."""
@@ -275,12 +270,7 @@ class Perform:
         return self._order.turn(subscription.name, str(event.ordering_key), event.id)
 
     def _is_ordered(self, event: Event) -> bool:
-        order = self._order
-        return (
-            order is not None
-            and event.ordering_key is not None
-            and event.headers.get(LANE) == order.destination
-        )
+        return self._order is not None and self._order.concerns(event)
 
     def _claim(self, subscription: Subscription, event: Event, ours: bool) -> AbstractContextManager[bool]:
         if not (ours and subscription.once and self._once is not None):

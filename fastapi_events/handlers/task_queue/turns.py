@@ -18,7 +18,7 @@ from functools import partial
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Outgoing, TryLater, message_id
+from fastapi_events.handlers.messages import LANE, Outgoing, TryLater, message_id
 from fastapi_events.keeping import LEASE_SECONDS, keeper
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.base import DONE, GONE, HEAD, Busy, Inbox, Lanes
@@ -122,6 +122,10 @@ class Order:
         self._message = message
         self._stalled_after = stalled_after
         self._next_sweep = time.monotonic() + _SWEEP_EVERY_SECONDS
+
+    def concerns(self, event: Event) -> bool:
+        """Whether the event has a key, and waits in our lanes."""
+        return event.ordering_key is not None and event.headers.get(LANE) == self.destination
 
     def queue_up(self, target: str, key: str, items: Sequence[tuple[str, str]]) -> list[Outgoing]:
         """Let items wait their turn.

@@ -12,9 +12,10 @@ import pytest
 
 from fastapi_events.envelope import unseal
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Outgoing, TryLater
+from fastapi_events.handlers.messages import Outgoing, TryLater, epitaph
+from fastapi_events.handlers.task_queue.burying import bury, let_others_go_on
 from fastapi_events.scope import collect_events
-from fastapi_events.storage.memory import MemoryInbox, MemoryLanes, MemoryOutbox
+from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
 from tests.handlers.task_queue.broker import ListHandler
 from tests.recording import Diary
 
@@ -271,3 +272,32 @@ def test_a_worker_that_died_before_the_next_one_was_told_is_made_up_for() -> Non
 
 def _die(messages: Any, **_: Any) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_fan_out_that_was_given_up_queues_up_again_when_it_is_replayed() -> None:
+    handler = ListHandler(lanes=MemoryLanes(), dead_letters=MemoryDeadLetters())
+    got: list[int] = []
+    handler.register(lambda event: got.append(event.payload), name="one")
+
+    # Given a fan-out that was given up, so that the next event went on
+    flush(handler, ordered("a", 1, "k"), ordered("a", 2, "k"))
+    [message] = handler.sent
+    handler.sent.clear()
+    grave = epitaph(message.task, ConnectionError("the broker was away"), attempts=20)
+    assert bury(
+        handler,
+        grave,
+        message_id="1",
+        subscription=message.task,
+        queue="events",
+        arguments=[message.argument],
+    )
+    let_others_go_on(handler, message.task, [message.argument])
+    handler.run()
+    assert got == [2]
+
+    # When it is replayed
+    handler.replay(handler.dead_letters.list())  # type: ignore[union-attr]
+    handler.run()
+
+    assert got == [2, 1]
