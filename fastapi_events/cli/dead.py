@@ -112,7 +112,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         for count in replay_all(handler, **_filter(arguments)):
             done += count
             print(f"\r{done} of {total} replayed", end="", file=sys.stderr, flush=True)
-    print(f"\r{done} replayed", file=sys.stderr)
+    print(f"\r{done} replayed".ljust(40), file=sys.stderr)
     return 0
 
 

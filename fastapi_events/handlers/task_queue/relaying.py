@@ -72,15 +72,20 @@ class Relaying:
     def run(self) -> None:
         """Relay until `stop`. While there is nothing to do, or no broker, it looks less and less often."""
         wait = _SHORTEST_WAIT_SECONDS
+        trouble: str | None = None
         while not self._stopping.is_set():
+            relayed = 0
             try:
                 relayed = self.step()
             except Exception as error:  # a relay that ends of it would leave the outbox to fill up
-                logger.warning(
-                    "The relay of %s has to wait: %s: %s", self._destination, type(error).__name__, error
-                )
-                relayed = 0
+                if trouble is None:  # once, and not at each attempt of a long outage
+                    trouble = f"{type(error).__name__}: {error}"
+                    logger.warning("The relay of %s has to wait: %s", self._destination, trouble)
                 self._stopping.wait(wait)
+            else:
+                if trouble is not None:
+                    logger.info("The relay of %s goes on.", self._destination)
+                trouble = None
             if relayed:
                 wait = _SHORTEST_WAIT_SECONDS
                 continue
