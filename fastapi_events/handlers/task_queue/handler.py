@@ -35,8 +35,9 @@ from fastapi_events.handlers.messages import (
     only_argument,
 )
 from fastapi_events.handlers.task_queue.breaker import Breaker
+from fastapi_events.handlers.task_queue.fanning import FanOut
 from fastapi_events.handlers.task_queue.flushing import Flushing
-from fastapi_events.handlers.task_queue.performing import FanOut, Perform
+from fastapi_events.handlers.task_queue.performing import Perform
 from fastapi_events.handlers.task_queue.publishing import Publishing
 from fastapi_events.handlers.task_queue.registering import Registering
 from fastapi_events.handlers.task_queue.relaying import Relaying
