@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from benchmarks.groups import growth, limits, listening, outages, publishing, requests, web, workers
+from benchmarks.groups import (
+    growth,
+    limits,
+    listening,
+    outages,
+    publishing,
+    requests,
+    settings,
+    web,
+    workers,
+)  # fmt: skip
 from benchmarks.rows import Row
 
 ROWS: tuple[Row, ...] = tuple(
     sorted(
         (
             row
-            for module in (requests, listening, publishing, web, workers, outages, growth, limits)
+            for module in (requests, listening, publishing, web, workers, settings, outages, growth, limits)
             for row in module.ROWS
         ),
         key=lambda row: row.number,

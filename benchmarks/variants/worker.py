@@ -48,10 +48,10 @@ def working_off(
     """
     # No timeout: a round is waited for by one command.
     workers = redis.Redis.from_url(url, socket_timeout=None)
-    staging = redis.Redis.from_url(_staging(url))
+    staging = redis.Redis.from_url(staging_of(url))
     workers.flushdb()
     options = {"engine": engine, "ours": ours, "calls": calls, "dependency": dependency}
-    os.environ["BENCH"] = json.dumps({**options, "url": _staging(url)})
+    os.environ["BENCH"] = json.dumps({**options, "url": staging_of(url)})
     import worker_functions
 
     def fill() -> None:
@@ -67,7 +67,7 @@ def working_off(
         fill()
         busy = _busy(workers)
         began = time.perf_counter()
-        for key in _queues(staging):
+        for key in queues(staging):
             if not staging.move(key, int(url.rpartition("/")[2])):
                 raise RuntimeError(f"{key!r} is there already")
         if workers.blpop([_DONE], timeout=_PATIENCE_SECONDS) is None:
@@ -112,7 +112,7 @@ def _fill_with_ours(handler: Any, calls: int, mode: str) -> None:
             handler.fan_out(f"[{','.join(envelope.seal(each, source='bench') for each in events)}]")
 
 
-def _queues(client: Any) -> list[bytes]:
+def queues(client: Any) -> list[bytes]:
     """The keys that hold messages; others are the engines' own bookkeeping."""
     return [
         key for key in client.scan_iter() if b"__" not in key and not key.startswith((b"_kombu", b"unacked"))
@@ -125,6 +125,6 @@ def _busy(client: Any) -> float:
     return float(spent["used_cpu_user"] + spent["used_cpu_sys"])
 
 
-def _staging(url: str) -> str:
+def staging_of(url: str) -> str:
     server, _, database = url.rpartition("/")
     return f"{server}/{int(database) + 1}"
