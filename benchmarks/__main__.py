@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import chart, report, results
+from benchmarks import chart, report, results, worker_settings
 from benchmarks.groups import GROUPS, ROWS
 from benchmarks.results import Result
 from benchmarks.rows import Row
@@ -94,7 +95,7 @@ def charts(found: Result) -> dict[str, str]:
 
 
 def update_docs(found: Result) -> None:
-    """Put a run into the page about performance."""
+    """Put a run into the page about performance, and its row about settings into the one about workers."""
     IMAGES.mkdir(exist_ok=True)
     drawn = charts(found)
     for name, svg in drawn.items():
@@ -104,6 +105,8 @@ def update_docs(found: Result) -> None:
         PAGE, "run", f"{report.verdict_in_words(found)}\n\n{report.markdown(found)}\n{images}"
     )
     say(f"Written to {PAGE}")
+    with contextlib.suppress(LookupError):  # an earlier run may lack the row
+        worker_settings.update_docs(found)
 
 
 def say(line: str) -> None:

@@ -19,7 +19,7 @@ def markdown(run: Result) -> str:
         rows = [row for row in run["rows"] if row["group"] == group]
         if rows:
             parts.append("\n".join([f"### {title}", "", *_table(rows)]))
-    parts.append("\n".join(_conditions(run)))
+    parts.append("\n".join(conditions(run)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,7 +110,8 @@ def _line(each: Result) -> str:
     return f"| | | {each['what']} | {shown(each)} | {spread} | {goal} | {mark} | {ours} | {peer} |"
 
 
-def _conditions(run: Result) -> Iterator[str]:
+def conditions(run: Result) -> Iterator[str]:
+    """What a run was measured on, and when."""
     machine = run["machine"]
     yield (
         f"Run of {run['date']}, {run['minutes']:.0f} minutes, {run['mode']} mode, commit `{run['commit']}`: "

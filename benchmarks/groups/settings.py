@@ -91,7 +91,7 @@ class WorkerSettings(Row):
         calls = 800 if scale.quick else 2_000
         return [
             Variant(
-                name=_variant(setting),
+                name=variant_of(setting),
                 target="worker_settings:working_off",
                 options={
                     "url": services.near,  # one for all: they are alive one after the other
@@ -110,8 +110,8 @@ class WorkerSettings(Row):
         return [
             Comparison(
                 what=f"{setting.engine}, {setting.name}; a function that {does}",
-                ours=_variant(setting),
-                peer=_variant(SHIPPED[setting.engine]),
+                ours=variant_of(setting),
+                peer=variant_of(SHIPPED[setting.engine]),
                 figure=figure,
             )
             for setting in SETTINGS
@@ -120,7 +120,8 @@ class WorkerSettings(Row):
         ]
 
 
-def _variant(setting: Setting) -> str:
+def variant_of(setting: Setting) -> str:
+    """The name of the variant that measures it."""
     return f"{setting.engine} {setting.name}"
 
 
