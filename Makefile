@@ -82,7 +82,7 @@ soak: $(VENV)/.test ## Run steady traffic for MINUTES (5) on each engine and bro
 endif
 
 .PHONY: bench
-bench: $(VENV)/.test ## Measure it side by side with the peers, in a quarter of an hour (ARGS=--quick: five minutes)
+bench: $(VENV)/.test ## Measure it side by side with the peers, in twenty-five minutes (ARGS=--quick: ten)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: clean

@@ -8,7 +8,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.groups.settings import FIGURES, HELD, SETTINGS, SHIPPED, Setting, WorkerSettings, variant_of
+from benchmarks.groups.settings import (
+    BURST,
+    FIGURES,
+    HELD,
+    SETTINGS,
+    SHIPPED,
+    Setting,
+    WorkerSettings,
+    variant_of,
+)
 from benchmarks.report import conditions, number, replace_between
 from benchmarks.results import Result, read_run
 
@@ -43,8 +52,8 @@ def update_docs(run: Result) -> None:
 
 def _table(settings: Sequence[Setting], shipped: Setting, figures: Mapping[str, Rounds]) -> Iterator[str]:
     columns = [f"events/s, {does} | × shipped | least – greatest" for does in FIGURES.values()]
-    yield f"| {shipped.engine.title()} | {' | '.join(columns)} | held when killed |"
-    yield "| --- |" + " --- |" * (3 * len(FIGURES) + 1)
+    yield f"| {shipped.engine.title()} | {' | '.join(columns)} | burst, s | held when killed |"
+    yield "| --- |" + " --- |" * (3 * len(FIGURES) + 2)
     standard = figures[variant_of(shipped)]
     for setting in settings:
         own = figures[variant_of(setting)]
@@ -56,7 +65,8 @@ def _table(settings: Sequence[Setting], shipped: Setting, figures: Mapping[str, 
                 number(statistics.median(ratios)),
                 f"{number(min(ratios))} – {number(max(ratios))}",
             ]
-        yield f"| {' | '.join(cells)} | {number(max(own[HELD]))} |"
+        cells += [number(statistics.median(own[BURST])), number(max(own[HELD]))]
+        yield f"| {' | '.join(cells)} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

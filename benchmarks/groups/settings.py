@@ -15,6 +15,9 @@ from benchmarks.words import VALKEY, Comparison, Scale, Services, Variant
 FIGURES = {"cat-fed": "does nothing", "cat-looked-up": "waits 2 ms"}
 """The figures of a variant in seconds an event, and what the function does."""
 
+BURST = "burst"
+"""Seconds that thirty events take whose function waits 0.25 s: long where one process took those of all."""
+
 HELD = "held"
 
 
@@ -85,7 +88,7 @@ class WorkerSettings(Row):
     needs = (VALKEY,)
 
     def rounds(self, scale: Scale) -> int:
-        return 3 if scale.quick else 5
+        return 3  # of two dozen turns, in each of which a worker has to start
 
     def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
         calls = 800 if scale.quick else 2_000

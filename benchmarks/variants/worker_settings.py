@@ -28,7 +28,8 @@ _PATIENCE_SECONDS = 120.0
 _BATCH = 10
 _ENOUGH = 600
 """Messages, of which no worker may fetch all."""
-_BEGUN = 4
+_BEGUN = 12
+_BURST = 30
 
 Figures = dict[str, float]
 
@@ -37,7 +38,9 @@ Figures = dict[str, float]
 def working_off(
     url: str, engine: str, arguments: Sequence[str], environ: Mapping[str, str], processes: int, calls: int
 ) -> Iterator[Callable[[int], Figures]]:
-    """Seconds for each event, with a function that does nothing and one that waits; messages held at a kill.
+    """Seconds for each event, with a function that does nothing and one that waits; then what prefetch costs.
+
+    That is how long a burst of slow functions takes, in seconds, and how many messages a killed worker held.
 
     Parameters:
         arguments: What follows the command.
@@ -63,12 +66,13 @@ def working_off(
             try:
                 turn.warm_up(processes)
                 seconds = {name: turn.work_off(name, calls) / calls for name in (NOTHING, WAITING)}
+                burst = turn.work_off(SLOW, _BURST)
                 turn.fill(SLOW, _ENOUGH)
                 turn.wait_for(_BEGUN)  # by then all batches have been fanned out
             finally:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            return {**seconds, "held": turn.held()}
+            return {**seconds, "burst": burst, "held": turn.held()}
 
         try:
             yield run

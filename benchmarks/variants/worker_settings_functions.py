@@ -13,7 +13,7 @@ RECORD = struct.Struct("i")
 PIPE = "BENCH_PIPE"
 
 _WAIT_SECONDS = 0.002
-_SLOW_SECONDS = 0.5
+_SLOW_SECONDS = 0.25
 
 
 def _tell(pipe: int) -> None:
