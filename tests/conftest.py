@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,10 @@ from tests import places
 from tests.faulty import Faults, install
 from tests.processes import Project
 from tests.recording import Diary
+
+# A shell that starts us in the background has us ignore SIGINT, and our processes, too; some are to get it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Our own suite tests what happens by default: errors of handlers are logged, not raised.
 

@@ -35,8 +35,6 @@ def app_from(url: str) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_transport_options=transport,
         task_ignore_result=True,
-        # On RabbitMQ two threads would talk on one connection after it was lost, and wait for ever.
-        worker_enable_prefetch_count_reduction=False,
         worker_prefetch_multiplier=1,
     )
     return app

@@ -203,10 +203,14 @@ class CeleryHandler(TaskQueueHandler):
     # The worker's life
 
     def _on_worker_init(self, instance: Any = None, **_: Any) -> None:
-        """Let a worker without -Q consume every queue that we use, beside Celery's default one."""
+        """Let a worker without -Q consume every queue that we use, and survive a broker that was away."""
         if instance is not None and instance.app is self.app:
             for queue in self.queues:
                 self.app.amqp.queues.select_add(_quorum_queue(queue) if self._quorum else queue)
+            if speaks_amqp(self.app):
+                # After a connection was lost, Celery 5.7 lets a thread that acknowledges restore the prefetch
+                # count while the consumer waits on the same connection: each reads what the other waits for.
+                self.app.conf.worker_enable_prefetch_count_reduction = False
 
     def _on_worker_start(self, sender: Any = None, **_: Any) -> None:
         if sender is not None and sender.app is self.app:

@@ -45,9 +45,6 @@ def make_handler(**settings: Any) -> TaskQueueHandler:
         app.conf.broker_connection_retry_on_startup = True
         app.conf.broker_connection_max_retries = None
         app.conf.worker_prefetch_multiplier = 1
-        # After a reconnection Celery would raise the prefetch count from two threads at once, over one AMQP
-        # connection: one may read the other's answer, and both wait for ever.
-        app.conf.worker_enable_prefetch_count_reduction = False
         if url.startswith("redis"):
             app.conf.broker_transport_options = {
                 "visibility_timeout": CONFIG.get("visibility_timeout", VISIBILITY_SECONDS),
