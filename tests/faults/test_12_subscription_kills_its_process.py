@@ -22,5 +22,7 @@ def test_it_is_given_up_and_the_others_go_on(row: Row) -> None:
     row.record(12, FAULT, "outbox", verdict)
     assert not verdict.lost, shop.logs()
     assert shop.history.parts("dead") == {("ship", deadly)}
+    # Each copy of its message is delivered three times, on Redis once more. There may be two copies: a worker
+    # that died of the first may have had its fan-out in hand, too, which was then made again.
     starts = [each for each in shop.history.book("started") if each["number"] == deadly]
-    assert len([each for each in starts if each["subscription"] == "ship"]) <= 4
+    assert len([each for each in starts if each["subscription"] == "ship"]) <= 2 * 4
