@@ -22,12 +22,9 @@ from fastapi_events.handlers.task_queue.flushing import Flushing
 from fastapi_events.handlers.task_queue.turns import Once, current_claim
 from fastapi_events.lifecycle import Lifecycle, mark_reported, tell
 from fastapi_events.otel import tracing
-from fastapi_events.scope import collect_events
 from fastapi_events.subscriptions.batch import Batch
 from fastapi_events.subscriptions.batching import Batcher
 from fastapi_events.subscriptions.dependencies import Overrides
-from fastapi_events.subscriptions.loop import process_loop
-from fastapi_events.subscriptions.runner import InThread, OnLoop, drive
 from fastapi_events.subscriptions.subscription import Subscription
 
 
@@ -127,7 +124,10 @@ class Batches:
         errors: list[Exception | None] = [None] * len(events)
         try:
             with tracing.handle_span(events[0], self._handler):
-                self._call_in_scope(batch, events[0], items)
+                self._chained.run(
+                    lambda caller: batch.call(items, events[0], caller=caller, overrides=self._overrides),
+                    is_async=batch.is_async,
+                )
         except BatchFailed as failed:
             errors = [failed.errors.get(event.id) for event in events]
         except Exception as error:
@@ -141,20 +141,6 @@ class Batches:
             else:
                 self._failed(subscription, event, each)
         return errors
-
-    def _call_in_scope(self, batch: Batch, first: Event, items: Sequence[Any]) -> None:
-        scope = collect_events([self._chained], raise_errors=True)
-        overrides = self._overrides
-
-        async def call_on_loop() -> None:
-            async with scope:
-                await batch.call(items, first, caller=OnLoop(), overrides=overrides)
-
-        if batch.is_async:
-            process_loop().run(call_on_loop())
-        else:
-            with scope:
-                drive(batch.call(items, first, caller=InThread(), overrides=overrides))
 
     @staticmethod
     def _claim(

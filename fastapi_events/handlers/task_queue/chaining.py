@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.flushing import Flushing
+from fastapi_events.scope import collect_events
+from fastapi_events.subscriptions.dependencies import Caller
+from fastapi_events.subscriptions.loop import process_loop
+from fastapi_events.subscriptions.runner import InThread, OnLoop, drive
 
 
 class Chained:
@@ -24,3 +29,22 @@ class Chained:
 
     async def handle_many(self, events: Iterable[Event]) -> None:
         await self.flushing.flush(list(events))
+
+    def run(self, call: Callable[[Caller], Coroutine[Any, Any, None]], *, is_async: bool) -> None:
+        """Call a function in a scope of its own, whose events go out once it has succeeded.
+
+        Parameters:
+            call: Calls it by the means that it is given.
+            is_async: Whether it has to run on the process's loop, rather than in this thread.
+        """
+        scope = collect_events([self], raise_errors=True)
+
+        async def run_on_loop() -> None:
+            async with scope:
+                await call(OnLoop())
+
+        if is_async:
+            process_loop().run(run_on_loop())
+        else:
+            with scope:
+                drive(call(InThread()))

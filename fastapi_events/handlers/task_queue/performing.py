@@ -25,12 +25,10 @@ from fastapi_events.handlers.task_queue.turns import Once, Order
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.otel import tracing
 from fastapi_events.registry.payload_schema import registry
-from fastapi_events.scope import collect_events
 from fastapi_events.storage.base import Outbox
 from fastapi_events.subscriptions.dependencies import Overrides
-from fastapi_events.subscriptions.loop import process_loop
 from fastapi_events.subscriptions.payload import PayloadType
-from fastapi_events.subscriptions.runner import InThread, OnLoop, drive, run
+from fastapi_events.subscriptions.runner import run
 from fastapi_events.subscriptions.subscription import Subscription
 
 
@@ -164,18 +162,11 @@ class Perform:
             raise
 
     def _run(self, subscription: Subscription, event: Event) -> None:
-        scope = collect_events([self._chained], raise_errors=True)
         plan, overrides = subscription.plan, self._overrides
-
-        async def run_on_loop() -> None:
-            async with scope:
-                await run(plan, event, caller=OnLoop(), overrides=overrides, from_wire=True)
-
-        if plan.is_async:
-            process_loop().run(run_on_loop())
-        else:
-            with scope:
-                drive(run(plan, event, caller=InThread(), overrides=overrides, from_wire=True))
+        self._chained.run(
+            lambda caller: run(plan, event, caller=caller, overrides=overrides, from_wire=True),
+            is_async=plan.is_async,
+        )
 
     def _validate(self, event: Event) -> None:
         schema = registry.get(event.name)

@@ -83,11 +83,11 @@ class Spool:
 
     async def remove(self, events: Sequence[Event]) -> None:
         """Forget events that have been published, or are not to be."""
-        await asyncio.to_thread(self.outbox.discard, self.entries(events))
+        await asyncio.to_thread(self.outbox.discard, self._keys(events))
 
     async def hand_to_relay(self, events: Sequence[Event]) -> None:
         """This process does not publish events after all: a relay may take them at once."""
-        await asyncio.to_thread(self.outbox.reschedule, self.entries(events))
+        await asyncio.to_thread(self.outbox.reschedule, self._keys(events))
         self.announce()
 
     def entries(self, events: Sequence[Event], *, held: float = 0.0) -> list[Entry]:
@@ -103,6 +103,12 @@ class Spool:
                 confirm=self.confirm,
             )
             for event, text in zip(events, self._seal(events), strict=True)
+        ]
+
+    def _keys(self, events: Sequence[Event]) -> list[Entry]:
+        """Which entries are those of events, without sealing these once more."""
+        return [
+            Entry(id=event.id, destination=self.destination, envelope="", due=event.due) for event in events
         ]
 
     def shutdown(self, timeout: float) -> None:
