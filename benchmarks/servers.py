@@ -17,6 +17,7 @@ import redis
 
 from benchmarks.words import RABBITMQ, VALKEY, Services
 from fastapi_events.embedded import EmbeddedServer
+from fastapi_events.embedded.probe import free_port
 from fastapi_events.errors import ConfigurationError
 
 _START_SECONDS = 60.0
@@ -95,15 +96,15 @@ def rabbitmq_node(folder: Path) -> Iterator[str]:
     if shutil.which("rabbitmq-server", path=_rabbitmq_path()) is None:
         raise RuntimeError(f"RabbitMQ is not installed, and {_AMQP_VARIABLE} not set")
     folder.mkdir()
-    port = _free_port()
+    port = free_port()
     for name, text in {"enabled_plugins": "[].", "rabbitmq.conf": "", "rabbitmq-env.conf": ""}.items():
         (folder / name).write_text(text)
     environ = {
         **os.environ,
         "PATH": _rabbitmq_path(), "HOME": str(folder), "LC_ALL": "C.UTF-8",
         "RABBITMQ_NODENAME": "fastapi-events-bench@localhost", "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODE_PORT": str(port), "RABBITMQ_DIST_PORT": str(_free_port()),
-        "ERL_EPMD_PORT": str(_free_port()), "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port), "RABBITMQ_DIST_PORT": str(free_port()),
+        "ERL_EPMD_PORT": str(free_port()), "ERL_EPMD_ADDRESS": "127.0.0.1",
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"), "RABBITMQ_LOG_BASE": str(folder / "log"),
         "RABBITMQ_PID_FILE": str(folder / "pid"), "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
@@ -146,9 +147,3 @@ def _await_rabbitmq(process: subprocess.Popen[bytes], port: int, folder: Path) -
 
 def _rabbitmq_path() -> str:
     return f"{_DEBIAN}{os.pathsep}{os.environ.get('PATH', '')}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

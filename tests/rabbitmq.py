@@ -11,6 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from fastapi_events.embedded.probe import free_port
+
 START_SECONDS = 60
 DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
@@ -26,7 +28,10 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.folder.mkdir()
-        self.port, distribution, mapper = free_ports(3)
+        ports: set[int] = set()
+        while len(ports) < 3:
+            ports.add(free_port())
+        self.port, distribution, mapper = ports
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         (folder / "enabled_plugins").write_text("[].")
         for name in ("rabbitmq.conf", "rabbitmq-env.conf"):
@@ -94,12 +99,3 @@ class Node:
                 return probe.recv(1) == b"\x01"  # a method: the server introduces itself
         except OSError:
             return False
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens to."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import sys
 import tempfile
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 
 from examples.demo.journal import Journal
 from fastapi_events.embedded import EmbeddedServer, Supervisor
+from fastapi_events.embedded.probe import free_port
 
 CATS = 10
 PATIENCE_SECONDS = 90.0
@@ -51,7 +51,7 @@ def main() -> int:
         broker_url, journal_url = _servers(stack, once=options.once)
         output = stack.enter_context(tempfile.TemporaryFile("w+")) if options.once else None
         supervisor = Supervisor(output=output)
-        port = options.port or _free_port()
+        port = options.port or free_port()
         web = {
             "FASTAPI_EVENTS_BROKER_URL": broker_url,
             "FASTAPI_EVENTS_JOURNAL_URL": journal_url,
@@ -136,12 +136,6 @@ def _servers(stack: ExitStack, *, once: bool) -> tuple[str, str]:
 def _embedded(stack: ExitStack, *, once: bool) -> str:
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory())) if once else Path(".valkey")
     return stack.enter_context(EmbeddedServer(directory)).url
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(url: str, deadline: float) -> None:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import re
 import socket
 
 _TIMEOUT = 1.0
 
+_PORTS = range(20_000, 32_768)
+"""Below those that the kernel gives to outgoing connections: one of them might get a server's port while the
+server is down, even a connection to that very port, which then talks to itself."""
+
+_PORT_ATTEMPTS = 200
+
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens to, as yet."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens to, as yet, and that no outgoing connection will be given.
+
+    Raises:
+        OSError: When there seems to be none.
+    """
+    for port in random.sample(_PORTS, _PORT_ATTEMPTS):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no port of 127.0.0.1 between {_PORTS.start:,} and {_PORTS.stop:,} seems to be free")
 
 
 def is_listening(port: int) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from fastapi_events.embedded.probe import free_port
 from tests.processes import Project, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.valkey]
@@ -33,12 +33,6 @@ TELL = """
 
     tell = redis.Redis.from_url("redis://localhost:6379/0", decode_responses=True).rpush
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def post(url: str) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_dramatiq_workers import answers, free_port, post
+from fastapi_events.embedded.probe import free_port
+from tests.acceptance.test_dramatiq_workers import answers, post
 from tests.examples.run_page import blocks
 from tests.processes import Project, until
 

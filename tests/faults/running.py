@@ -21,13 +21,13 @@ import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 
+from fastapi_events.embedded.probe import free_port
 from fastapi_events.storage.base import DeadLetter, Entry
 from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.faults.brokers import Broker
 from tests.faults.history import History, Verdict
 from tests.faults.traffic import Traffic
 from tests.proxy import Proxy
-from tests.rabbitmq import free_ports
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180
@@ -66,7 +66,7 @@ class Shop:
 
     def start_web(self, **env: str) -> Process:
         """Start the web process, and wait until it answers."""
-        [self.port] = free_ports(1)
+        self.port = free_port()
         arguments = ("--port", str(self.port), "--log-level", "warning")
         web = self._start("web", ["uvicorn", "tests.faults.shop.web:app", *arguments], env)
         self.wait_until(lambda: self._answers(web), "the web process's first answer")

@@ -7,9 +7,9 @@ import sqlite3
 import pytest
 import sqlalchemy as sa
 
+from fastapi_events.embedded.probe import free_port
 from tests.faults.conftest import Row
 from tests.proxy import Proxy
-from tests.rabbitmq import free_ports
 from tests.storage.conftest import postgres_url, schema_of_its_own
 
 FULL = "the outbox's file is full"
@@ -82,8 +82,7 @@ def test_while_it_is_gone_losses_are_reported_and_then_it_goes_on(one_row: Row) 
         shop.start()
         shop.place(row.events // 4)
         row.broker.kill()
-        [nobody] = free_ports(1)
-        proxy.lead_to(nobody)
+        proxy.lead_to(free_port())
         proxy.cut()
 
         # When orders come in, then each is answered, and reported lost

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from fastapi_events.embedded.probe import free_port
 from tests.integration.test_engines_and_brokers import BUILD
 from tests.processes import Project, until
-from tests.rabbitmq import Node, free_ports, server_program
+from tests.rabbitmq import Node, server_program
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.rabbitmq, pytest.mark.timeout(240)]
 
@@ -86,7 +87,7 @@ class Shop:
                 "celery", "-A", "app.handlers", "worker", "--pool", "threads", "--concurrency", "2",
                 "--without-mingle", "--without-gossip", "--loglevel", "info",
             )  # fmt: skip
-        [port] = free_ports(1)
+        port = free_port()
         self.address = f"http://127.0.0.1:{port}"
         self.web = project.start("uvicorn", "app.web:app", "--port", str(port), "--no-access-log")
         until(self._answers, "an answer of the web process")
