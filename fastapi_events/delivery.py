@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import get_running_loop
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from fastapi_events import lifecycle
@@ -20,12 +20,16 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+def checks_of(handlers: Iterable[Any]) -> Sequence[Callable[[Event], None]]:
+    """What lets handlers look at an event before it is taken in; one that raises refuses it."""
+    # Handlers need not derive from our base.
+    return [check for each in handlers if (check := getattr(each, "prepare", None)) is not None]
+
+
 def prepare(handlers: Iterable[Any], event: Event) -> None:
     """Let every handler look at an event before it is taken in; one that raises refuses it."""
-    for handler in handlers:
-        check = getattr(handler, "prepare", None)  # handlers need not derive from our base
-        if check is not None:
-            check(event)
+    for check in checks_of(handlers):
+        check(event)
 
 
 def report_lost(event: Event, handlers: Iterable[Any], reason: str) -> None:
@@ -54,23 +58,29 @@ async def deliver(owner: int, events: Sequence[Event]) -> list[Exception]:
     return [error for error in outcomes if error is not None]
 
 
-def deliver_in_place(owner: int, events: Sequence[Event]) -> list[Exception]:
+def deliver_in_place(
+    handler: Any, events: Sequence[Event], loop: asyncio.AbstractEventLoop
+) -> list[Exception]:
     """`deliver`, where there is one handler and it never waits.
 
     Nobody can cancel that half-way, so that it needs no task, but only the context that one would have.
     """
     try:
-        return run_through(deliver(owner, events))
-    except Suspended as error:  # its events have been reported lost
-        logger.error("A handler that never waits, as it says, has waited.", exc_info=error)
-        return [error]
+        error = run_through(_hand_over_outside(handler, events, loop))
+    except Suspended as suspended:  # its events have been reported lost
+        logger.error("A handler that never waits, as it says, has waited.", exc_info=suspended)
+        error = suspended
+    return [] if error is None else [error]
 
 
-def can_be_in_place(owner: int) -> bool:
-    """Whether the scope has one handler, which never waits; see `BaseEventHandler.never_waits`."""
+def one_that_never_waits(owner: int) -> Any:
+    """The scope's handler, if it has one only and that never waits; see `BaseEventHandler.never_waits`."""
     handlers = handler_store.get(owner, ())
+    if len(handlers) != 1:  # type: ignore[arg-type]
+        return None
+    [handler] = handlers
     # A handler need not derive from our base, and a mock has every attribute.
-    return len(handlers) == 1 and getattr(handlers[0], "never_waits", None) is True  # type: ignore[arg-type,index]
+    return handler if getattr(handler, "never_waits", None) is True else None
 
 
 def handle_soon(handlers: Sequence[Any], event: Event) -> asyncio.Task[None] | None:
@@ -100,6 +110,14 @@ async def deliver_after(
     if previous is not None and not previous.done():
         await asyncio.wait([previous])
     return await deliver(owner, events)
+
+
+async def _hand_over_outside(
+    handler: Any, events: Sequence[Event], loop: asyncio.AbstractEventLoop
+) -> Exception | None:
+    in_req_res_cycle.set(None)  # what handlers dispatch is no longer collected
+    handling_loop.set(loop)
+    return await _hand_over(handler, events)
 
 
 async def _hand_over(handler: Any, events: Sequence[Event], *, one: bool = False) -> Exception | None:

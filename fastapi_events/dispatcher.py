@@ -12,16 +12,10 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-from fastapi_events.context import (
-    current_event,
-    event_store,
-    handler_store,
-    in_req_res_cycle,
-    middleware_identifier,
-)
+from fastapi_events import context
 from fastapi_events.delivery import handle_soon, prepare, report_lost
 from fastapi_events.errors import MissingEventNameDuringDispatch, MultiplePayloadsDetectedDuringDispatch
-from fastapi_events.event import Event, EventName
+from fastapi_events.event import Event, EventName, new_event
 from fastapi_events.extras import Extras, extras_of
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
@@ -32,6 +26,14 @@ from fastapi_events.settings import dispatch_disabled
 from fastapi_events.typing import Payload
 
 logger = logging.getLogger(__name__)
+
+# Assigned rather than imported: a method of an imported name CPython looks up as if it were a module's
+# function, which takes twice as long.
+event_store = context.event_store
+handler_store = context.handler_store
+in_req_res_cycle = context.in_req_res_cycle
+middleware_identifier = context.middleware_identifier
+current_event = context.current_event
 
 _Schemas: TypeAlias = BaseEventPayloadSchemaRegistry
 _Given: TypeAlias = tuple[Mapping[str, str] | None, float | timedelta | None, datetime | None, str | None]
@@ -85,51 +87,49 @@ def dispatch(
         ConfigurationError: When a header, a delay or a key cannot be what it is.
         LookupError: Outside of a scope, without `middleware_id`.
     """
-    is_name = isinstance(event_name_or_model, (str, Enum))
-    if payload and event_name_or_model and not is_name:
+    named = type(event_name_or_model) is str or isinstance(event_name_or_model, (str, Enum))
+    if payload and event_name_or_model and not named:
         raise MultiplePayloadsDetectedDuringDispatch
     if not event_name:
-        event_name = event_name_or_model if is_name else getattr(event_name_or_model, "__event_name__", None)
-    if not event_name:
-        raise MissingEventNameDuringDispatch
+        event_name = event_name_or_model if named else getattr(event_name_or_model, "__event_name__", None)
+        if not event_name:
+            raise MissingEventNameDuringDispatch
 
+    scope = event_store.get(None)
+    traced = getattr(scope, "traced", None)
+    if traced is None:
+        traced = scope.look_for_traces() if isinstance(scope, Backlog) else tracing.concerns_events()
     given: _Given | None = None
     if not (headers is None and delay is None and eta is None and ordering_key is None):
         given = headers, delay, eta, ordering_key
-    model = None if is_name else event_name_or_model
+    model = None if named else event_name_or_model
+    schemas = payload_schema_registry
+    if schemas is None:  # not `or`: an empty registry is falsy, and still the one that was asked for
+        schemas = default_payload_schema_registry
+    if not validate_payload:
+        schemas = None
     dumping = payload_schema_dump, payload_schema_cls_dict_args
-    # A scope looks once for all its events whether there are spans to be made: both to ask, and a span that
-    # records nothing, take longer than the event.
-    scope = event_store.get(None)
-    if scope.records if isinstance(scope, Backlog) else tracing.records():
+    if traced:
         with tracing.dispatch_span(event_name):
-            payload = _checked(event_name, model, payload, validate_payload, payload_schema_registry, dumping)
-            _send(event_name, payload, middleware_id, given)
+            _enter(event_name, payload, model, schemas, dumping, middleware_id, given)
     else:
-        payload = _checked(event_name, model, payload, validate_payload, payload_schema_registry, dumping)
-        _send(event_name, payload, middleware_id, given)
+        _enter(event_name, payload, model, schemas, dumping, middleware_id, given)
 
 
-def _checked(
-    name: EventName, model: Any, payload: Any, validate: bool, schemas: _Schemas | None, dumping: _Dumping
-) -> Any:
-    """The payload as it is handed on: the model's, or what its schema makes of a dict."""
+def _enter(
+    name: EventName, payload: Any, model: Any, schemas: _Schemas | None, dumping: _Dumping,
+    middleware_id: int | None, given: _Given | None,
+) -> None:  # fmt: skip
+    """Hand the event on, with the payload it is to have: the model's, or what its schema makes of a dict."""
     if model is not None:
-        return payload or _payload_of(model, *dumping)
-    if not validate or (payload and not isinstance(payload, dict)):
-        return payload
-    # Not `or`: an empty registry is falsy, and still the one that was asked for.
-    schema = (default_payload_schema_registry if schemas is None else schemas).get(name)
-    if schema is None:
-        return payload
-    model = schema(**(payload or {}))
-    return _dump(model, dumping[1]) if dumping[0] else model
-
-
-def _send(name: EventName, payload: Any, middleware_id: int | None, given: _Given | None) -> None:
+        payload = payload or _payload_of(model, *dumping)
+    elif schemas is not None and (not payload or isinstance(payload, dict)):
+        schema = schemas.get(name)
+        if schema is not None:
+            payload = _payload_of(schema(**(payload or {})), *dumping)
     if middleware_id is not None:
         with _set_middleware_identifier(middleware_id):
-            _send(name, payload, None, given)
+            _enter(name, payload, None, None, dumping, None, given)
     elif given is None:
         _dispatch(event_name=name, payload=payload)
     else:
@@ -140,7 +140,12 @@ def _dispatch(event_name: EventName, payload: Any = None, extras: Extras | None 
     if dispatch_disabled():
         return
     if in_req_res_cycle.get():
-        event_store.get().append(_new_event(event_name, payload, extras))
+        scope = event_store.get()
+        event = new_event(event_name, payload)
+        traced = getattr(scope, "traced", None)
+        if traced is not False or extras is not None or current_event.get() is not None:
+            _mark(event, extras)
+        scope.append(event)
     elif extras is None:
         _dispatch_as_task(event_name, payload)
     else:
@@ -149,7 +154,8 @@ def _dispatch(event_name: EventName, payload: Any = None, extras: Extras | None 
 
 def _dispatch_as_task(event_name: EventName, payload: Any = None, extras: Extras | None = None) -> Any:
     handlers = list(_list_handlers())
-    event = _new_event(event_name, payload, extras)
+    event = new_event(event_name, payload)
+    _mark(event, extras)
     prepare(handlers, event)
     if Lifecycle.dispatched in heard:
         tell(Lifecycle.dispatched, event)
@@ -162,8 +168,8 @@ def _list_handlers() -> Iterable[Any]:
     return handler_store.get(middleware_identifier.get(), ())
 
 
-def _new_event(name: EventName, payload: Any, extras: Extras | None) -> Event:
-    event = Event.now(name, payload)
+def _mark(event: Event, extras: Extras | None) -> None:
+    """Write on an event what caused it, what its dispatcher said of it, and which trace it belongs to."""
     cause = current_event.get()
     if cause is not None:
         event.headers.update(causationid=cause.id, correlationid=cause.headers.get("correlationid", cause.id))
@@ -171,7 +177,6 @@ def _new_event(name: EventName, payload: Any, extras: Extras | None) -> Event:
         extras.put_on(event)
     if tracing.has_context():
         tracing.inject(event.headers)
-    return event
 
 
 def _payload_of(model: Any, dump: bool, dump_arguments: Mapping[str, Any] | None) -> Any:

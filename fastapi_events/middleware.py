@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 
@@ -11,10 +12,15 @@ from fastapi_events.errors import ConfigurationError
 from fastapi_events.flush import FlushWhen, always, flush_policy
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.otel import tracing
-from fastapi_events.scope import Backlog, CycleContext, StoreContext, raise_if_asked
+from fastapi_events.scope import Backlog, CycleContext, Home, StoreContext, raise_if_asked
 from fastapi_events.typing import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
+
+# A method of an imported name CPython looks up as if it were a module's function, which takes twice as long.
+_set_id, _reset_id = middleware_identifier.set, middleware_identifier.reset
+_set_store, _reset_store = event_store.set, event_store.reset
+_set_cycle, _reset_cycle = in_req_res_cycle.set, in_req_res_cycle.reset
 
 SHUTDOWN_DEADLINE_SECONDS = 5.0
 """How long the application waits, when it stops, for handlers that are still at work."""
@@ -50,7 +56,7 @@ class EventHandlerASGIMiddleware:
     ) -> None:
         self.app = app
         self._id = id(self) if middleware_id is None else middleware_id
-        self._policy = flush_policy(flush_when)
+        self._home = Home(self._id, flush_policy(flush_when))
         self._raise_errors = raise_errors
         self.register_handlers(handlers)
 
@@ -69,6 +75,7 @@ class EventHandlerASGIMiddleware:
         handler_store[self._id] = handlers
         # A handler need not derive from our base, and a mock has every attribute.
         self._secures = any(getattr(each, "secures_before_response", None) is True for each in handlers)
+        self._watches = self._secures or self._home.policy is not always
 
     def deregister_handlers(self) -> None:
         """Forget this middleware's handlers."""
@@ -76,46 +83,48 @@ class EventHandlerASGIMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind == "lifespan":
+        if kind == "http":
+            backlog = Backlog(self._home)
+            status = None
+            if self._watches:
+                if self._home.policy is not always:
+                    status = _StatusWatch(send)
+                    send = status.send
+                if self._secures:
+                    send = _Securing(send, backlog).send
+        elif kind == "websocket":
+            backlog = Backlog(self._home)
+            status = None
+            receive = _flushing(receive, backlog)
+        elif kind == "lifespan":
             await self._live(scope, receive, send)
             return
-        if kind not in ("http", "websocket"):
+        else:
             await self.app(scope, receive, send)
             return
 
-        backlog = Backlog(self._id, self._policy)
-        status = None
-        if kind == "websocket":
-            receive = _flushing(receive, backlog)
-        elif self._policy is not always:
-            status = _StatusWatch(send)
-            send = status.send
-        if self._secures and kind == "http":
-            send = _Securing(send, backlog).send
-
         # As StoreContext and CycleContext do, without their objects: this is on the way of every request.
-        identifier, store = middleware_identifier.set(self._id), event_store.set(backlog)
+        identifier, store, cycle = _set_id(self._id), _set_store(backlog), _set_cycle(True)
+        error: BaseException | None = None
         try:
-            error: BaseException | None = None
-            collecting = in_req_res_cycle.set(True)
+            await self.app(scope, receive, send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            _reset_cycle(cycle)
             try:
-                await self.app(scope, receive, send)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                in_req_res_cycle.reset(collecting)
                 if backlog.close(error, None if status is None else status.status):
                     errors = await backlog.flush_rest()
                     if error is None:
                         raise_if_asked(errors, self._raise_errors)
-        finally:
-            event_store.reset(store)
-            middleware_identifier.reset(identifier)
+            finally:
+                _reset_store(store)
+                _reset_id(identifier)
 
     def event_store_ctx(self) -> StoreContext:
         """A block in which `dispatch()` finds this middleware's handlers and an empty backlog."""
-        return StoreContext(Backlog(self._id, self._policy))
+        return StoreContext(Backlog(self._home))
 
     def res_req_cycle_ctx(self) -> CycleContext:
         """A block in which events are collected rather than handled at once."""
@@ -123,7 +132,9 @@ class EventHandlerASGIMiddleware:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         handlers = [each for each in handler_store[self._id] if isinstance(each, BaseEventHandler)]
-        backlog = _LifespanBacklog(self._id)
+        self._home.loop = asyncio.get_running_loop()
+        backlog = _LifespanBacklog(Home(self._id))
+        backlog.home.loop = self._home.loop
 
         async def send_and_tend(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
@@ -153,10 +164,9 @@ class _LifespanBacklog(Backlog):
 
     yields_to_id = True
 
-    @property
-    def records(self) -> bool:
-        """Whether its events get spans; looked up each time, since the application sets up its SDK inside."""
-        return tracing.records()
+    def look_for_traces(self) -> bool:
+        """Look each time, since the application sets up its SDK inside."""
+        return tracing.concerns_events()
 
 
 async def _shut_down(handlers: Iterable[BaseEventHandler]) -> None:

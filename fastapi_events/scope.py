@@ -26,11 +26,11 @@ from fastapi_events.context import (
     middleware_identifier,
 )
 from fastapi_events.delivery import (
-    can_be_in_place,
+    checks_of,
     deliver_after,
     deliver_in_place,
     keep,
-    prepare,
+    one_that_never_waits,
     report_lost,
     running_loop,
 )
@@ -46,7 +46,26 @@ logger = logging.getLogger(__name__)
 __all__ = ["Backlog", "FinishedScope", "collect_events", "flush"]
 
 
+_append = deque.append  # not by super(), which takes as long again
+
 _NO_ENDING: tuple[BaseException | None, int | None] = None, None
+
+
+class Home:
+    """What scopes have in common: those of a middleware have one home.
+
+    Parameters:
+        owner: The id under which their handlers stand in `handler_store`.
+        policy: Decides whether a finished scope is flushed.
+    """
+
+    __slots__ = ("loop", "owner", "policy")
+
+    def __init__(self, owner: int, policy: FlushPolicy = always) -> None:
+        self.owner = owner
+        self.policy = policy
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """Where events are delivered that come late from a thread; where the last flush was."""
 
 
 class Backlog(deque[Event]):
@@ -56,41 +75,46 @@ class Backlog(deque[Event]):
     outlived the request, is flushed by itself at once; where that is impossible it is reported lost.
 
     Parameters:
-        owner: The id under which the scope's handlers stand in `handler_store`.
-        policy: Decides whether the finished scope is flushed.
+        home: Whose scope it is.
     """
 
-    __slots__ = ("_closed", "_ending", "_last", "_looked", "_loop", "_policy", "follows", "owner")
+    __slots__ = ("_checks", "_closed", "_ending", "_last", "follows", "home", "traced")
 
     yields_to_id = False
     """Whether a `middleware_id` given to `dispatch()` is obeyed inside; see `dispatcher`."""
 
-    def __init__(self, owner: int, policy: FlushPolicy = always) -> None:
-        self.owner = owner
-        self._policy = policy
-        self._loop: asyncio.AbstractEventLoop | None = None
+    def __init__(self, home: Home) -> None:
+        self.home = home
         self._closed = False
         self._ending = _NO_ENDING
         self._last: asyncio.Task[list[Exception]] | None = None
-        self._looked = False
+        self._checks: Sequence[Callable[[Event], None]] | None = None
+        self.traced: bool | None = None
+        """Whether its events get spans, or carry the context of one; None until somebody has looked."""
         self.follows: Callable[[Backlog, Event], None] | None = None
         """Takes events instead, until their transaction has been committed; see `commit`."""
 
     @property
-    def records(self) -> bool:
-        """Whether its events get spans; without an SDK, to look takes so long that a scope does it once."""
-        if not self._looked:
-            self._looked = True
-            return tracing.records()
-        return tracing.recording
+    def owner(self) -> int:
+        """The id under which the scope's handlers stand in `handler_store`."""
+        return self.home.owner
+
+    def look_for_traces(self) -> bool:
+        """Look whether its events concern a trace; once for all of them, since that takes as long as one."""
+        self.traced = tracing.concerns_events()
+        return self.traced
 
     def append(self, event: Event) -> None:
         """Take an event in, once every handler has accepted it."""
         if self.follows is not None:
             self.follows(self, event)
             return
-        prepare(handler_store.get(self.owner, ()), event)
-        deque.append(self, event)  # not by super(), which takes as long again
+        checks = self._checks
+        if checks is None:
+            checks = self._checks = checks_of(handler_store.get(self.owner, ()))
+        for check in checks:
+            check(event)
+        _append(self, event)
         if Lifecycle.dispatched in heard:
             tell(Lifecycle.dispatched, event)
         # Asked after the event is in: whoever closes the backlog meanwhile drains it, or we do.
@@ -100,16 +124,16 @@ class Backlog(deque[Event]):
     def append_committed(self, event: Event) -> None:
         """Take in an event whose transaction has been committed: it exists, whatever the policy says."""
         event.committed = True
-        deque.append(self, event)
+        _append(self, event)
         if self._closed:
             self._flush_late()
 
     def flush_soon(self) -> asyncio.Task[list[Exception]] | None:
         """Start to deliver what has been collected, after the flushes that are still under way."""
         events = self._drain()
-        if not events:
-            return self._last
-        self._last = keep(deliver_after(self._last, self.owner, events))
+        if events:
+            self.home.loop = asyncio.get_running_loop()
+            self._last = keep(deliver_after(self._last, self.owner, events))
         return self._last
 
     async def flush(self) -> list[Exception]:
@@ -134,20 +158,20 @@ class Backlog(deque[Event]):
         Returns:
             Whether `flush_rest` has something to do.
         """
-        if self._policy is not always:
-            self._ending = error, status
-        self._loop = running_loop()
         self._closed = True
-        if self:
-            if self._allowed():
-                return True
+        if self.home.policy is not always:
+            self._ending = error, status
+        if self and not self._allowed():
             self._discard()
-        return bool(self) or self._last is not None
+        return self._last is not None or bool(self)
 
     async def flush_rest(self) -> list[Exception]:
         """Flush what `close` has left, and wait for it."""
-        if self._last is None and can_be_in_place(self.owner):
-            return deliver_in_place(self.owner, self._drain())
+        if self._last is None:
+            handler = one_that_never_waits(self.owner)
+            if handler is not None:
+                self.home.loop = loop = asyncio.get_running_loop()
+                return deliver_in_place(handler, self._drain(), loop)
         return await self.flush()
 
     def wants_flush(self) -> bool:
@@ -162,7 +186,7 @@ class Backlog(deque[Event]):
         Parameters:
             status: Of the response that is about to go out.
         """
-        if self._policy is not always:
+        if self.home.policy is not always:
             self._ending = None, status
         if not self.wants_flush():
             return
@@ -179,12 +203,13 @@ class Backlog(deque[Event]):
         return [each for each in handlers if getattr(each, "secures_before_response", None) is True]
 
     def _allowed(self) -> bool:
-        if self._policy is always:
+        policy = self.home.policy
+        if policy is always:
             return True
         try:
-            return bool(self._policy(FinishedScope(*self._ending, tuple(self))))
+            return bool(policy(FinishedScope(*self._ending, tuple(self))))
         except Exception:  # the policy's own fault must cost neither the response nor the events
-            logger.exception("The flush policy %r failed, so that the events are flushed.", self._policy)
+            logger.exception("The flush policy %r failed, so that the events are flushed.", policy)
             return True
 
     def _flush_late(self) -> None:
@@ -192,11 +217,12 @@ class Backlog(deque[Event]):
             self._discard()
         if not self:
             return
-        if self._loop is not None and self._loop is running_loop():
+        here, there = running_loop(), self.home.loop
+        if here is not None and (there is None or there is here or there.is_closed()):
             self._deliver_late()
         else:
             try:
-                loop = self._loop if self._loop is not None else process_loop().loop
+                loop = there if there is not None else process_loop().loop
                 loop.call_soon_threadsafe(self._deliver_late)
             except RuntimeError as error:
                 for event in self._drain():
@@ -221,12 +247,12 @@ class Backlog(deque[Event]):
                 keep(_unsecure(handler, refused))
 
     def _drain(self) -> list[Event]:
-        events = []
-        while self:
-            try:
-                events.append(self.popleft())  # one at a time: a thread may drain it, too
-            except IndexError:
-                break
+        events: list[Event] = []
+        try:
+            for _ in range(len(self)):
+                events.append(self.popleft())  # noqa: PERF401 - one at a time: a thread may drain it, too
+        except IndexError:
+            return events
         return events
 
 
@@ -287,6 +313,7 @@ class collect_events:  # noqa: N801 - used like a function
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._leave() as backlog:
+            backlog.home.loop = asyncio.get_running_loop()
             errors = await backlog.finish(error)
         if error is None:
             raise_if_asked(errors, self._raise_errors)
@@ -294,8 +321,9 @@ class collect_events:  # noqa: N801 - used like a function
     def _enter(self) -> Backlog:
         # The backlog itself is the scope's identity. Whoever may still dispatch into it holds it in a
         # context, so its handlers are forgotten only when nobody can.
-        backlog = Backlog(0, self._policy)
-        backlog.owner = id(backlog)
+        home = Home(0, self._policy)
+        backlog = Backlog(home)
+        home.owner = id(backlog)
         handler_store[backlog.owner] = self._handlers
         weakref.finalize(backlog, handler_store.pop, backlog.owner, None).atexit = False
         around, collecting = StoreContext(backlog), CycleContext()

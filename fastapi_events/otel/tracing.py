@@ -88,9 +88,14 @@ def record_failure(error: BaseException) -> None:
 
 
 def has_context() -> bool:
-    """Whether there is a current span, whose context `inject` would write."""
+    """Whether there is a current span, whose context `inject` would write; without an SDK a remote one."""
     # An empty context, as long as nobody makes spans, is told apart sooner than by asking for its span.
     return _installed and bool(contexts.get_current()) and trace.get_current_span() is not trace.INVALID_SPAN
+
+
+def concerns_events() -> bool:
+    """Whether events that are dispatched now get spans, or at least carry the context of one."""
+    return records() or has_context()
 
 
 def inject(headers: dict[str, Any]) -> None:
