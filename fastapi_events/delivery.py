@@ -6,6 +6,7 @@ import asyncio
 import logging
 from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from fastapi_events import lifecycle
@@ -13,7 +14,7 @@ from fastapi_events.context import handler_store, handling_loop, in_req_res_cycl
 from fastapi_events.event import Event
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.subscriptions.loop import process_loop
-from fastapi_events.subscriptions.runner import Suspended, run_through
+from fastapi_events.subscriptions.runner import Suspended, drive
 
 logger = logging.getLogger(__name__)
 
@@ -59,18 +60,24 @@ async def deliver(owner: int, events: Sequence[Event]) -> list[Exception]:
 
 
 def deliver_in_place(
-    handler: Any, events: Sequence[Event], loop: asyncio.AbstractEventLoop
+    handler: Any, events: Sequence[Event], loop: asyncio.AbstractEventLoop | None
 ) -> list[Exception]:
     """`deliver`, where there is one handler and it never waits.
 
     Nobody can cancel that half-way, so that it needs no task, but only the context that one would have.
     """
     try:
-        error = run_through(_hand_over_outside(handler, events, loop))
+        error = copy_context().run(_drive_outside, loop, _hand_over(handler, events))
     except Suspended as suspended:  # its events have been reported lost
         logger.error("A handler that never waits, as it says, has waited.", exc_info=suspended)
         error = suspended
     return [] if error is None else [error]
+
+
+def _drive_outside(loop: asyncio.AbstractEventLoop | None, delivery: Coroutine[Any, Any, T]) -> T:
+    in_req_res_cycle.set(None)  # what handlers dispatch is no longer collected
+    handling_loop.set(loop)
+    return drive(delivery)
 
 
 def one_that_never_waits(owner: int) -> Any:
@@ -110,14 +117,6 @@ async def deliver_after(
     if previous is not None and not previous.done():
         await asyncio.wait([previous])
     return await deliver(owner, events)
-
-
-async def _hand_over_outside(
-    handler: Any, events: Sequence[Event], loop: asyncio.AbstractEventLoop
-) -> Exception | None:
-    in_req_res_cycle.set(None)  # what handlers dispatch is no longer collected
-    handling_loop.set(loop)
-    return await _hand_over(handler, events)
 
 
 async def _hand_over(handler: Any, events: Sequence[Event], *, one: bool = False) -> Exception | None:

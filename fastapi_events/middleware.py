@@ -132,9 +132,8 @@ class EventHandlerASGIMiddleware:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         handlers = [each for each in handler_store[self._id] if isinstance(each, BaseEventHandler)]
-        self._home.loop = asyncio.get_running_loop()
         backlog = _LifespanBacklog(Home(self._id))
-        backlog.home.loop = self._home.loop
+        self._home.loop = backlog.home.loop = asyncio.get_running_loop()
 
         async def send_and_tend(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":

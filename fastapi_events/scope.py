@@ -47,6 +47,7 @@ __all__ = ["Backlog", "FinishedScope", "collect_events", "flush"]
 
 
 _append = deque.append  # not by super(), which takes as long again
+_DISPATCHED = Lifecycle.dispatched
 
 _NO_ENDING: tuple[BaseException | None, int | None] = None, None
 
@@ -65,7 +66,12 @@ class Home:
         self.owner = owner
         self.policy = policy
         self.loop: asyncio.AbstractEventLoop | None = None
-        """Where events are delivered that come late from a thread; where the last flush was."""
+        """Where events are delivered that come late from a thread."""
+
+    def stay(self) -> None:
+        """Remember the running loop, if there is none that could be running; to look costs a system call."""
+        if self.loop is None or self.loop.is_closed():
+            self.loop = asyncio.get_running_loop()
 
 
 class Backlog(deque[Event]):
@@ -115,8 +121,8 @@ class Backlog(deque[Event]):
         for check in checks:
             check(event)
         _append(self, event)
-        if Lifecycle.dispatched in heard:
-            tell(Lifecycle.dispatched, event)
+        if _DISPATCHED in heard:
+            tell(_DISPATCHED, event)
         # Asked after the event is in: whoever closes the backlog meanwhile drains it, or we do.
         if self._closed:
             self._flush_late()
@@ -132,7 +138,7 @@ class Backlog(deque[Event]):
         """Start to deliver what has been collected, after the flushes that are still under way."""
         events = self._drain()
         if events:
-            self.home.loop = asyncio.get_running_loop()
+            self.home.stay()
             self._last = keep(deliver_after(self._last, self.owner, events))
         return self._last
 
@@ -170,8 +176,8 @@ class Backlog(deque[Event]):
         if self._last is None:
             handler = one_that_never_waits(self.owner)
             if handler is not None:
-                self.home.loop = loop = asyncio.get_running_loop()
-                return deliver_in_place(handler, self._drain(), loop)
+                self.home.stay()
+                return deliver_in_place(handler, self._drain(), self.home.loop)
         return await self.flush()
 
     def wants_flush(self) -> bool:
@@ -313,7 +319,7 @@ class collect_events:  # noqa: N801 - used like a function
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._leave() as backlog:
-            backlog.home.loop = asyncio.get_running_loop()
+            backlog.home.stay()
             errors = await backlog.finish(error)
         if error is None:
             raise_if_asked(errors, self._raise_errors)

@@ -59,6 +59,7 @@ class DramatiqFlush(Flush):
         options = {"url": services.near, "size": 100}
         return [
             *super().variants(services, scale),
+            Variant(name="in a thread", target="publishing:send_in_thread", options={"url": services.near}),
             Variant(
                 name="taskiq", target="other_peers:taskiq_kiq", environment=PEERS, options=options, rounds=5
             ),
@@ -81,6 +82,12 @@ class DramatiqFlush(Flush):
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
         return [
             *super().comparisons(scale),
+            Comparison(
+                what="1 `send()` in a thread, so that it blocks no loop",
+                ours="in a thread",
+                peer="loop 1",
+                kind=Kind.COST,
+            ),
             Comparison(what="100 events, against taskiq's `kiq()`", ours="ours 100", peer="taskiq"),
             Comparison(
                 what="100 events, against FastStream's `publish()`", ours="ours 100", peer="faststream"

@@ -43,6 +43,63 @@ def through_middleware(events: int, own: bool = False) -> Iterator[Callable[[int
 
 
 @contextmanager
+def the_least(events: int) -> Iterator[Callable[[int], float]]:
+    """A limit: what the names fix that the world's code uses and patches, and nothing behind them.
+
+    Three context variables a request; a `dispatch` of so many parameters, the look at the environment and for
+    a schema, the function underneath, and the event.
+    """
+    from collections import deque
+
+    from fastapi_events import context
+    from fastapi_events.event import new_event
+    from fastapi_events.registry.payload_schema import registry
+    from fastapi_events.settings import dispatch_disabled
+
+    event_store, in_req_res_cycle = context.event_store, context.in_req_res_cycle
+    middleware_identifier = context.middleware_identifier
+
+    def dispatch(
+        event_name_or_model: Any = None,
+        payload: Any = None,
+        event_name: Any = None,
+        validate_payload: bool = True,
+        payload_schema_cls_dict_args: Any = None,
+        payload_schema_registry: Any = None,
+        middleware_id: int | None = None,
+        payload_schema_dump: bool = True,
+    ) -> None:
+        name = event_name or event_name_or_model
+        if validate_payload and registry.get(name) is None:
+            underneath(event_name=name, payload=payload)
+
+    def underneath(event_name: Any, payload: Any = None) -> None:
+        if not dispatch_disabled() and in_req_res_cycle.get():
+            event_store.get().append(new_event(event_name, payload))
+
+    async def endpoint(request: Request) -> Response:
+        for _ in range(events):
+            dispatch(NAME, payload=PAYLOAD)
+        return Response(status_code=204)
+
+    inner = _starlette(endpoint)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        identifier, store = middleware_identifier.set(1), event_store.set(deque())
+        cycle = in_req_res_cycle.set(True)
+        try:
+            await inner(scope, receive, send)
+        finally:
+            in_req_res_cycle.reset(cycle)
+            event_store.reset(store)
+            middleware_identifier.reset(identifier)
+
+    with event_loop() as loop:
+        loop.run_until_complete(_check(app))
+        yield lambda operations: loop.run_until_complete(_serve(app, operations))
+
+
+@contextmanager
 def cost_of_event(events: int) -> Iterator[Callable[[int], float]]:
     """What one event with a schema adds to a request, as a difference within the round."""
     register_schema()

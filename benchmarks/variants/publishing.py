@@ -32,6 +32,33 @@ def dramatiq_send(url: str, size: int, confirm: bool = True) -> Iterator[Run]:
 
 
 @contextmanager
+def send_in_thread(url: str) -> Iterator[Run]:
+    """A limit: `send()` in a thread, for which a coroutine waits without blocking its loop."""
+    import dramatiq
+
+    broker = dramatiq_broker(url)
+
+    @dramatiq.actor(broker=broker, queue_name="events")
+    def handle(name: str, payload: Any) -> None: ...
+
+    with event_loop() as loop:
+
+        async def send_often(operations: int) -> float:
+            began = time.perf_counter()
+            for _ in range(operations):
+                await loop.run_in_executor(None, handle.send, NAME, PAYLOAD)
+            return time.perf_counter() - began
+
+        def run(operations: int) -> float:
+            taken = loop.run_until_complete(send_often(operations))
+            _empty(url, broker)
+            return taken
+
+        yield run
+        loop.run_until_complete(loop.shutdown_default_executor())
+
+
+@contextmanager
 def celery_delay(url: str, size: int) -> Iterator[Run]:
     """`delay()` for each event."""
     app = celery_app(url)

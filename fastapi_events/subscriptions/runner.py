@@ -64,11 +64,6 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     raise Suspended("This coroutine waits for an event loop.")
 
 
-def run_through(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends in a context of its own, as a task would."""
-    return contextvars.copy_context().run(drive, coroutine)
-
-
 async def run(
     plan: Plan, event: Event, *, caller: Caller, overrides: Overrides, from_wire: bool = False
 ) -> None:
