@@ -87,11 +87,7 @@ class EventHandlerASGIMiddleware:
             backlog = Backlog(self._home)
             status = None
             if self._watches:
-                if self._home.policy is not always:
-                    status = _StatusWatch(send)
-                    send = status.send
-                if self._secures:
-                    send = _Securing(send, backlog).send
+                send, status = self._watching(send, backlog)
         elif kind == "websocket":
             backlog = Backlog(self._home)
             status = None
@@ -103,6 +99,8 @@ class EventHandlerASGIMiddleware:
             await self.app(scope, receive, send)
             return
 
+        if self._home.loop is None:
+            self._home.stay()
         # As StoreContext and CycleContext do, without their objects: this is on the way of every request.
         identifier, store, cycle = _set_id(self._id), _set_store(backlog), _set_cycle(True)
         error: BaseException | None = None
@@ -121,6 +119,13 @@ class EventHandlerASGIMiddleware:
             finally:
                 _reset_store(store)
                 _reset_id(identifier)
+
+    def _watching(self, send: Send, backlog: Backlog) -> tuple[Send, _StatusWatch | None]:
+        status = None
+        if self._home.policy is not always:
+            status = _StatusWatch(send)
+            send = status.send
+        return (_Securing(send, backlog).send if self._secures else send), status
 
     def event_store_ctx(self) -> StoreContext:
         """A block in which `dispatch()` finds this middleware's handlers and an empty backlog."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 from typing import Any
 
 import pytest
@@ -325,6 +326,46 @@ def test_what_is_still_being_handled_when_the_application_stops_is_waited_for() 
         return done
 
     assert asyncio.run(asyncio.wait_for(main(), 10)) == ["late", "shutdown"]
+
+
+def test_what_outlives_a_request_without_events_is_still_heard_and_on_its_loop() -> None:
+    loops = []
+
+    class Where(Recorder):
+        async def handle_many(self, events):
+            loops.append(asyncio.get_running_loop())
+            await super().handle_many(events)
+
+    recorder = Where()
+
+    async def main() -> asyncio.AbstractEventLoop:
+        gate, opened = threading.Event(), asyncio.Event()
+        running: list[asyncio.Future[None]] = []
+
+        def in_thread() -> None:
+            gate.wait(10)
+            dispatch("from a thread")
+
+        async def in_task() -> None:
+            await opened.wait()
+            dispatch("from a task")
+
+        def begin() -> None:
+            running.append(asyncio.ensure_future(asyncio.to_thread(in_thread)))
+            running.append(asyncio.ensure_future(in_task()))
+
+        middleware = EventHandlerASGIMiddleware(responding(then=begin), [recorder])
+        await call(middleware)
+        gate.set()
+        opened.set()
+        await asyncio.gather(*running)
+        while len(recorder.names) < 2:
+            await asyncio.sleep(0)
+        return asyncio.get_running_loop()
+
+    loop = asyncio.run(asyncio.wait_for(main(), 10))
+    assert set(recorder.names) == {"from a thread", "from a task"}
+    assert set(loops) == {loop}
 
 
 def test_a_handler_that_cannot_shut_down_does_not_keep_the_others_from_it() -> None:
