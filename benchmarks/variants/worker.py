@@ -80,9 +80,9 @@ def working_off(
         "BENCH": json.dumps({**options, "url": url}),
         "dramatiq_worker_timeout": "50",  # an idle worker looks often, so that a round begins at once
     }
-    queues = ["-Q", "events,celery"] if engine == "celery" else []
+    consumed = ["-Q", "events,celery"] if engine == "celery" else []
     process = subprocess.Popen(
-        [sys.executable, "-m", *_COMMANDS[engine], *queues],
+        [sys.executable, "-m", *_COMMANDS[engine], *consumed],
         env=environ, cwd=Path(__file__).parent, stdout=sys.stderr, start_new_session=True,
     )  # fmt: skip
     try:
