@@ -11,6 +11,7 @@ from celery import Celery
 from kombu.messaging import Producer
 
 from fastapi_events.errors import NotPublished
+from fastapi_events.handlers.celery.redis_client import keeping_client
 from fastapi_events.handlers.connections import listed
 
 Tasks = Sequence[Mapping[str, Any]]
@@ -165,8 +166,11 @@ def _send(app: Celery, producer: Any, tasks: Tasks) -> None:
 
 
 def _connect(app: Celery, timeout: float, **bounds: Any) -> Any:
+    # Whatever transport the app has chosen, or its URL. To find that out connects nowhere.
     connection = app.connection_for_write(
-        connect_timeout=timeout, transport_options={**bounds, "max_retries": 0}
+        connect_timeout=timeout,
+        transport=keeping_client(app.connection_for_write().get_transport_cls()),
+        transport_options={**bounds, "max_retries": 0},
     )
     connection.default_channel  # noqa: B018 - connects now, with the options above
     return connection

@@ -19,11 +19,13 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from fastapi_events.handlers.celery.redis_client import KeepsClient
+
 _UNREADABLE_TYPE = "application/x-fastapi-events-unreadable"
 """The content type of what was found in a queue and is no message."""
 
 
-class Channel(redis.Channel):
+class Channel(KeepsClient, redis.Channel):
     """A channel that says so when it has lost its connection, and makes a message of what is none.
 
     When the server goes away, kombu closes the channel and then asks it to give back what the worker holds.
