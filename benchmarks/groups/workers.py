@@ -6,7 +6,7 @@ the batch that a request published has been fanned out. Eight threads in one pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from benchmarks.rows import Row
 from benchmarks.words import VALKEY, Comparison, Goal, Kind, Scale, Services, Variant
@@ -15,6 +15,7 @@ from benchmarks.words import VALKEY, Comparison, Goal, Kind, Scale, Services, Va
 class Workers(Row):
     group = "workers"
     _databases: Sequence[tuple[str, str]]
+    _on_our_transport: Collection[str] = ()
     needs = (VALKEY,)
 
     def rounds(self, scale: Scale) -> int:
@@ -35,6 +36,7 @@ class Workers(Row):
                 "calls": calls,
                 "mode": mode,
                 "dependency": dependency,
+                "transport": name in self._on_our_transport,
             },
             operations=calls,
         )
@@ -48,7 +50,10 @@ class EndToEnd(Workers):
 
     _databases = (
         ("dramatiq", "both"), ("dramatiq bare", "bare"), ("celery", "both"), ("celery bare", "bare"),
+        ("celery bare, our transport", "bare"),
     )  # fmt: skip
+    # As our documentation says; the bare task has it once, and once what Celery comes with.
+    _on_our_transport = ("celery", "celery bare, our transport")
 
     def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
         return [self._variant(services, scale, name, mode=mode) for name, mode in self._databases]
@@ -58,6 +63,11 @@ class EndToEnd(Workers):
         return (
             Comparison(what="Dramatiq", ours="dramatiq", peer="dramatiq bare", goal=goal),
             Comparison(what="Celery", ours="celery", peer="celery bare", goal=goal),
+            Comparison(
+                what="Celery, the bare task by our transport, too",
+                ours="celery",
+                peer="celery bare, our transport",
+            ),
         )
 
 

@@ -36,7 +36,13 @@ _COMMANDS = {
 
 @contextmanager
 def working_off(
-    url: str, engine: str, ours: bool, calls: int, mode: str = "bare", dependency: bool = False
+    url: str,
+    engine: str,
+    ours: bool,
+    calls: int,
+    mode: str = "bare",
+    dependency: bool = False,
+    transport: bool = False,
 ) -> Iterator[Callable[[int], dict[str, float]]]:
     """Seconds until the workers have made all calls, and the processor time of the server, both per call.
 
@@ -45,12 +51,15 @@ def working_off(
         mode: `bare` is the engine's own message for each event, `perform` ours to a subscription, `both` a
             batch of ten that has to be fanned out first.
         dependency: Whether our function is async and has a dependency.
+        transport: Whether Celery speaks to Redis by our transport.
     """
     # No timeout: a round is waited for by one command.
     workers = redis.Redis.from_url(url, socket_timeout=None)
     staging = redis.Redis.from_url(staging_of(url))
     workers.flushdb()
-    options = {"engine": engine, "ours": ours, "calls": calls, "dependency": dependency}
+    options = {
+        "engine": engine, "ours": ours, "calls": calls, "dependency": dependency, "transport": transport,
+    }  # fmt: skip
     os.environ["BENCH"] = json.dumps({**options, "url": staging_of(url)})
     import worker_functions
 

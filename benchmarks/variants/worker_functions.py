@@ -28,6 +28,13 @@ handler: Any = None
 bare: Any = None
 
 
+def _on_transport(app: Any) -> Any:
+    """The app, with our transport if this worker is to have it, as our documentation says."""
+    if options["transport"]:
+        app.conf.broker_transport = "fastapi_events.handlers.celery.redis_transport:Transport"
+    return app
+
+
 def _count() -> None:
     if next(_calls) % options["calls"] == 0:
         _client.rpush(DONE, 1)
@@ -41,7 +48,8 @@ if options["ours"]:
     from fastapi_events.event import Event
 
     handler, broker = our_handler(_url, options["engine"])
-    app = getattr(handler, "app", None)
+    if options["engine"] == "celery":
+        app = _on_transport(handler.app)
 
     async def get_settings() -> int:
         return 1
@@ -58,7 +66,7 @@ if options["ours"]:
             _count()
 
 elif options["engine"] == "celery":
-    app = celery_app(_url)
+    app = _on_transport(celery_app(_url))
     # What ours promises as well: acknowledged once it is done, and again when its process is lost.
     bare = app.task(name="bare", acks_late=True, reject_on_worker_lost=True, ignore_result=True)(_bare)
 else:
