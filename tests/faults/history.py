@@ -50,6 +50,7 @@ class History:
     owed: set[Part] = field(default_factory=set)
     subscriptions: tuple[str, ...] = SUBSCRIPTIONS
     _accepted: set[int] = field(default_factory=set)
+    _books: dict[str, _Book] = field(default_factory=dict)
 
     def accept(self, numbers: Any) -> None:
         """The client has read the whole response to the requests for these."""
@@ -59,21 +60,17 @@ class History:
 
     def book(self, name: str) -> list[dict[str, Any]]:
         """All lines of a book. The last one may be under way, and is left for the next time."""
-        try:
-            text = (self.folder / f"{name}.jsonl").read_text()
-        except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in text.split("\n")[:-1]]
+        return self._read(name).lines
 
     def parts(self, name: str) -> set[Part]:
         """The parts in a book."""
-        return {(each["subscription"], each["number"]) for each in self.book(name)}
+        return self._read(name).parts
 
     def open(self) -> set[Part]:
         """Parts of accepted events that nobody can account for yet."""
         reported = {each["number"] for each in self.book("lost")}
-        done = self.parts("handled") | self.parts("dead")
-        return {part for part in self.owed - done if part[1] not in reported}
+        done = self.parts("handled"), self.parts("dead")
+        return {part for part in self.owed.difference(*done) if part[1] not in reported}
 
     def verdict(self) -> Verdict:
         """What the books say now."""
@@ -95,3 +92,35 @@ class History:
             lost=frozenset(self.open()),
             strangers=frozenset(part for part, names in ids.items() if len(names) > 1),
         )
+
+    def _read(self, name: str) -> _Book:
+        if name not in self._books:
+            self._books[name] = _Book(self.folder / f"{name}.jsonl")
+        self._books[name].read_on()
+        return self._books[name]
+
+
+class _Book:
+    """A book as far as it has been read: tests look every few milliseconds, and read no line twice."""
+
+    def __init__(self, file: Path) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.parts: set[Part] = set()
+        self._file = file
+        self._offset = 0
+
+    def read_on(self) -> None:
+        """Read what has been written since the last time."""
+        try:
+            with self._file.open("rb") as file:
+                file.seek(self._offset)
+                text = file.read()
+        except FileNotFoundError:
+            return
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            each = json.loads(line)
+            self.lines.append(each)
+            if "subscription" in each:
+                self.parts.add((each["subscription"], each["number"]))
