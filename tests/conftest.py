@@ -15,6 +15,7 @@ from fastapi_events import lifecycle
 from fastapi_events.embedded import EmbeddedServer
 from tests import places
 from tests.faulty import Faults, install
+from tests.ports import free_port
 from tests.processes import Project
 from tests.recording import Diary
 
@@ -52,7 +53,7 @@ def diary() -> Iterator[Diary]:
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Redis-compatible server for the whole session: the embedded one."""
-    with EmbeddedServer(tmp_path_factory.mktemp("valkey")) as server:
+    with EmbeddedServer(tmp_path_factory.mktemp("valkey"), port=free_port()) as server:
         yield server.url
 
 
@@ -131,7 +132,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[places.Place]:
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     """A folder for an application, a server of its own, and processes that end with the test."""
-    with EmbeddedServer(tmp_path / "valkey") as server:
+    with EmbeddedServer(tmp_path / "valkey", port=free_port()) as server:
         project = Project(tmp_path, server.url)
         yield project
         project.close()

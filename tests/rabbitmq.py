@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from fastapi_events.embedded.probe import free_port
+from tests.ports import free_port
 
 START_SECONDS = 60
 DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -23,9 +26,13 @@ def server_program() -> str | None:
 
 
 class Node:
-    """A node with ports, files and a port mapper of its own."""
+    """A node with ports, files and a port mapper of its own.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters:
+        hosts: Names of virtual hosts that it has beside the default one.
+    """
+
+    def __init__(self, folder: Path, *, hosts: Sequence[str] = ()) -> None:
         self.folder = folder
         self.folder.mkdir()
         ports: set[int] = set()
@@ -36,6 +43,9 @@ class Node:
         (folder / "enabled_plugins").write_text("[].")
         for name in ("rabbitmq.conf", "rabbitmq-env.conf"):
             (folder / name).touch()
+        if hosts:
+            (folder / "definitions.json").write_text(json.dumps(_definitions(["/", *hosts])))
+            (folder / "rabbitmq.conf").write_text(f"load_definitions = {folder / 'definitions.json'}\n")
         self._mapper = mapper
         self._process: subprocess.Popen[bytes] | None = None
         self._env = {
@@ -99,3 +109,12 @@ class Node:
                 return probe.recv(1) == b"\x01"  # a method: the server introduces itself
         except OSError:
             return False
+
+
+def _definitions(hosts: Sequence[str]) -> dict[str, Any]:
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    return {
+        "vhosts": [{"name": name} for name in hosts],
+        "users": [{"name": "guest", "password": "guest", "tags": "administrator"}],
+        "permissions": [{"user": "guest", "vhost": name, **everything} for name in hosts],
+    }

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 from abc import ABC, abstractmethod
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import redis
 
 from fastapi_events.embedded import EmbeddedServer
+from tests.ports import free_port
 from tests.rabbitmq import Node
+
+_HOSTS = 40
+"""Of a node: more than there are tests that ask for one; each costs it a hundredth of a second."""
 
 
 class Broker(ABC):
-    """A broker process, started and answering."""
+    """A broker, started and answering."""
 
     name: str
     url: str
@@ -60,7 +66,7 @@ class Valkey(Broker):
     name = "valkey"
 
     def __init__(self, folder: Path) -> None:
-        self._server = EmbeddedServer(folder)
+        self._server = EmbeddedServer(folder, port=free_port())
         self._server.startup()
         self.url = self._server.url
         self.port = int(self.url.rsplit(":", 1)[1].split("/")[0])
@@ -110,6 +116,44 @@ class RabbitMQ(Broker):
 
     def close(self) -> None:
         self._node.close()
+
+
+class VirtualHost(Broker):
+    """A virtual host of a RabbitMQ that is there already: seconds sooner than a node of one's own.
+
+    What the processes of an ended test have left in theirs troubles nobody.
+    """
+
+    name = RabbitMQ.name
+
+    def __init__(self, node: Node, host: str) -> None:
+        self.url = f"{node.url}{host}"
+        self.port = node.port
+
+    def start(self) -> None:
+        raise NotImplementedError("other tests use it, too")
+
+    def kill(self) -> None:
+        raise NotImplementedError("other tests use it, too")
+
+    def signal(self, number: int) -> None:
+        raise NotImplementedError("other tests use it, too")
+
+    def close(self) -> None:
+        pass
+
+
+def virtual_hosts(folder: Path) -> Generator[VirtualHost, None, None]:
+    """One virtual host after the other, of one node, which ends with the generator."""
+    for number in itertools.count():
+        names = [f"shop-{number}-{host}" for host in range(_HOSTS)]
+        node = Node(folder / f"node-{number}", hosts=names)
+        try:
+            node.start()
+            for name in names:
+                yield VirtualHost(node, name)
+        finally:
+            node.close()
 
 
 BROKERS: dict[str, type[Valkey] | type[RabbitMQ]] = {"valkey": Valkey, "rabbitmq": RabbitMQ}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.brokers import BROKERS, Broker
+from tests.faults.brokers import BROKERS, Broker, VirtualHost, virtual_hosts
 from tests.faults.history import Verdict
 from tests.faults.results import Result, record
 from tests.faults.running import Shop
@@ -78,12 +79,24 @@ class Row:
         self._stack.close()
 
 
-def _row(engine: str, broker: str, folder: Path) -> Iterator[Row]:
+@pytest.fixture(scope="session")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[VirtualHost]]:
+    """Virtual hosts of RabbitMQ for tests that leave their broker alone."""
+    with contextlib.closing(virtual_hosts(tmp_path_factory.mktemp("rabbitmq"))) as hosts:
+        yield hosts
+
+
+def _row(request: pytest.FixtureRequest, folder: Path) -> Iterator[Row]:
+    engine, broker = request.param
     if broker == "rabbitmq" and server_program() is None:
         if os.environ.get("CI") == "true":
             pytest.fail("rabbitmq-server must be installed in CI")
         pytest.skip("needs rabbitmq-server")
-    server = BROKERS[broker](folder / "broker")
+    server: Broker
+    if broker == "rabbitmq" and request.node.get_closest_marker("shared_broker"):
+        server = next(request.getfixturevalue("hosts"))
+    else:
+        server = BROKERS[broker](folder / "broker")
     try:
         row = Row(folder, engine, server)
         try:
@@ -113,16 +126,16 @@ def _params(pairs: list[tuple[str, str]]) -> list[Any]:
 @pytest.fixture(params=_params(ON_ALL))
 def row(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Row]:
     """Every engine on every broker."""
-    yield from _row(*request.param, tmp_path)
+    yield from _row(request, tmp_path)
 
 
 @pytest.fixture(params=_params(ON_VALKEY[:1]))
 def one_row(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Row]:
     """One engine on one broker, for what neither makes a difference to."""
-    yield from _row(*request.param, tmp_path)
+    yield from _row(request, tmp_path)
 
 
 @pytest.fixture(params=_params(ON_VALKEY))
 def row_on_valkey(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Row]:
     """Every engine on Valkey."""
-    yield from _row(*request.param, tmp_path)
+    yield from _row(request, tmp_path)

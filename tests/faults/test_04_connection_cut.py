@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from tests.faults.conftest import Row
+
+pytestmark = pytest.mark.shared_broker
 
 FAULT = "connection cut in the middle of a flush"
 

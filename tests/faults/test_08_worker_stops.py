@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.faults.conftest import Row
+
+pytestmark = pytest.mark.shared_broker
 
 FAULT = "worker stopped (SIGTERM) in the middle of a subscription"
 

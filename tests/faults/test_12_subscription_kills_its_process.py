@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.faults.conftest import Row
+
+pytestmark = pytest.mark.shared_broker
 
 FAULT = "subscription kills its process again and again"
 

@@ -7,8 +7,8 @@ import sqlite3
 import pytest
 import sqlalchemy as sa
 
-from fastapi_events.embedded.probe import free_port
 from tests.faults.conftest import Row
+from tests.ports import free_port
 from tests.proxy import Proxy
 from tests.storage.conftest import postgres_url, schema_of_its_own
 

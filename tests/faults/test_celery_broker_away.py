@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from fastapi_events.embedded import EmbeddedServer
+from tests.ports import free_port
 from tests.processes import Project, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.valkey]
@@ -59,7 +60,7 @@ HANDLERS = """
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A broker beside the server through which the test is told things."""
-    with EmbeddedServer(tmp_path / "broker") as server:
+    with EmbeddedServer(tmp_path / "broker", port=free_port()) as server:
         yield server
 
 
