@@ -47,9 +47,10 @@ def make_handler(**settings: Any) -> TaskQueueHandler:
         app.conf.worker_prefetch_multiplier = 1
         if url.startswith("redis"):
             app.conf.broker_transport_options = {
-                "visibility_timeout": CONFIG.get("visibility_timeout", VISIBILITY_SECONDS),
+                "visibility_timeout": VISIBILITY_SECONDS,
                 "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
                 "socket_timeout": 5, "socket_connect_timeout": 2,
+                **CONFIG.get("transport_options", {}),
             }  # fmt: skip
         return CeleryHandler(app, **settings)
 
