@@ -21,6 +21,12 @@ from tests.rabbitmq import server_program
 EVENTS = int(os.environ.get("FASTAPI_EVENTS_FAULTS_EVENTS", "1000"))
 """Events that a row sends; fewer while one writes a test."""
 
+RESEND_AFTER_SECONDS = 20.0
+"""Longer than a Celery worker takes for a thousand events, so that few are sent again without need."""
+
+LONG = {"resend_after": 60.0}
+"""For rows that count how often something has run: nothing is sent again just because the machine is slow."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -46,7 +52,7 @@ class Row:
         (https://github.com/celery/kombu/issues/305).
         """
         if self._needs_receipts and config.get("outbox", True):
-            kept = {"confirm": "handled", "resend_after": 60.0}
+            kept = {"confirm": "handled", "resend_after": RESEND_AFTER_SECONDS}
             config["handler"] = {**kept, **config.get("handler", {})}
         folder = self._folder / "shop"
         folder.mkdir()

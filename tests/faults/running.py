@@ -21,17 +21,20 @@ import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 
-from fastapi_events.embedded.probe import free_port
 from fastapi_events.storage.base import DeadLetter, Entry
 from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.faults.brokers import Broker
 from tests.faults.history import History, Verdict
 from tests.faults.traffic import Traffic
+from tests.ports import free_port
 from tests.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180
 """Until the test gives up on something that should happen by itself."""
+
+AGES = 120.0
+"""Seconds after which nobody holds anything any more that nobody has come back to."""
 
 Process = subprocess.Popen[bytes]
 
@@ -61,6 +64,8 @@ class Shop:
         self._workers: list[Process] = []
         self._next = 1
         self.port = 0
+        if config.get("clock"):
+            (folder / "clock").write_text("0")
 
     # Processes
 
@@ -255,6 +260,13 @@ class Shop:
             self.tend()
             time.sleep(0.1)
         return self.history.verdict()
+
+    def forward(self, seconds: float) -> None:
+        """Let time pass for the store of a shop with `clock=True`; less than none puts its clock back."""
+        clock = self.folder / "clock"
+        new = clock.with_suffix(".new")
+        new.write_text(str(float(clock.read_text()) + seconds))
+        new.replace(clock)  # at once: the processes read it all the time
 
     def open_gate(self) -> None:
         """Let the subscriptions go on that wait in the middle of their work."""
