@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.conftest import LONG, Row
+from tests.faults.conftest import PATIENT, Row
 
 pytestmark = pytest.mark.shared_broker
 
@@ -13,7 +13,7 @@ FAULT = "worker killed (-9) in the middle of a subscription"
 
 def test_another_worker_gets_what_it_had_begun(row: Row) -> None:
     # Given workers that are busy, one of them with orders that will not end
-    shop = row.shop(handler=LONG)
+    shop = row.shop(handler=PATIENT)
     worker = shop.start_worker()
     shop.start_web()
     shop.place(4, do="wait")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.conftest import LONG, Row
+from tests.faults.conftest import PATIENT, Row
 
 pytestmark = pytest.mark.shared_broker
 
@@ -13,7 +13,7 @@ FAULT = "worker stopped (SIGTERM) in the middle of a subscription"
 
 def test_what_it_had_begun_is_finished_or_delivered_again(row: Row) -> None:
     # Given a worker in the middle of two orders, with more behind them
-    shop = row.shop(handler=LONG)
+    shop = row.shop(handler=PATIENT)
     worker = shop.start_worker()
     shop.start_web()
     shop.place(2, do="wait")

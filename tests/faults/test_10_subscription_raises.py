@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.conftest import LONG, Row
+from tests.faults.conftest import PATIENT, Row
 
 pytestmark = pytest.mark.shared_broker
 
@@ -13,7 +13,7 @@ FAULT = "subscription raises"
 
 def test_it_is_retried_alone_and_kept_when_given_up(row: Row) -> None:
     # Given orders that fail once, orders that fail for ever, and orders that do not fail
-    shop = row.shop(handler=LONG)
+    shop = row.shop(handler=PATIENT)
     shop.start()
     shop.place(row.events - 40)
     once = shop.place(20, do="raise-once")

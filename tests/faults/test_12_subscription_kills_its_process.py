@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.conftest import LONG, Row
+from tests.faults.conftest import PATIENT, Row
 
 pytestmark = pytest.mark.shared_broker
 
@@ -13,7 +13,7 @@ FAULT = "subscription kills its process again and again"
 
 def test_it_is_given_up_and_the_others_go_on(row: Row) -> None:
     # Given one order among many that no worker survives
-    shop = row.shop(pool="prefork", handler=LONG)
+    shop = row.shop(pool="prefork", handler=PATIENT)
     shop.start()
     shop.place(row.events // 2)
     [deadly] = shop.place(1, do="exit")

@@ -7,7 +7,7 @@ from tests.faults.traffic import Traffic
 
 FAULT = "10,000 events by one request, 500 requests at once, slow broker"
 
-PATIENT = {"visibility_timeout": 600}
+TRANSPORT = {"visibility_timeout": 600}
 HANDLER = {"max_pending_events": 1_000, "resend_after": 120.0}
 
 _BOUND_BYTES = 256 * 2**20
@@ -17,7 +17,7 @@ def test_what_exceeds_the_buffer_waits_in_the_outbox(row_on_valkey: Row) -> None
     # Given a broker that answers late, and a buffer of a thousand events
     row = row_on_valkey
     proxy = row.proxy()
-    shop = row.shop(handler={**HANDLER, "flush_deadline": 10.0}, transport_options=PATIENT)
+    shop = row.shop(handler={**HANDLER, "flush_deadline": 10.0}, transport_options=TRANSPORT)
     shop.config["broker_url"] = row.broker.url_through(proxy.port)
     shop.start_web()
     before = shop.state()["resident"]
@@ -45,7 +45,7 @@ def test_what_exceeds_the_buffer_waits_in_the_outbox(row_on_valkey: Row) -> None
 
 def test_without_an_outbox_what_exceeds_the_buffer_is_counted(row_on_valkey: Row) -> None:
     row = row_on_valkey
-    shop = row.shop(outbox=False, handler=HANDLER, transport_options=PATIENT)
+    shop = row.shop(outbox=False, handler=HANDLER, transport_options=TRANSPORT)
     shop.start()
     shop.start_worker()
     shop.place(10)

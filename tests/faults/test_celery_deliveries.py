@@ -112,7 +112,8 @@ def supervised(shop: Project, pool: str, concurrency: int) -> Iterator[Superviso
         supervisor.add(
             "worker",
             [sys.executable, "-m", "celery", "-A", "app.handlers", "worker", "--pool", pool,
-             "--concurrency", str(concurrency), "--without-mingle", "--without-gossip"],
+             "--concurrency", str(concurrency), "--hostname", f"{uuid.uuid4()}@here",
+             "--without-mingle", "--without-gossip"],
             {"PYTHONPATH": f"{shop.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
         )  # fmt: skip
         with supervisor:
