@@ -216,11 +216,19 @@ def worker_of(app: celery.Celery, consumer: Any) -> Any:
     return worker
 
 
+def _no_message(**parts: Any) -> str:
+    """What looks like a message of kombu's, but for a part of it."""
+    delivery = {"exchange": "", "routing_key": "events"}
+    properties = {"delivery_tag": "1", "body_encoding": "base64", "delivery_info": delivery}
+    return json.dumps({"body": "", "headers": {}, "properties": properties, **parts})
+
+
 @pytest.mark.valkey
 @pytest.mark.parametrize(
     "raw",
     ["{not json", b"\xff\xfe", "5", "{}", '{"properties": {}}', '{"properties": {"delivery_tag": "1"}}',
-     '{"body": "%%%", "properties": {"delivery_tag": "1", "body_encoding": "base64", "delivery_info": []}}'],
+     '{"body": "%%%", "properties": {"delivery_tag": "1", "body_encoding": "base64", "delivery_info": []}}',
+     _no_message(body="e"), _no_message(headers={"a": {"__type__": "none", "__value__": 1}})],
 )  # fmt: skip
 def test_what_is_no_message_at_all_is_a_dead_letter_on_redis(valkey_url: str, raw: Any, diary: Diary) -> None:
     with celery_on_redis(valkey_url) as place:

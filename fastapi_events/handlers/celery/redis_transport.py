@@ -8,6 +8,7 @@ celery_app.conf.broker_transport = "fastapi_events.handlers.celery.redis_transpo
 from __future__ import annotations
 
 import base64
+import binascii
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
+from pydantic_core import from_json
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from fastapi_events.handlers.celery.redis_client import KeepsClient
@@ -58,6 +60,8 @@ class Channel(KeepsClient, redis.Channel):
         if not reply:
             return reply
         key, item = reply
+        if _is_usual(item):
+            return reply
         try:
             message = self.Message(loads(bytes_to_str(item)), channel=self)  # type: ignore[no-untyped-call]
             found = {"exchange", "routing_key"} <= message.delivery_info.keys()
@@ -89,6 +93,29 @@ class Channel(KeepsClient, redis.Channel):
             if self.connection is not None and self.connection.client is not None:
                 raise
             raise RedisConnectionError("the channel has lost its connection") from error
+
+
+def _is_usual(item: Any) -> bool:
+    """Whether something is a message as kombu makes them, found out in a fraction of the time of reading one.
+
+    Of others nothing is said: kombu has to read them once more than it does anyway.
+    """
+    try:
+        if b"__type__" in item:  # which kombu would make objects of
+            return False
+        message = from_json(item)
+        headers, properties = message["headers"], message["properties"]
+        usual: bool = (
+            properties["body_encoding"] == "base64"
+            and "delivery_tag" in properties
+            and {"exchange", "routing_key"} <= properties["delivery_info"].keys()
+            and isinstance(headers, dict)
+            and "compression" not in headers
+        )
+        binascii.a2b_base64(message["body"])
+    except Exception:  # of whatever it lacks
+        return False
+    return usual
 
 
 class Transport(redis.Transport):
