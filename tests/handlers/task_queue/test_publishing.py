@@ -1,0 +1,496 @@
+"""Publishing: what a flush becomes, and what is said of it when the broker does not take it in time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from fastapi_events.errors import NotPublished, StorageFull
+from fastapi_events.event import Event
+from fastapi_events.handlers.messages import (
+    MAX_BYTES_PER_MESSAGE,
+    MAX_EVENTS_PER_MESSAGE,
+    Outgoing,
+    fan_out_message,
+)
+from fastapi_events.handlers.task_queue.breaker import Breaker
+from fastapi_events.handlers.task_queue.publishing import Publishing
+from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.handlers.task_queue.turns import Order
+from fastapi_events.registry.payload_schema import registry
+from fastapi_events.storage.base import Entry
+from fastapi_events.storage.memory import MemoryLanes
+
+AWAY = ConnectionError("connection refused")
+AT_ONCE = 0.0
+LONG = 30.0
+
+
+class Broker:
+    """Takes messages when its door is open, unless it is `refusing`."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[Outgoing]] = []
+        self.tried = 0
+        self.refusing: Exception | None = None
+        self.door = threading.Event()
+        self.door.set()
+        self.entered = threading.Event()
+
+    def __call__(self, messages: Sequence[Outgoing]) -> None:
+        self.tried += 1
+        self.entered.set()
+        assert self.door.wait(30)
+        if self.refusing is not None:
+            raise self.refusing
+        self.sent.append(list(messages))
+
+    @property
+    def messages(self) -> list[Outgoing]:
+        return [message for trip in self.sent for message in trip]
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    broker = Broker()
+    yield broker
+    broker.door.set()
+
+
+def publishing(broker: Broker, routes: dict[str, str] | None = None, **settings: Any) -> Publishing:
+    defaults: dict[str, Any] = {
+        "source": "shop",
+        "deadline": LONG,
+        "max_pending": 10_000,
+        "breaker": Breaker(threshold=1, pause=3_600.0),
+        "extensions": {},
+        "order": None,
+    }
+    return Publishing(broker, routes=Routes("events", routes), **defaults | settings)
+
+
+def ordering(broker: Broker, lanes: MemoryLanes) -> Order:
+    return Order(
+        lanes,
+        "list:events",
+        broker,
+        lambda _, item, text: fan_out_message("events", [text], item),
+        stalled_after=lambda: 60.0,
+    )
+
+
+def ordered(name: str, key: str) -> Event:
+    event = Event(name)
+    event.ordering_key = key
+    return event
+
+
+def due(name: str, at: datetime) -> Event:
+    event = Event(name)
+    event.due = at
+    return event
+
+
+def sized(name: str, size: int) -> Event:
+    event = Event(name)
+    event.encoded = f'"{"x" * size}"'
+    return event
+
+
+def names(message: Outgoing) -> list[str]:
+    return [each["type"] for each in json.loads(message.argument)]
+
+
+# What a flush becomes
+
+
+def test_a_flush_is_one_message_in_its_order(broker: Broker) -> None:
+    it = publishing(broker)
+
+    asyncio.run(it.publish([Event("a", 1), Event("b", 2)]))
+
+    [[message]] = broker.sent
+    assert (message.task, message.queue, message.delay) == ("fastapi_events.fan_out", "events", 0.0)
+    assert [(each["type"], each["data"], each["source"]) for each in json.loads(message.argument)] == [
+        ("a", 1, "shop"),
+        ("b", 2, "shop"),
+    ]
+
+
+def test_events_of_several_routes_go_in_one_trip(broker: Broker) -> None:
+    it = publishing(broker, {"billing.*": "billing"})
+
+    asyncio.run(it.publish([Event("billing.paid"), Event("cat"), Event("billing.refunded")]))
+
+    [trip] = broker.sent
+    assert {each.queue: names(each) for each in trip} == {
+        "billing": ["billing.paid", "billing.refunded"],
+        "events": ["cat"],
+    }
+
+
+def test_a_delayed_event_has_a_message_of_its_own_with_what_is_left_of_its_delay(broker: Broker) -> None:
+    it = publishing(broker)
+    now = datetime.now(timezone.utc)
+
+    asyncio.run(it.publish([due("later", now + timedelta(seconds=60)), Event("now")]))
+
+    later, at_once = sorted(broker.messages, key=names)
+    assert (names(later), names(at_once)) == (["later"], ["now"])
+    assert 0 < later.delay <= 60
+    assert at_once.delay == 0
+
+
+def test_what_is_due_already_is_not_delayed(broker: Broker) -> None:
+    asyncio.run(publishing(broker).publish([due("late", datetime.now(timezone.utc) - timedelta(hours=1))]))
+
+    assert [each.delay for each in broker.messages] == [0.0]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_flush_is_cut_at_the_limit_of_events(broker: Broker, more: int) -> None:
+    events = [Event("a", n) for n in range(MAX_EVENTS_PER_MESSAGE + more)]
+
+    asyncio.run(publishing(broker).publish(events))
+
+    [trip] = broker.sent
+    sizes = [MAX_EVENTS_PER_MESSAGE, 1][: 1 + more]
+    assert [len(names(each)) for each in trip] == sizes
+    found = [each["id"] for message in trip for each in json.loads(message.argument)]
+    assert found == [event.id for event in events]
+
+
+def test_a_flush_is_cut_at_the_limit_of_bytes(broker: Broker) -> None:
+    # Given three events, of which two fit into one message
+    events = [sized("a", MAX_BYTES_PER_MESSAGE * 2 // 5) for _ in range(3)]
+
+    asyncio.run(publishing(broker).publish(events))
+
+    [trip] = broker.sent
+    assert [len(names(each)) for each in trip] == [2, 1]
+    assert trip[0].id != trip[1].id
+
+
+def test_an_event_that_is_bigger_than_a_message_goes_alone(broker: Broker) -> None:
+    big = sized("big", MAX_BYTES_PER_MESSAGE + 1)
+
+    asyncio.run(publishing(broker).publish([Event("a"), big, Event("b")]))
+
+    assert [names(each) for each in broker.messages] == [["a"], ["big"], ["b"]]
+
+
+def test_the_same_events_always_make_the_same_message(broker: Broker) -> None:
+    it, events = publishing(broker), [Event("a"), Event("b")]
+
+    asyncio.run(it.publish(events))
+    asyncio.run(it.publish(events))
+    asyncio.run(it.publish(events[:1]))
+
+    first, second, other = broker.messages
+    assert first == second
+    assert other.id != first.id
+
+
+def test_envelopes_name_their_schema_and_what_every_event_of_the_handler_has(broker: Broker) -> None:
+    class Cat(BaseModel):
+        name: str
+
+    it = publishing(broker, extensions={"receiptto": "list:events"})
+    registry.register(Cat, "cat")
+    try:
+        known, unknown = map(json.loads, it.seal([Event("cat"), Event("dog")]))
+    finally:
+        del registry["cat"]
+
+    assert known["dataschema"].startswith("urn:fastapi-events:")
+    assert known["dataschema"].endswith("Cat")
+    assert "dataschema" not in unknown
+    assert [known["receiptto"], unknown["receiptto"]] == ["list:events"] * 2
+
+
+# In order
+
+
+def test_only_the_head_of_a_lane_is_sent_and_the_rest_waits(broker: Broker) -> None:
+    lanes = MemoryLanes()
+    it = publishing(broker, order=ordering(broker, lanes))
+    first, second = ordered("first", "user-42"), ordered("second", "user-42")
+
+    asyncio.run(it.publish([first, second, ordered("other", "user-43"), Event("free")]))
+
+    assert sorted(map(names, broker.messages)) == [["first"], ["free"], ["other"]]
+    lane = "list:events\nfan-out\nuser-42"
+    assert lanes.leave(lane, first.id, owner="test") == (second.id, it.seal([second])[0])
+
+
+def test_events_in_lanes_say_whose_lanes_these_are(broker: Broker) -> None:
+    it = publishing(broker, order=ordering(broker, MemoryLanes()))
+
+    in_lane, free = map(json.loads, it.seal([ordered("a", "user-42"), Event("b")]))
+
+    assert in_lane["lane"] == "list:events"
+    assert "lane" not in free
+
+
+def test_a_lane_without_room_is_a_reason_not_to_publish(broker: Broker) -> None:
+    it = publishing(broker, order=ordering(broker, MemoryLanes(max_items=1)))
+
+    with pytest.raises(NotPublished, match="StorageFull: The lane") as raised:
+        asyncio.run(it.publish([ordered("a", "user-42"), ordered("b", "user-42")]))
+
+    assert isinstance(raised.value.__cause__, StorageFull)
+    assert not it.breaker.is_open  # the broker has nothing to do with it
+
+
+# What the broker does not take
+
+
+def test_a_refusal_is_told_with_its_cause_and_opens_the_breaker(broker: Broker) -> None:
+    it = publishing(broker)
+    broker.refusing = AWAY
+
+    with pytest.raises(NotPublished, match="ConnectionError: connection refused") as raised:
+        asyncio.run(it.publish([Event("a")]))
+
+    assert raised.value.__cause__ is AWAY
+    assert it.breaker.is_open
+
+
+def test_while_the_breaker_is_open_nobody_asks_the_broker(broker: Broker) -> None:
+    it = publishing(broker)
+    it.breaker.failed()
+
+    with pytest.raises(NotPublished, match="known to be away"):
+        asyncio.run(it.publish([Event("a")]))
+
+    assert broker.tried == 0
+    assert it.pending == 0
+
+
+def test_what_the_broker_takes_closes_the_breaker(broker: Broker) -> None:
+    it = publishing(broker, breaker=Breaker(pause=0.0))
+    it.breaker.failed()
+
+    asyncio.run(it.publish([Event("a")]))
+
+    assert not it.breaker.is_open
+    assert len(broker.messages) == 1
+
+
+async def in_hand(it: Publishing, broker: Broker, event: Event) -> asyncio.Task[None]:
+    """A flush that hangs in the broker."""
+    broker.door.clear()
+    flush = asyncio.ensure_future(it.publish([event]))
+    assert await asyncio.to_thread(broker.entered.wait, 10)
+    return flush
+
+
+def test_a_broker_that_does_not_answer_within_the_deadline_may_have_it(broker: Broker) -> None:
+    it = publishing(broker, deadline=AT_ONCE)
+    broker.door.clear()
+
+    async def main() -> None:
+        flush = asyncio.ensure_future(it.publish([Event("a")]))
+        # The loop sees to the deadline only once the message is in the broker's hands.
+        asyncio.get_running_loop().call_soon(broker.entered.wait, 10)
+        with pytest.raises(NotPublished, match=r"no answer .* within 0\.0 s; it may have it"):
+            await flush
+
+    asyncio.run(main())
+
+    assert it.breaker.is_open
+
+
+def test_what_had_to_wait_until_its_deadline_is_not_sent_after_it(broker: Broker) -> None:
+    it = publishing(broker)
+
+    async def main() -> None:
+        first = await in_hand(it, broker, Event("in hand"))
+        it.deadline = AT_ONCE
+        with pytest.raises(NotPublished, match="no room at the broker"):
+            await it.publish([Event("waits")])
+        assert it.breaker.is_open
+        broker.door.set()
+        await first
+
+    asyncio.run(main())
+
+    assert it.shutdown(10) == []
+    assert [names(each) for each in broker.messages] == [["in hand"]]
+
+
+def test_a_flush_that_is_cancelled_while_it_waits_is_never_sent(broker: Broker) -> None:
+    it = publishing(broker)
+
+    async def main() -> None:
+        first = await in_hand(it, broker, Event("in hand"))
+        second = asyncio.ensure_future(it.publish([Event("cancelled")]))
+        while it.pending < 1:
+            await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        broker.door.set()
+        await first
+
+    asyncio.run(main())
+
+    assert it.shutdown(10) == []
+    assert [names(each) for each in broker.messages] == [["in hand"]]
+    assert not it.breaker.is_open  # it was not the broker that gave up
+
+
+def test_a_full_buffer_refuses_at_once_and_does_not_blame_the_broker(broker: Broker) -> None:
+    it = publishing(broker, max_pending=2)
+
+    async def main() -> None:
+        first = await in_hand(it, broker, Event("in hand"))
+        second = asyncio.ensure_future(it.publish([Event("a"), Event("b")]))
+        while it.pending < 2:
+            await asyncio.sleep(0)
+        with pytest.raises(NotPublished, match="2 events wait"):
+            await it.publish([Event("c")])
+        assert not it.breaker.is_open
+        broker.door.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(main())
+
+    assert [names(each) for each in broker.messages] == [["in hand"], ["a", "b"]]
+
+
+def test_concurrent_flushes_share_a_trip_and_not_a_fate(broker: Broker) -> None:
+    # Given a broker that refuses one event
+    class Picky(Broker):
+        def __call__(self, messages: Sequence[Outgoing]) -> None:
+            self.refusing = AWAY if any("bad" in names(each) for each in messages) else None
+            super().__call__(messages)
+
+    picky = Picky()
+    it = publishing(picky)
+
+    async def main() -> list[Any]:
+        first = await in_hand(it, picky, Event("in hand"))
+        flushes = [asyncio.ensure_future(it.publish([Event(name)])) for name in ("good", "bad", "fine")]
+        while it.pending < 3:
+            await asyncio.sleep(0)
+        picky.door.set()
+        return await asyncio.gather(first, *flushes, return_exceptions=True)
+
+    # When three flushes go out together
+    outcomes = asyncio.run(main())
+
+    # Then only the flush of that event is refused
+    assert [type(each) for each in outcomes] == [type(None), type(None), NotPublished, type(None)]
+    assert [names(each) for each in picky.messages] == [["in hand"], ["good"], ["fine"]]
+
+
+def test_shutdown_gives_back_what_was_not_sent_and_tells_its_flush(broker: Broker) -> None:
+    it = publishing(broker)
+    left: list[Event] = []
+    waits = [Event("a"), Event("b")]
+
+    async def main() -> None:
+        first = await in_hand(it, broker, Event("in hand"))
+        second = asyncio.ensure_future(it.publish(waits))
+        while it.pending < 2:
+            await asyncio.sleep(0)
+        left.extend(await asyncio.to_thread(it.shutdown, AT_ONCE))
+        with pytest.raises(NotPublished, match="process stopped before the broker took it"):
+            await second
+        broker.door.set()
+        await first
+
+    asyncio.run(main())
+
+    assert [event.id for event in left] == [event.id for event in waits]
+    assert [names(each) for each in broker.messages] == [["in hand"]]
+
+
+def test_an_event_that_cannot_be_sealed_reaches_nobody(broker: Broker) -> None:
+    it = publishing(broker)
+
+    with pytest.raises(ValueError, match="cannot be sent"):
+        asyncio.run(it.publish([Event("a", object())]))
+
+    assert (broker.tried, it.pending) == (0, 0)
+
+
+# What an outbox held
+
+
+def entry(it: Publishing, event: Event) -> Entry:
+    [text] = it.seal([event])
+    return Entry(
+        id=event.id, destination="list:events", envelope=text, ordering_key=event.ordering_key, due=event.due
+    )
+
+
+def test_entries_make_the_messages_that_their_flush_would_have_made(broker: Broker) -> None:
+    it = publishing(broker, {"billing.*": "billing"})
+    events = [Event("billing.paid"), Event("cat"), Event("billing.refunded")]
+
+    asyncio.run(it.publish(events))
+    it.publish_entries([entry(it, event) for event in events])
+
+    flushed, relayed = broker.sent
+    assert relayed == flushed
+
+
+def test_entries_are_sent_at_once_whatever_they_waited_for(broker: Broker) -> None:
+    it = publishing(broker)
+
+    it.publish_entries([entry(it, due("a", datetime.now(timezone.utc) + timedelta(hours=1)))])
+
+    assert [each.delay for each in broker.messages] == [0.0]
+
+
+def test_entries_are_cut_at_the_limits_and_each_message_has_its_own_identity(broker: Broker) -> None:
+    it = publishing(broker)
+    events = [sized("a", MAX_BYTES_PER_MESSAGE * 2 // 5) for _ in range(3)]
+
+    it.publish_entries([entry(it, event) for event in events])
+    it.publish_entries([entry(it, events[2])])
+
+    first, second, alone = broker.messages
+    assert [len(names(first)), len(names(second))] == [2, 1]
+    assert second == alone
+
+
+def test_entries_with_an_ordering_key_queue_up(broker: Broker) -> None:
+    it = publishing(broker, order=ordering(broker, MemoryLanes()))
+    entries = [entry(it, each) for each in (ordered("a", "k"), ordered("b", "k"), Event("free"))]
+
+    it.publish_entries(entries)
+
+    assert sorted(map(names, broker.messages)) == [["a"], ["free"]]
+
+
+def test_without_lanes_an_ordering_key_is_no_obstacle(broker: Broker) -> None:
+    it = publishing(broker)
+
+    it.publish_entries([entry(it, ordered("a", "k")), entry(it, ordered("b", "k"))])
+
+    assert [names(each) for each in broker.messages] == [["a", "b"]]
+
+
+def test_what_the_broker_says_to_entries_reaches_the_caller_and_the_breaker(broker: Broker) -> None:
+    it = publishing(broker)
+    entries = [entry(it, Event("a"))]
+    broker.refusing = AWAY
+
+    with pytest.raises(ConnectionError, match="connection refused"):
+        it.publish_entries(entries)
+    assert it.breaker.is_open
+
+    # A relay asks though the breaker is open, and so finds out for the flushes that the broker is back.
+    broker.refusing = None
+    it.publish_entries(entries)
+    assert not it.breaker.is_open
