@@ -71,6 +71,10 @@ class Spool:
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._deadline)
         except asyncio.TimeoutError as error:
             raise StorageError(f"no answer from the outbox within {self._deadline} s") from error
+        except asyncio.CancelledError:
+            if future.cancelled():  # by `shutdown`: this flush goes on, and has to know
+                raise StorageError("the process stopped before the outbox took it") from None
+            raise
         self.announce()
 
     def announce(self) -> None:

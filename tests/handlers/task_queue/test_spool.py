@@ -1,0 +1,352 @@
+"""The spool: what it keeps of an event, and what is said when the outbox does not keep it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from fastapi_events.envelope import seal, unseal
+from fastapi_events.errors import StorageError, StorageFull
+from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.spool import Spool
+from fastapi_events.storage.base import Entry
+from fastapi_events.storage.memory import MemoryOutbox
+
+DESTINATION = "list:events"
+AT_ONCE = 0.0
+LONG = 30.0
+
+
+class SlowOutbox(MemoryOutbox):
+    """Writes when its door is open, and remembers what came in each write."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.writes: list[list[str]] = []
+        self.threads: set[threading.Thread] = set()
+        self.door = threading.Event()
+        self.door.set()
+        self.entered = threading.Event()
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        self.threads.add(threading.current_thread())
+        self.entered.set()
+        assert self.door.wait(30)
+        super().add(entries)
+        self.writes.append([entry.id for entry in entries])
+
+    @property
+    def held(self) -> list[str]:
+        return [entry.id for entry in self.list()]
+
+
+class Announced:
+    """Counts how often a relay is told that there is work."""
+
+    times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+
+
+@pytest.fixture
+def outbox() -> Iterator[SlowOutbox]:
+    outbox = SlowOutbox()
+    yield outbox
+    outbox.door.set()
+
+
+@pytest.fixture
+def announced() -> Announced:
+    return Announced()
+
+
+@pytest.fixture
+def spool(outbox: SlowOutbox, announced: Announced) -> Iterator[Spool]:
+    spool = spool_of(outbox, announced)
+    yield spool
+    outbox.door.set()
+    spool.shutdown(10)
+
+
+def spool_of(outbox: MemoryOutbox, announced: Announced, **settings: Any) -> Spool:
+    defaults: dict[str, Any] = {"confirm": "published", "deadline": LONG, "max_pending": 10_000}
+    return Spool(
+        outbox,
+        DESTINATION,
+        seal=lambda events: [seal(event, source="shop") for event in events],
+        after_add=announced,
+        **defaults | settings,
+    )
+
+
+async def in_hand(spool: Spool, outbox: SlowOutbox, event: Event) -> asyncio.Task[None]:
+    """An event that hangs in the outbox."""
+    outbox.door.clear()
+    add = asyncio.ensure_future(spool.add([event]))
+    assert await asyncio.to_thread(outbox.entered.wait, 10)
+    return add
+
+
+# What is kept
+
+
+def test_an_entry_holds_all_that_a_relay_needs(outbox: SlowOutbox, announced: Announced) -> None:
+    spool = spool_of(outbox, announced, confirm="handled")
+    event = Event("a", {"n": 1})
+    event.ordering_key = "user-42"
+    event.due = datetime.now(timezone.utc) + timedelta(hours=1)
+
+    asyncio.run(spool.add([event]))
+    spool.shutdown(10)
+
+    [entry] = outbox.list()
+    assert (entry.id, entry.destination, entry.confirm) == (event.id, DESTINATION, "handled")
+    assert (entry.ordering_key, entry.due) == ("user-42", event.due)
+    assert unseal(entry.envelope) == event
+
+
+def test_what_has_been_added_is_there_in_its_order_and_announced(
+    spool: Spool, outbox: SlowOutbox, announced: Announced
+) -> None:
+    events = [Event("a"), Event("b")]
+
+    asyncio.run(spool.add(events))
+
+    assert outbox.held == [event.id for event in events]
+    assert announced.times == 1
+
+
+def test_the_outbox_is_written_to_in_a_thread_of_its_own(spool: Spool, outbox: SlowOutbox) -> None:
+    asyncio.run(spool.add([Event("a")]))
+
+    assert threading.main_thread() not in outbox.threads
+
+
+def test_concurrent_flushes_are_one_write(spool: Spool, outbox: SlowOutbox) -> None:
+    async def main() -> None:
+        first = await in_hand(spool, outbox, Event("in hand"))
+        others = [asyncio.ensure_future(spool.add([Event("a"), Event("b")])) for _ in range(3)]
+        await asyncio.sleep(0)
+        outbox.door.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(main())
+
+    assert [len(write) for write in outbox.writes] == [1, 6]
+
+
+def test_what_is_held_is_not_due_until_then(spool: Spool, outbox: SlowOutbox) -> None:
+    before = datetime.now(timezone.utc)
+
+    asyncio.run(spool.add([Event("a")], held=60.0))
+    asyncio.run(spool.add([Event("b")]))
+
+    held, free = outbox.list()
+    assert held.due is not None
+    assert before + timedelta(seconds=60) <= held.due
+    assert free.due is None
+    assert [each.id for each in outbox.claim("me", destinations=[DESTINATION], limit=9, lease=60)] == [
+        free.id
+    ]
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_of_being_due_and_being_held_the_later_counts(spool: Spool, hours: int) -> None:
+    event = Event("a")
+    event.due = datetime.now(timezone.utc) + timedelta(hours=hours)
+
+    [entry] = spool.entries([event], held=60.0)
+
+    assert entry.due is not None
+    assert (entry.due == event.due) is (hours > 0)
+
+
+def test_a_thread_can_add_without_a_loop(spool: Spool, outbox: SlowOutbox) -> None:
+    event = Event("a")
+
+    spool.add_now([event])
+
+    assert outbox.held == [event.id]
+    assert outbox.threads == {threading.main_thread()}
+
+
+# What is forgotten, or left to a relay
+
+
+def test_what_has_been_published_is_removed_and_the_rest_stays(spool: Spool, outbox: SlowOutbox) -> None:
+    published, waits = Event("a"), Event("b")
+
+    async def main() -> None:
+        await spool.add([published, waits])
+        await spool.remove([published])
+
+    asyncio.run(main())
+
+    assert outbox.held == [waits.id]
+
+
+def test_what_is_handed_to_the_relay_is_held_no_longer(
+    spool: Spool, outbox: SlowOutbox, announced: Announced
+) -> None:
+    # Given events that this process holds, one of which is to be late
+    event, late = Event("a"), Event("late")
+    late.due = datetime.now(timezone.utc) + timedelta(hours=1)
+
+    async def main() -> None:
+        await spool.add([event, late], held=60.0)
+        await spool.hand_to_relay([event, late])
+
+    asyncio.run(main())
+
+    # Then the one may be claimed at once, the other when it is due
+    assert [entry.due for entry in outbox.list()] == [None, late.due]
+    assert announced.times == 2
+
+
+def test_neither_needs_the_payload_once_more(outbox: SlowOutbox, announced: Announced) -> None:
+    sealed: list[str] = []
+
+    def counting(events: Sequence[Event]) -> list[str]:
+        sealed.extend(event.id for event in events)
+        return [seal(event, source="shop") for event in events]
+
+    spool = Spool(
+        outbox, DESTINATION, confirm="published", seal=counting, deadline=LONG, max_pending=10,
+        after_add=announced,
+    )  # fmt: skip
+    event = Event("a")
+
+    async def main() -> None:
+        await spool.add([event], held=60.0)
+        await spool.hand_to_relay([event])
+        await spool.remove([event])
+
+    asyncio.run(main())
+    spool.shutdown(10)
+
+    assert sealed == [event.id]
+    assert outbox.held == []
+
+
+# What is not kept
+
+
+def test_a_full_outbox_says_so_and_nothing_is_announced(announced: Announced) -> None:
+    outbox = MemoryOutbox(max_entries=1)
+    spool = spool_of(outbox, announced)
+
+    with pytest.raises(StorageFull):
+        asyncio.run(spool.add([Event("a"), Event("b")]))
+    spool.shutdown(10)
+
+    assert outbox.list() == []
+    assert announced.times == 0
+
+
+def test_one_flush_without_room_does_not_take_others_with_it(announced: Announced) -> None:
+    # Given room for three, and a flush of two and one of three that are written together
+    outbox = SlowOutbox(max_entries=3)
+    spool = spool_of(outbox, announced)
+
+    async def main() -> list[Any]:
+        first = await in_hand(spool, outbox, Event("in hand"))
+        flushes = [asyncio.ensure_future(spool.add([Event("a") for _ in range(count)])) for count in (3, 2)]
+        await asyncio.sleep(0)
+        outbox.door.set()
+        return await asyncio.gather(first, *flushes, return_exceptions=True)
+
+    outcomes = asyncio.run(main())
+    spool.shutdown(10)
+
+    assert [type(each) for each in outcomes] == [type(None), StorageFull, type(None)]
+    assert len(outbox.held) == 3
+
+
+def test_an_outbox_that_does_not_answer_in_time_is_an_error(outbox: SlowOutbox, announced: Announced) -> None:
+    spool = spool_of(outbox, announced, deadline=AT_ONCE)
+    outbox.door.clear()
+
+    with pytest.raises(StorageError, match=r"no answer from the outbox within 0\.0 s"):
+        asyncio.run(spool.add([Event("a")]))
+
+    # Then nobody is told of what may yet come to be there
+    assert announced.times == 0
+    outbox.door.set()
+    spool.shutdown(10)
+
+
+def test_a_buffer_that_is_full_is_an_error_at_once(outbox: SlowOutbox, announced: Announced) -> None:
+    spool = spool_of(outbox, announced, max_pending=2)
+
+    async def main() -> None:
+        first = await in_hand(spool, outbox, Event("in hand"))
+        second = asyncio.ensure_future(spool.add([Event("a"), Event("b")]))
+        await asyncio.sleep(0)
+        with pytest.raises(StorageError, match="the outbox does not keep up: 2 events wait"):
+            await spool.add([Event("c")])
+        outbox.door.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(main())
+    spool.shutdown(10)
+
+    assert len(outbox.held) == 3
+
+
+def test_a_cancelled_flush_takes_nothing_back_that_is_on_its_way(spool: Spool, outbox: SlowOutbox) -> None:
+    event = Event("a")
+
+    async def main() -> None:
+        add = await in_hand(spool, outbox, event)
+        add.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await add
+
+    asyncio.run(main())
+    outbox.door.set()
+    spool.shutdown(10)
+
+    assert outbox.held == [event.id]
+
+
+def test_what_a_shutdown_leaves_unwritten_is_an_error_and_no_cancellation(
+    spool: Spool, outbox: SlowOutbox
+) -> None:
+    # Given a flush that waits behind a write that hangs
+    async def main() -> None:
+        first = await in_hand(spool, outbox, Event("in hand"))
+        second = asyncio.ensure_future(spool.add([Event("a")]))
+        await asyncio.sleep(0)
+
+        # When the process stops before it is its turn
+        await asyncio.to_thread(spool.shutdown, AT_ONCE)
+
+        # Then it gets to know that its events were not kept, so that it can report them
+        with pytest.raises(StorageError, match="the process stopped before"):
+            await second
+        outbox.door.set()
+        await first
+
+    asyncio.run(main())
+
+    assert len(outbox.held) == 1
+
+
+def test_shutdown_writes_what_waits(spool: Spool, outbox: SlowOutbox) -> None:
+    async def main() -> None:
+        first = await in_hand(spool, outbox, Event("in hand"))
+        second = asyncio.ensure_future(spool.add([Event("a")]))
+        await asyncio.sleep(0)
+        outbox.door.set()
+        await asyncio.to_thread(spool.shutdown, 10)
+        await asyncio.gather(first, second)
+
+    asyncio.run(main())
+
+    assert len(outbox.held) == 2
