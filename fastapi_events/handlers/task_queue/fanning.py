@@ -55,7 +55,7 @@ class FanOut:
         """Fan a batch of envelopes out. What of it cannot be read is sent on alone, to be given up alone.
 
         Raises:
-            UnreadableEnvelope: When none of it can be read.
+            UnreadableEnvelope: When it is only one, and cannot be read.
         """
         messages: list[Outgoing] = []
         batches: dict[tuple[str, str], list[tuple[str, str]]] = {}
@@ -109,10 +109,12 @@ class FanOut:
             tell(Lifecycle.unmatched, event, handler=self._handler_name)
         if done:
             listening = [one for one in listening if one.name not in done]
-        if not listening:
+        # Though nobody listens, or nobody is left to: those behind an event in its lane are to go on.
+        if self._order is not None and event.ordering_key is not None:
+            if listening or self._order.concerns(event):
+                self._in_order(event, each, listening, self._order)
             return []
-        if event.ordering_key is not None and self._order is not None:
-            self._in_order(event, each, listening, self._order)
+        if not listening:
             return []
         text = each if isinstance(each, str) else envelope.write(each)
         messages = []

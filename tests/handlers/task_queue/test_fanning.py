@@ -1,0 +1,496 @@
+"""Fan-out: who gets a message of their own, in which queue, and what becomes of what nobody can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+import pytest
+
+from fastapi_events.envelope import seal
+from fastapi_events.errors import StorageError, UnreadableEnvelope
+from fastapi_events.event import Event
+from fastapi_events.handlers.messages import Outgoing, TryLater, message_id
+from fastapi_events.handlers.task_queue.fanning import FanOut
+from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
+from fastapi_events.storage.base import Entry
+from fastapi_events.storage.memory import MemoryLanes, MemoryOutbox
+from fastapi_events.subscriptions.batch import batch
+from fastapi_events.subscriptions.plan import Plan, plan
+from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
+from tests.recording import Diary
+
+DESTINATION = "list:events"
+
+
+class Broker:
+    """Takes messages, unless it is `refusing`; each call is a trip."""
+
+    def __init__(self) -> None:
+        self.trips: list[list[Outgoing]] = []
+        self.refusing: Exception | None = None
+
+    def __call__(self, messages: Sequence[Outgoing]) -> None:
+        if self.refusing is not None:
+            raise self.refusing
+        if messages:
+            self.trips.append(list(messages))
+
+    @property
+    def sent(self) -> list[Outgoing]:
+        return [message for trip in self.trips for message in trip]
+
+    def tasks(self) -> list[str]:
+        return [message.task for message in self.sent]
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def subscriptions() -> Subscriptions:
+    return Subscriptions()
+
+
+Make = Callable[..., FanOut]
+
+
+@pytest.fixture
+def fan_out_with(broker: Broker, subscriptions: Subscriptions) -> Make:
+    def make(
+        routes: dict[str, str] | None = None,
+        *,
+        outbox: MemoryOutbox | None = None,
+        lanes: MemoryLanes | None = None,
+    ) -> FanOut:
+        order = None
+        if lanes is not None:
+            order = Order(lanes, DESTINATION, broker, in_turn, stalled_after=lambda: 60.0)
+        return FanOut(
+            "ListHandler", subscriptions, Routes("events", routes), broker, outbox=outbox, order=order
+        )
+
+    return make
+
+
+def in_turn(target: str, item: str, text: str) -> Outgoing:
+    return Outgoing(target, "events", text, message_id(item, target))
+
+
+def listens(
+    pattern: str, name: str, queue: str | None = "events", *, many: int | None = None
+) -> Subscription:
+    def function(event) -> None:
+        raise AssertionError("fan-out runs nothing")
+
+    if many is None:
+        return Subscription(name, (pattern,), function, plan(function), queue)
+    taken = batch(function, size=many, window=0.0)
+    return Subscription(name, (pattern,), function, Plan(function, False), queue, batch=taken)
+
+
+def text_of(event: Event, **attributes: str) -> str:
+    return seal(event, source="shop", extensions=attributes)
+
+
+def read(event: Event, **attributes: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(text_of(event, **attributes))
+    return value
+
+
+def ordered(name: str, key: str = "user-42") -> Event:
+    event = Event(name)
+    event.ordering_key = key
+    return event
+
+
+# Who gets a message
+
+
+def test_each_that_listens_gets_a_message_with_the_same_id_at_each_repetition(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    subscriptions.add(listens("cat", "feed"))
+    subscriptions.add(listens("*", "log"))
+    subscriptions.add(listens("dog", "walk"))
+    fan_out, event = fan_out_with(), Event("cat", {"n": 1})
+
+    fan_out([read(event)])
+    fan_out([read(event)])
+
+    first, second = broker.trips
+    assert [(each.task, each.id) for each in first] == [
+        ("feed", message_id(event.id, "feed")),
+        ("log", message_id(event.id, "log")),
+    ]
+    assert json.loads(first[0].argument) == read(event)
+    assert second == first
+
+
+def test_the_messages_of_a_whole_batch_go_in_one_trip(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    subscriptions.add(listens("*", "log"))
+
+    fan_out_with()([read(Event(name)) for name in "abc"])
+
+    [trip] = broker.trips
+    assert [json.loads(each.argument)["type"] for each in trip] == ["a", "b", "c"]
+
+
+def test_what_stands_in_an_envelope_that_we_do_not_know_is_passed_on(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    subscriptions.add(listens("*", "log"))
+
+    fan_out_with()([read(Event("cat")) | {"subject": "tom", "extra": {"deep": [1]}}])
+
+    assert json.loads(broker.sent[0].argument)["extra"] == {"deep": [1]}
+
+
+def test_an_event_that_nobody_listens_to_is_told_and_sends_nothing(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker, diary: Diary
+) -> None:
+    subscriptions.add(listens("dog", "walk"))
+
+    fan_out_with()([read(Event("cat"))])
+
+    assert broker.trips == []
+    assert diary.of("unmatched") == [("cat", {"handler": "ListHandler"})]
+
+
+def test_a_broker_that_refuses_leaves_the_message_to_be_tried_again(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    subscriptions.add(listens("*", "log"))
+    broker.refusing = ConnectionError("refused")
+
+    with pytest.raises(ConnectionError):
+        fan_out_with()([read(Event("cat"))])
+
+
+# In which queue
+
+
+def test_a_queue_of_its_own_comes_before_the_route_and_the_route_before_the_default(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    subscriptions.add(listens("*", "own", "slow"))
+    subscriptions.add(listens("*", "follows", "events"))
+    subscriptions.add(listens("*", "has none", None))
+    fan_out = fan_out_with({"billing.*": "billing"})
+
+    fan_out([read(Event("billing.paid"))])
+    fan_out([read(Event("cat"))])
+
+    assert [(each.task, each.queue) for each in broker.sent] == [
+        ("own", "slow"),
+        ("follows", "billing"),
+        ("has none", "billing"),
+        ("own", "slow"),
+        ("follows", "events"),
+        ("has none", "events"),
+    ]
+
+
+# Many at once
+
+
+def test_those_who_take_many_get_messages_of_as_many(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    subscriptions.add(listens("*", "insert", many=2))
+    events = [Event(name) for name in "abc"]
+
+    fan_out_with()([read(event) for event in events])
+
+    first, second = broker.sent
+    assert [[each["type"] for each in json.loads(one.argument)] for one in (first, second)] == [
+        ["a", "b"],
+        ["c"],
+    ]
+    assert first.id == message_id("insert", events[0].id, events[1].id)
+    assert second.id == message_id("insert", events[2].id)
+
+
+def test_a_batch_is_of_one_queue(fan_out_with: Make, subscriptions: Subscriptions, broker: Broker) -> None:
+    subscriptions.add(listens("*", "insert", many=10))
+
+    fan_out_with({"billing.*": "billing"})([read(Event("billing.paid")), read(Event("cat"))])
+
+    assert sorted(each.queue for each in broker.sent) == ["billing", "events"]
+
+
+# What nobody can read
+
+BROKEN: list[Any] = [{"specversion": "0.3"}, "text", 7, None, {"specversion": "1.0", "id": "1"}]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=str)
+def test_what_cannot_be_read_and_is_alone_is_an_error(fan_out_with: Make, broken: Any) -> None:
+    with pytest.raises(UnreadableEnvelope):
+        fan_out_with()([broken])
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=str)
+def test_what_cannot_be_read_goes_on_alone_and_the_others_arrive(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker, broken: Any
+) -> None:
+    # Given a batch of which one cannot be read
+    subscriptions.add(listens("*", "log"))
+    fan_out = fan_out_with()
+
+    fan_out([read(Event("a")), broken, read(Event("b"))])
+
+    # Then the others arrive, and it is in a message of its own, which is given up alone
+    assert broker.tasks() == ["log", "log", "fastapi_events.fan_out"]
+    alone = broker.sent[-1]
+    [kept] = json.loads(alone.argument)
+    assert kept == (broken if isinstance(broken, dict) else {"unreadable": broken})
+    with pytest.raises(UnreadableEnvelope):
+        fan_out([kept])
+
+
+def test_several_that_cannot_be_read_are_told_apart(fan_out_with: Make, broker: Broker) -> None:
+    fan_out_with()([1, 2])
+
+    assert len({each.id for each in broker.sent}) == 2
+
+
+def test_an_empty_batch_is_nothing(fan_out_with: Make, broker: Broker) -> None:
+    fan_out_with()([])
+
+    assert broker.trips == []
+
+
+# Receipts
+
+
+def held(event: Event) -> MemoryOutbox:
+    outbox = MemoryOutbox()
+    outbox.add([Entry(id=event.id, destination=DESTINATION, envelope=text_of(event), confirm="handled")])
+    return outbox
+
+
+def test_those_who_have_run_are_left_out(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    event = Event("cat")
+    outbox = held(event)
+    subscriptions.add(listens("cat", "one"))
+    subscriptions.add(listens("cat", "two"))
+    outbox.receipt(event.id, DESTINATION, "one")
+
+    fan_out_with(outbox=outbox)([read(event, receiptto=DESTINATION)])
+
+    assert broker.tasks() == ["two"]
+    outbox.receipt(event.id, DESTINATION, "two")
+    assert outbox.list() == []  # it knew of both
+
+
+def test_an_event_whose_subscriptions_have_all_run_is_done_and_not_unmatched(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker, diary: Diary
+) -> None:
+    event = Event("cat")
+    outbox = held(event)
+    subscriptions.add(listens("cat", "one"))
+    outbox.receipt(event.id, DESTINATION, "one")
+
+    fan_out_with(outbox=outbox)([read(event, receiptto=DESTINATION)])
+
+    assert (broker.trips, outbox.list(), diary.of("unmatched")) == ([], [], [])
+
+
+def test_an_event_that_wants_no_receipts_does_not_bother_the_outbox(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    class Broken(MemoryOutbox):
+        def expect_all(self, *args: Any) -> Any:
+            raise StorageError("the database is gone")
+
+    subscriptions.add(listens("*", "one"))
+    fan_out = fan_out_with(outbox=Broken())
+
+    fan_out([read(Event("free"))])
+    with pytest.raises(StorageError):
+        fan_out([read(Event("kept"), receiptto=DESTINATION)])
+
+    assert broker.tasks() == ["one"]  # the other is tried again, since nobody knows who has run
+
+
+def test_without_an_outbox_receipts_are_nobodys_business(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    subscriptions.add(listens("*", "one"))
+
+    fan_out_with()([read(Event("cat"), receiptto=DESTINATION)])
+
+    assert broker.tasks() == ["one"]
+
+
+# In order
+
+
+def in_lane(lanes: MemoryLanes, *events: Event) -> None:
+    """What publishing does with events that have an ordering key."""
+    lanes.push(
+        f"{DESTINATION}\n{FAN_OUT_TURN}\nuser-42",
+        [(each.id, text_of(each, lane=DESTINATION)) for each in events],
+    )
+
+
+def test_an_event_passes_from_its_lane_into_those_of_its_subscriptions(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    lanes = MemoryLanes()
+    fan_out = fan_out_with(lanes=lanes)
+    subscriptions.add(listens("*", "one"))
+    subscriptions.add(listens("*", "two"))
+    first, second = ordered("first"), ordered("second")
+    in_lane(lanes, first, second)
+
+    fan_out([read(first, lane=DESTINATION)])
+
+    # Its subscriptions' messages, and then the fan-out of the event behind it
+    assert [(each.task, json.loads(each.argument)["type"]) for each in broker.sent] == [
+        ("one", "first"),
+        ("two", "first"),
+        (FAN_OUT_TURN, "second"),
+    ]
+
+
+def test_an_event_whose_turn_it_is_not_waits(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    lanes = MemoryLanes()
+    subscriptions.add(listens("*", "one"))
+    first, second = ordered("first"), ordered("second")
+    in_lane(lanes, first, second)
+
+    fan_out_with(lanes=lanes)([read(second, lane=DESTINATION)])
+
+    assert broker.trips == []
+
+
+def test_an_event_that_another_worker_fans_out_is_tried_later(
+    fan_out_with: Make, subscriptions: Subscriptions
+) -> None:
+    lanes, event = MemoryLanes(), ordered("a")
+    subscriptions.add(listens("*", "one"))
+    in_lane(lanes, event)
+    lanes.enter(f"{DESTINATION}\n{FAN_OUT_TURN}\nuser-42", event.id, owner="another", lease=60.0)
+
+    with pytest.raises(TryLater):
+        fan_out_with(lanes=lanes)([read(event, lane=DESTINATION)])
+
+
+def test_those_behind_an_event_that_nobody_listens_to_go_on(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker, diary: Diary
+) -> None:
+    # Given an event that nobody listens to, before one that somebody does listen to
+    lanes = MemoryLanes()
+    subscriptions.add(listens("heard", "one"))
+    first, second = ordered("unheard"), ordered("heard")
+    in_lane(lanes, first, second)
+
+    fan_out_with(lanes=lanes)([read(first, lane=DESTINATION)])
+
+    # Then its fan-out is over, and that of the other begins
+    assert [name for name, _ in diary.of("unmatched")] == ["unheard"]
+    assert [(each.task, json.loads(each.argument)["type"]) for each in broker.sent] == [
+        (FAN_OUT_TURN, "heard")
+    ]
+
+
+def test_those_behind_an_event_go_on_whose_subscriptions_have_all_run_before(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    # Given a worker that died between its last message and leaving the lane
+    lanes, first, second = MemoryLanes(), ordered("first"), ordered("second")
+    subscriptions.add(listens("*", "one"))
+    in_lane(lanes, first, second)
+    outbox = held(first)
+    outbox.expect(first.id, DESTINATION, ["one", "another"])
+    outbox.receipt(first.id, DESTINATION, "one")
+
+    # When the event comes once more
+    fan_out_with(lanes=lanes, outbox=outbox)([read(first, lane=DESTINATION, receiptto=DESTINATION)])
+
+    assert [json.loads(each.argument)["type"] for each in broker.sent] == ["second"]
+
+
+def test_an_event_of_a_stranger_that_nobody_listens_to_needs_no_lane(
+    fan_out_with: Make, broker: Broker, diary: Diary
+) -> None:
+    fan_out_with(lanes=MemoryLanes())([read(ordered("unheard"))])
+
+    assert broker.trips == []
+    assert len(diary.of("unmatched")) == 1
+
+
+def test_an_event_of_a_stranger_queues_up_first(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    # Given a producer that knows ordering keys and no lanes
+    lanes = MemoryLanes()
+    subscriptions.add(listens("*", "one"))
+    fan_out = fan_out_with(lanes=lanes)
+
+    fan_out([read(ordered("first")), read(ordered("second"))])
+
+    # Then the first is sent to fan-out in its turn, and says by now whose lanes it is in
+    [message] = broker.sent
+    assert message.task == FAN_OUT_TURN
+    assert (json.loads(message.argument)["type"], json.loads(message.argument)["lane"]) == (
+        "first",
+        DESTINATION,
+    )
+
+
+def test_without_lanes_an_ordering_key_means_nothing(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    subscriptions.add(listens("*", "one"))
+
+    fan_out_with()([read(ordered("a"), lane=DESTINATION)])
+
+    assert broker.tasks() == ["one"]
+
+
+def test_those_behind_an_event_that_was_given_up_go_on(fan_out_with: Make, broker: Broker) -> None:
+    lanes = MemoryLanes()
+    first, second = ordered("first"), ordered("second")
+    in_lane(lanes, first, second)
+    first.headers["lane"] = DESTINATION
+
+    fan_out_with(lanes=lanes).given_up(first)
+
+    assert [json.loads(each.argument)["type"] for each in broker.sent] == ["second"]
+
+
+def test_giving_up_an_event_without_a_key_changes_nothing(fan_out_with: Make, broker: Broker) -> None:
+    fan_out_with().given_up(ordered("a"))
+    fan_out_with(lanes=MemoryLanes()).given_up(Event("a"))
+
+    assert broker.trips == []
+
+
+# Names
+
+
+def test_every_spelling_of_an_enum_member_is_heard(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    class Animal(Enum):
+        CAT = "cat"
+
+    subscriptions.add(listens("cat", "one"))
+
+    fan_out_with()([read(Event(Animal.CAT))])
+
+    assert broker.tasks() == ["one"]
