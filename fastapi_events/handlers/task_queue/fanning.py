@@ -153,5 +153,4 @@ class FanOut:
         return Outgoing(one.name, self._queue(one, event), text, message_id(event.id, one.name))
 
     def _queue(self, subscription: Subscription, event: Event) -> str:
-        own = subscription.queue
-        return own if own and own != self._routes.default else self._routes.queue_for(event.name)
+        return self._routes.to_subscription(subscription.queue, self._routes.queue_for(event.name))

@@ -175,7 +175,7 @@ class TaskQueueHandler(Registering):
             once=Once(inbox) if inbox is not None else None,
             order=order,
             send=self._send_in_worker,
-            queue=queue,
+            routes=self.routes,
         )
         atexit.register(_publish_the_rest, weakref.ref(self))
 
@@ -379,11 +379,12 @@ class TaskQueueHandler(Registering):
             self._send(messages, from_web=False)
 
     def _message_in_turn(self, target: str, item: str, text: str) -> Outgoing:
+        routed = self.routes.queue_for_envelope(text)
         if target == FAN_OUT_TURN:
-            return fan_out_message(self.routes.queue_for_envelope(text), [text], item)
+            return fan_out_message(routed, [text], item)
         subscription = self.subscriptions.named(target)
-        queue = self.queue if subscription is None else subscription.queue or self.queue
-        return Outgoing(target, queue, text, message_id(item, target))
+        own = None if subscription is None else subscription.queue
+        return Outgoing(target, self.routes.to_subscription(own, routed), text, message_id(item, target))
 
     def _longest_silence(self) -> float:
         """Seconds for which nobody may work at a message that is not lost: it waits for its retry."""

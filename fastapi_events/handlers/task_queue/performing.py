@@ -21,6 +21,7 @@ from fastapi_events.handlers.messages import (
 from fastapi_events.handlers.task_queue.batches import Batches
 from fastapi_events.handlers.task_queue.chaining import Chained
 from fastapi_events.handlers.task_queue.flushing import Flushing
+from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import Once, Order
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.otel import tracing
@@ -45,7 +46,7 @@ class Perform:
         once: Skips what has been completed before.
         order: Lets events with an ordering key pass one after the other.
         send: Enqueues messages in one round trip, or raises.
-        queue: The handler's queue.
+        routes: Where messages wait whose subscription has no queue of its own.
     """
 
     def __init__(
@@ -58,10 +59,10 @@ class Perform:
         once: Once | None,
         order: Order | None,
         send: Callable[[Sequence[Outgoing]], None],
-        queue: str,
+        routes: Routes,
     ) -> None:
         self._send = send
-        self._queue = queue
+        self._routes = routes
         self._batches = Batches(handler, overrides, flushing, once=once, validate=self._validate)
         self._handler = handler
         self._outbox = outbox
@@ -114,7 +115,7 @@ class Perform:
         if not isinstance(error, TryLater) and subscription.retry is not None:
             wait = subscription.retry.next_wait(1, error) or 0.0
             tell(Lifecycle.retried, event, subscription=subscription.name, error=error, attempt=1, wait=wait)
-        queue = subscription.queue or self._queue
+        queue = self._routes.to_subscription(subscription.queue, self._routes.queue_for(event.name))
         return Outgoing(subscription.name, queue, text, message_id(event.id, subscription.name), wait)
 
     def given_up(self, subscription: str, event: Event) -> None:

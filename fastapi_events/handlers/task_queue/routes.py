@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import Enum
 
 from fastapi_events import codec
 from fastapi_events.errors import ConfigurationError
@@ -18,7 +19,7 @@ class Routes:
         routes: Shell-style patterns, each with its queue.
 
     Raises:
-        ConfigurationError: When a pattern or a queue is no string.
+        ConfigurationError: When a pattern is neither a string nor an Enum member, or a queue is no string.
     """
 
     def __init__(self, queue: str, routes: Mapping[str, str] | None = None) -> None:
@@ -26,6 +27,8 @@ class Routes:
         self._index: PatternIndex[str] = PatternIndex()
         self._queues = [queue]
         for pattern, target in (routes or {}).items():
+            if not isinstance(pattern, (str, Enum)):
+                raise ConfigurationError(f"routes={{{pattern!r}: {target!r}}}: expected a pattern of names.")
             if not isinstance(target, str) or not target:
                 raise ConfigurationError(f"routes={{{pattern!r}: {target!r}}}: expected the name of a queue.")
             self._index.add(wire_name(pattern), target)
@@ -43,6 +46,15 @@ class Routes:
         if len(self._queues) == 1:  # no need to read it
             return self.default
         return self.queue_for(str(codec.decode(text).get("type")))
+
+    def to_subscription(self, own: str | None, routed: str) -> str:
+        """The queue for a message to a subscription.
+
+        Parameters:
+            own: The subscription's queue; the default one is not its own.
+            routed: The queue for the event.
+        """
+        return own if own and own != self.default else routed
 
     def __iter__(self) -> Iterator[str]:
         """Every queue, the default one first."""
