@@ -473,9 +473,18 @@ def test_those_behind_an_event_that_was_given_up_go_on(fan_out_with: Make, broke
     assert [json.loads(each.argument)["type"] for each in broker.sent] == ["second"]
 
 
-def test_giving_up_an_event_without_a_key_changes_nothing(fan_out_with: Make, broker: Broker) -> None:
-    fan_out_with().given_up(ordered("a"))
-    fan_out_with(lanes=MemoryLanes()).given_up(Event("a"))
+def test_giving_up_what_is_in_nobodys_lane_or_anothers_changes_nothing(
+    fan_out_with: Make, broker: Broker
+) -> None:
+    # Given an event that waits in our lanes, with another behind it
+    lanes, event = MemoryLanes(), ordered("a")
+    in_lane(lanes, event, ordered("b"))
+    event.headers["lane"] = "another handler's"
+
+    # When its copy for another handler is given up, or something that has no key
+    fan_out_with(lanes=lanes).given_up(event)
+    fan_out_with(lanes=lanes).given_up(Event("c"))
+    fan_out_with().given_up(event)
 
     assert broker.trips == []
 

@@ -181,9 +181,12 @@ def test_a_flush_is_cut_at_the_limit_of_bytes(broker: Broker) -> None:
 def test_an_event_that_is_bigger_than_a_message_goes_alone(broker: Broker) -> None:
     big = sized("big", MAX_BYTES_PER_MESSAGE + 1)
 
-    asyncio.run(publishing(broker).publish([Event("a"), big, Event("b")]))
+    it = publishing(broker)
 
-    assert [names(each) for each in broker.messages] == [["a"], ["big"], ["b"]]
+    asyncio.run(it.publish([Event("a"), big, Event("b")]))
+    asyncio.run(it.publish([big]))
+
+    assert [names(each) for each in broker.messages] == [["a"], ["big"], ["b"], ["big"]]
 
 
 def test_the_same_events_always_make_the_same_message(broker: Broker) -> None:
@@ -364,6 +367,22 @@ def test_a_full_buffer_refuses_at_once_and_does_not_blame_the_broker(broker: Bro
     asyncio.run(main())
 
     assert [names(each) for each in broker.messages] == [["in hand"], ["a", "b"]]
+
+
+def test_what_waits_meanwhile_is_one_trip_of_a_message_for_each_flush(broker: Broker) -> None:
+    it = publishing(broker)
+
+    async def main() -> None:
+        first = await in_hand(it, broker, Event("in hand"))
+        flushes = [asyncio.ensure_future(it.publish([Event(name)])) for name in "ab"]
+        while it.pending < 2:
+            await asyncio.sleep(0)
+        broker.door.set()
+        await asyncio.gather(first, *flushes)
+
+    asyncio.run(main())
+
+    assert [[names(each) for each in trip] for trip in broker.sent] == [[["in hand"]], [["a"], ["b"]]]
 
 
 def test_concurrent_flushes_share_a_trip_and_not_a_fate(broker: Broker) -> None:
