@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -77,4 +78,9 @@ def let_others_go_on(handler: TaskQueueHandler, subscription: str, arguments: Se
 
 def _text(arguments: Sequence[Any]) -> str:
     only = arguments[0] if len(arguments) == 1 else list(arguments)
-    return only if isinstance(only, str) else to_json(only, fallback=repr, inf_nan_mode="strings").decode()
+    if isinstance(only, str):
+        return only
+    try:
+        return to_json(only, fallback=repr, inf_nan_mode="strings").decode()
+    except ValueError:  # lone surrogates, or nested deeper than pydantic goes; both have been read from JSON
+        return json.dumps(only, default=repr)

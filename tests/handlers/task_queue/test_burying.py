@@ -1,0 +1,254 @@
+"""Burying: what is kept of a message that is given up, and who goes on without it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from typing import Any
+
+import pytest
+
+from fastapi_events.envelope import seal
+from fastapi_events.errors import StorageError
+from fastapi_events.event import Event
+from fastapi_events.handlers.messages import Epitaph
+from fastapi_events.handlers.task_queue.burying import bury, let_others_go_on
+from fastapi_events.storage.base import DeadLetter, Entry
+from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes, MemoryOutbox
+from tests.handlers.task_queue.broker import ListHandler
+
+GRAVE: Epitaph = {
+    "reason": "ValueError: no fish",
+    "traceback": "Traceback …",
+    "attempts": 6,
+    "at": "2026-07-01T12:00:00+00:00",
+}
+
+
+def bury_it(handler: ListHandler, *arguments: Any, **more: Any) -> bool:
+    return bury(
+        handler, GRAVE, message_id="m1", subscription="feed", queue="kitchen", arguments=arguments, **more
+    )
+
+
+def text_of(event: Event, **attributes: str) -> str:
+    return seal(event, source="shop", extensions=attributes)
+
+
+@pytest.fixture
+def letters() -> MemoryDeadLetters:
+    return MemoryDeadLetters()
+
+
+@pytest.fixture
+def handler(letters: MemoryDeadLetters) -> ListHandler:
+    return ListHandler(dead_letters=letters)
+
+
+def only(letters: MemoryDeadLetters) -> DeadLetter:
+    [letter] = letters.list()
+    return letter
+
+
+# What is kept
+
+
+def test_a_letter_holds_all_that_a_replay_and_a_reader_need(
+    handler: ListHandler, letters: MemoryDeadLetters
+) -> None:
+    event = Event("cat", {"n": 1})
+    before = datetime.now(timezone.utc)
+
+    assert bury_it(handler, text_of(event))
+
+    letter = only(letters)
+    assert (letter.id, letter.handler, letter.subscription, letter.queue) == (
+        "m1",
+        "list:events",
+        "feed",
+        "kitchen",
+    )
+    assert (letter.event_id, letter.event_name, letter.argument) == (event.id, "cat", text_of(event))
+    assert (letter.reason, letter.traceback, letter.attempts) == ("ValueError: no fish", "Traceback …", 6)
+    assert before <= letter.last_at <= datetime.now(timezone.utc)
+    assert letter.first_at == letter.last_at
+
+
+def test_when_it_was_first_tried_is_kept_where_that_is_known(
+    handler: ListHandler, letters: MemoryDeadLetters
+) -> None:
+    first = datetime.now(timezone.utc) - timedelta(hours=1)
+
+    bury_it(handler, text_of(Event("cat")), first_at=first)
+
+    assert only(letters).first_at == first
+
+
+def test_an_enum_member_is_kept_by_the_name_that_it_has_on_the_wire(
+    handler: ListHandler, letters: MemoryDeadLetters
+) -> None:
+    class Animal(Enum):
+        CAT = "cat"
+
+    bury_it(handler, text_of(Event(Animal.CAT)))
+
+    assert only(letters).event_name == "cat"
+
+
+def test_of_a_batch_the_first_event_stands_for_all(handler: ListHandler, letters: MemoryDeadLetters) -> None:
+    batch = f"[{text_of(Event('first'))},{text_of(Event('second'))}]"
+
+    bury_it(handler, batch)
+
+    assert (only(letters).event_name, only(letters).argument) == ("first", batch)
+
+
+def test_an_envelope_that_was_read_already_is_kept_as_text(
+    handler: ListHandler, letters: MemoryDeadLetters
+) -> None:
+    value = json.loads(text_of(Event("cat", {"n": 1})))
+
+    bury_it(handler, value)
+
+    assert json.loads(only(letters).argument) == value
+    assert only(letters).event_name == "cat"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (("no JSON",), "no JSON"),
+        ((7,), "7"),
+        ((None,), "null"),
+        ((), "[]"),
+        (("a", {"b": 1}), '["a",{"b":1}]'),
+        ((float("nan"),), '"NaN"'),
+        (({"of": {1, 2}.__class__},), '{"of":"<class \'set\'>"}'),
+        (({"text": "\ud800"},), '{"text": "\\ud800"}'),
+        (([7, {"text": "\ud800", "of": set}],), '[7, {"text": "\\ud800", "of": "<class \'set\'>"}]'),
+    ],
+    ids=repr,
+)
+def test_what_nobody_can_read_is_kept_as_it_came(
+    handler: ListHandler, letters: MemoryDeadLetters, arguments: Any, kept: str
+) -> None:
+    assert bury_it(handler, *arguments)
+
+    letter = only(letters)
+    assert (letter.argument, letter.event_id, letter.event_name) == (kept, None, None)
+
+
+def test_what_is_nested_deep_is_kept_all_the_same(handler: ListHandler, letters: MemoryDeadLetters) -> None:
+    deep: list[Any] = []
+    for _ in range(400):
+        deep = [deep]
+
+    assert bury_it(handler, {"specversion": "1.0", "id": "1", "type": "cat", "data": deep})
+
+    assert json.loads(only(letters).argument)["data"] == deep
+    assert only(letters).event_name == "cat"
+
+
+def test_the_same_message_again_has_one_letter(handler: ListHandler, letters: MemoryDeadLetters) -> None:
+    bury_it(handler, text_of(Event("cat")))
+    bury_it(handler, text_of(Event("cat")))
+
+    assert letters.count() == 1
+
+
+# What is not kept
+
+
+def test_without_a_store_it_is_left_to_the_engine() -> None:
+    assert not bury_it(ListHandler(), text_of(Event("cat")))
+
+
+def test_a_store_that_fails_leaves_it_to_the_engine_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    handler = ListHandler(dead_letters=MemoryDeadLetters(max_letters=0))
+
+    with caplog.at_level(logging.ERROR):
+        assert not bury_it(handler, text_of(Event("cat", {"secret": "fish"})))
+
+    assert "dead letter of m1 for feed goes to the engine's own" in caplog.text
+    assert "fish" not in caplog.text
+
+
+# Who goes on
+
+
+def ordered(name: str) -> Event:
+    event = Event(name)
+    event.ordering_key = "user-42"
+    return event
+
+
+def test_nobody_waits_for_its_receipt_any_longer() -> None:
+    outbox, event = MemoryOutbox(), Event("cat")
+    outbox.add([Entry(id=event.id, destination="list:events", envelope="{}", confirm="handled")])
+    outbox.expect(event.id, "list:events", ["feed"])
+    handler = ListHandler(outbox=outbox, relay=False)
+
+    let_others_go_on(handler, "feed", [text_of(event, receiptto="list:events")])
+
+    assert outbox.list() == []
+
+
+@pytest.mark.parametrize(
+    ("subscription", "lane"),
+    [("feed", "feed"), ("fastapi_events.fan_out", "fan-out"), ("fastapi_events.fan_out.billing", "fan-out")],
+)
+def test_those_behind_it_in_its_lane_go_on(subscription: str, lane: str) -> None:
+    lanes, first, second = MemoryLanes(), ordered("first"), ordered("second")
+    handler = ListHandler(lanes=lanes, routes={"billing.*": "billing"})
+    items = [(each.id, text_of(each, lane="list:events")) for each in (first, second)]
+    lanes.push(f"list:events\n{lane}\nuser-42", items)
+
+    let_others_go_on(handler, subscription, [items[0][1]])
+
+    [message] = handler.sent
+    assert "second" in message.argument
+
+
+def test_of_a_batch_every_event_is_let_go() -> None:
+    outbox, events = MemoryOutbox(), [Event("a"), Event("b")]
+    for event in events:
+        outbox.add([Entry(id=event.id, destination="list:events", envelope="{}", confirm="handled")])
+        outbox.expect(event.id, "list:events", ["feed"])
+    handler = ListHandler(outbox=outbox, relay=False)
+    texts = [text_of(event, receiptto="list:events") for event in events]
+
+    let_others_go_on(handler, "feed", [f"[{','.join(texts)}]"])
+
+    assert outbox.list() == []
+
+
+def test_a_store_that_fails_keeps_no_engine_from_going_on(caplog: pytest.LogCaptureFixture) -> None:
+    # Given an outbox that takes the receipt of the second event only
+    class Broken(MemoryOutbox):
+        receipts = 0
+
+        def receipt(self, *about: Any) -> None:
+            self.receipts += 1
+            if self.receipts == 1:
+                raise StorageError("the database is gone")
+
+    outbox = Broken()
+    handler = ListHandler(outbox=outbox, relay=False)
+    first, second = (text_of(Event(name), receiptto="list:events") for name in "ab")
+
+    with caplog.at_level(logging.WARNING):
+        let_others_go_on(handler, "feed", [f"[{first},{second}]"])
+
+    assert outbox.receipts == 2
+    assert "have to wait: the database is gone" in caplog.text
+
+
+@pytest.mark.parametrize("arguments", [(), ("no JSON",), (7,), ("[1]",)])
+def test_of_what_nobody_can_read_nobody_waits(arguments: Any) -> None:
+    handler = ListHandler(lanes=MemoryLanes())
+
+    let_others_go_on(handler, "feed", arguments)
+
+    assert handler.sent == []
