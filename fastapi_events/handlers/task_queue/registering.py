@@ -156,7 +156,7 @@ class Registering(BaseEventHandler):
                     f"{new.name} is registered already, with other options; "
                     "pass name= to make this a subscription of its own."
                 )
-            if known.plan.first != new.plan.first:
+            if _argument(known) != _argument(new):
                 raise ConfigurationError(
                     f"{new.name} is registered already, and would get another argument; "
                     "pass name= to make this a subscription of its own."
@@ -196,3 +196,11 @@ def _settings(subscription: Subscription) -> tuple[Any, ...]:
     many = subscription.batch
     size = None if many is None else (many.size, many.window)
     return subscription.queue, subscription.retry, subscription.once, size, subscription.options
+
+
+def _argument(subscription: Subscription) -> Any:
+    """What the function is called with, for comparison."""
+    many = subscription.batch
+    if many is None:
+        return subscription.plan.first
+    return None if many.payload_type is None else many.payload_type.annotation
