@@ -33,9 +33,6 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180
 """Until the test gives up on something that should happen by itself."""
 
-AGES = 120.0
-"""Seconds after which nobody holds anything any more that nobody has come back to."""
-
 Process = subprocess.Popen[bytes]
 
 

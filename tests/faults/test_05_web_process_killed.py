@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 
 from tests.faults.conftest import Row
-from tests.faults.running import AGES
 
 FAULT = "web process killed (-9) after the response, before the flush"
 
 
 def test_written_ahead_nothing_is_lost(row: Row) -> None:
     # Given flushes that wait for a broker that hangs
-    shop = row.shop(handler={"durability": "response"}, clock=True)
+    shop = row.shop(handler={"durability": "response"})
     shop.start_worker()
     web = shop.start_web()
     row.broker.freeze()
@@ -32,7 +31,6 @@ def test_written_ahead_nothing_is_lost(row: Row) -> None:
 
     # Then whatever a client has read the response of is handled
     shop.start_web()
-    shop.forward(AGES)
     verdict = shop.settle()
     row.record(5, FAULT, 'durability="response"', verdict)
     assert not verdict.lost, shop.logs()

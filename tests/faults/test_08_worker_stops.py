@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.conftest import PATIENT, Row
+from tests.faults.running import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.shared_broker
 
@@ -26,7 +27,7 @@ def test_what_it_had_begun_is_finished_or_delivered_again(row: Row) -> None:
     # When it is told to stop, and may finish
     shop.dismiss(worker)
     shop.open_gate()
-    worker.wait(60)
+    worker.wait(PATIENCE_SECONDS)
     shop.start_worker()
     shop.place(row.events // 2)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from tests.faults.conftest import Row
-from tests.faults.running import AGES, PATIENCE_SECONDS
+from tests.faults.running import PATIENCE_SECONDS
+
+AGES = 120.0
+"""Seconds after which nobody holds an event any more that they have not come back to."""
 
 FAULT = "two relays at once; one killed between publish and mark"
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 
 from tests.faults.conftest import Row
-from tests.faults.running import AGES
 
 FAULT = "transaction or savepoint rolled back, commit fails, process killed"
 
 
 def test_an_event_exists_if_and_only_if_its_transaction_was_committed(row_on_valkey: Row) -> None:
     # Given sales that are committed, rolled back, or in part, or whose commit fails after the response
-    row, shop = row_on_valkey, row_on_valkey.shop(sales=True, clock=True)
+    row, shop = row_on_valkey, row_on_valkey.shop(sales=True)
     shop.start_worker()
     web = shop.start_web()
     part = row.events // 5
@@ -30,7 +29,6 @@ def test_an_event_exists_if_and_only_if_its_transaction_was_committed(row_on_val
     shop.kill(web)
     clients.join()
     shop.start_web()
-    shop.forward(AGES)
 
     # Then exactly those events are handled whose sale is in the database
     shop.history.accept(shop.sales())
