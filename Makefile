@@ -65,14 +65,17 @@ format: $(VENV)/.test $(VENV)/.check ## Mend what can be mended without thinking
 docs: $(VENV)/.test $(VENV)/.check ## Serve the documentation, and rebuild it while you write
 	@$(BIN)/mkdocs serve $(ARGS)
 
-# A target only once it has something to run; the CI looks whether it is there.
+# Two tests at once, which mostly wait; the next one goes to whoever is free.
+AT_ONCE := --numprocesses 2 --dist load --maxschedchunk 1
 UNDER_FAULTS := tests/contract tests/handlers/task_queue tests/storage
+
+# A target only once it has something to run; the CI looks whether it is there.
 FAULTS := $(wildcard tests/faults/test_*.py)
 ifneq ($(FAULTS),)
 .PHONY: faults
 faults: $(VENV)/.test ## Run the fault suite: real servers, real processes, real kills; then write its table into docs/
 	@rm -rf .faults
-	@$(BIN)/python -m pytest tests/faults $(ARGS)
+	@$(BIN)/python -m pytest tests/faults $(AT_ONCE) $(ARGS)
 	@$(BIN)/python -m pytest $(UNDER_FAULTS) --fault-seed $(SEED)
 	@$(BIN)/python -m tests.faults.table
 
