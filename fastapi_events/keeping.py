@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -55,7 +56,8 @@ class Keeper:
             with self._changed:
                 while not self._kept:
                     self._changed.wait()
-                self._changed.wait(self._every)
+            time.sleep(self._every)  # whoever begins meanwhile has most of its lease left, and wakes nobody
+            with self._changed:
                 kept = list(self._kept.items())
             for ticket, extend in kept:
                 try:
@@ -64,9 +66,12 @@ class Keeper:
                     logger.warning("A lease could not be extended: %s", error)
                     continue
                 if not held:
-                    logger.warning("A lease has gone to another process, which may do the same work again.")
                     with self._changed:
-                        self._kept.pop(ticket, None)
+                        gone = self._kept.pop(ticket, None)
+                    if gone is not None:  # otherwise it was given back while we asked
+                        logger.warning(
+                            "A lease has gone to another process, which may do the same work again."
+                        )
 
 
 keeper = Keeper()

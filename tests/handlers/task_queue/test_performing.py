@@ -282,6 +282,21 @@ def test_it_fails_when_what_it_dispatched_cannot_go_out(
     assert [name for name, _ in diary.of("failed")] == ["follow-up"]  # an error is told once, where it arose
 
 
+def test_a_payload_gets_the_types_back_that_json_has_no_word_for(perform_with: Make) -> None:
+    class Picture(BaseModel):
+        pixels: bytes
+
+    seen: list[Picture] = []
+
+    def show(picture: Picture) -> None:
+        seen.append(picture)
+
+    show.__annotations__["picture"] = Picture
+    perform_with()(one(show), text_of(Event("shown", {"pixels": b"\xff\x00"})))
+
+    assert seen == [Picture(pixels=b"\xff\x00")]
+
+
 # Receipts
 
 

@@ -1,0 +1,164 @@
+"""Keeping leases: extended while the work goes on, no more often than need be, and no longer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from fastapi_events.errors import StorageError
+from fastapi_events.keeping import Keeper
+
+OFTEN = 0.001
+RARELY = 3_600.0
+
+
+class Lease:
+    """Counts how often it is extended; a test may wait for that, and say what is answered."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.answer: Callable[[], bool] = lambda: True
+        self._changed = threading.Condition()
+
+    def extend(self) -> bool:
+        with self._changed:
+            self.times += 1
+            self._changed.notify_all()
+        return self.answer()
+
+    def extended(self, times: int = 1, *, within: float = 10.0) -> bool:
+        with self._changed:
+            until = self.times + times
+            return self._changed.wait_for(lambda: self.times >= until, within)
+
+
+def fails() -> bool:
+    raise StorageError("the database is gone")
+
+
+def test_a_lease_is_extended_again_and_again_while_the_block_runs() -> None:
+    lease = Lease()
+
+    with Keeper(every=OFTEN).keeping(lease.extend):
+        assert lease.extended(3)
+
+
+def test_it_is_not_extended_any_more_once_the_block_has_ended() -> None:
+    keeper, ended, other = Keeper(every=OFTEN), Lease(), Lease()
+
+    with keeper.keeping(other.extend):
+        with keeper.keeping(ended.extend):
+            assert ended.extended()
+        assert other.extended(2)  # the round in which it ended is over
+        times = ended.times
+        assert other.extended(3)
+
+    assert ended.times == times
+
+
+def test_it_is_not_extended_any_more_though_the_block_has_failed() -> None:
+    keeper, failed, other = Keeper(every=OFTEN), Lease(), Lease()
+
+    with pytest.raises(ValueError, match="no"), keeper.keeping(failed.extend):
+        raise ValueError("no")
+    with keeper.keeping(other.extend):
+        assert other.extended(2)
+
+    assert failed.times == 0
+
+
+def test_all_leases_of_the_process_share_one_thread() -> None:
+    keeper, threads = Keeper(every=OFTEN), set()
+
+    def extend() -> bool:
+        threads.add(threading.current_thread())
+        return True
+
+    one, other = Lease(), Lease()
+    one.answer = other.answer = extend
+    with keeper.keeping(one.extend), keeper.keeping(other.extend):
+        assert one.extended(2)
+        assert other.extended(2)
+    with keeper.keeping(one.extend):  # there was nothing to do in between
+        assert one.extended()
+
+    assert len(threads) == 1
+
+
+def test_who_begins_extends_nobodys_lease_before_its_time() -> None:
+    keeper, long, others = Keeper(every=RARELY), Lease(), Lease()
+
+    with keeper.keeping(long.extend):
+        for _ in range(100):
+            with keeper.keeping(others.extend):
+                pass
+        assert not long.extended(within=0.05)
+
+    assert others.times == 0
+
+
+def test_a_lease_that_has_gone_is_given_up_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    keeper, gone, other = Keeper(every=OFTEN), Lease(), Lease()
+    gone.answer = lambda: False
+
+    with (
+        caplog.at_level(logging.WARNING),
+        keeper.keeping(gone.extend),
+        keeper.keeping(other.extend),
+    ):
+        assert other.extended(3)
+
+    assert gone.times == 1
+    assert caplog.text.count("gone to another process") == 1
+
+
+def test_a_store_that_fails_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    keeper, unlucky, other = Keeper(every=OFTEN), Lease(), Lease()
+    unlucky.answer = fails
+
+    with (
+        caplog.at_level(logging.WARNING),
+        keeper.keeping(unlucky.extend),
+        keeper.keeping(other.extend),
+    ):
+        assert unlucky.extended(2)
+        assert other.extended(2)
+
+    assert "could not be extended: the database is gone" in caplog.text
+
+
+def test_a_lease_that_is_given_back_while_the_store_is_asked_is_no_news(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Given a store that is slow to say that the lease is nobody's any more
+    keeper, slow, other = Keeper(every=OFTEN), Lease(), Lease()
+    given_back = threading.Event()
+    slow.answer = lambda: not given_back.wait(10)
+
+    with caplog.at_level(logging.WARNING):
+        with keeper.keeping(slow.extend):
+            assert slow.extended()
+        given_back.set()
+        with keeper.keeping(other.extend):
+            assert other.extended()
+
+    assert caplog.text == ""
+
+
+def test_a_forked_child_keeps_its_own_leases_and_not_those_of_its_parent() -> None:
+    keeper, inherited = Keeper(every=OFTEN), Lease()
+    with keeper.keeping(inherited.extend):
+        assert inherited.extended()
+        child = os.fork()
+        if child == 0:
+            before, own = inherited.times, Lease()
+            with keeper.keeping(own.extend):
+                good = own.extended(3) and inherited.times == before
+            os._exit(0 if good else 1)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert inherited.extended()
