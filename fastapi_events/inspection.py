@@ -27,6 +27,8 @@ def handlers_in(target: str) -> list[TaskQueueHandler]:
         ConfigurationError: When there is no such module or attribute, or no queue handler there.
     """
     name, _, attribute = target.partition(":")
+    if not name or name.startswith("."):
+        raise ConfigurationError(f"{target!r} names no module; write app.events, or app.events:events.")
     module = _module(name)
     if attribute:
         found: Any = module
@@ -77,7 +79,7 @@ def examine(handler: TaskQueueHandler) -> Iterator[Finding]:
     """Look for what would lose events, or keep them where nobody looks."""
     yield from _outbox(handler)
     yield from _dead_letters(handler)
-    yield from _once(handler)
+    yield from _turns(handler)
     for severity, subject, text in handler.diagnose():
         yield Finding(severity, subject, text)
 
@@ -89,11 +91,12 @@ def _outbox(handler: TaskQueueHandler) -> Iterator[Finding]:
             "none: events that the broker does not take within the deadline are reported lost; pass outbox=.",
         )  # fmt: skip
         return
-    problem = _problem(handler.outbox)
-    if problem:
-        yield Finding("danger", "outbox", problem)
+    try:
+        handler.outbox.check()
+        status = handler.outbox.status()
+    except StorageError as error:
+        yield Finding("danger", "outbox", str(error))
         return
-    status = handler.outbox.status()
     yield Finding("ok", "outbox", f"{status.waiting} waiting, {status.unconfirmed} without all receipts")
     if not handler.secures_before_response:
         yield Finding(
@@ -109,22 +112,19 @@ def _dead_letters(handler: TaskQueueHandler) -> Iterator[Finding]:
             "left to the engine, where `fastapi-events dead` cannot list or replay them; pass dead_letters=.",
         )  # fmt: skip
         return
-    problem = _problem(handler.dead_letters)
-    if problem:
-        yield Finding("danger", "dead letters", problem)
-    else:
+    try:
+        handler.dead_letters.check()
         count = handler.dead_letters.count()
+    except StorageError as error:
+        yield Finding("danger", "dead letters", str(error))
+    else:
         yield Finding("ok" if not count else "advice", "dead letters", f"{count} kept")
 
 
-def _once(handler: TaskQueueHandler) -> Iterator[Finding]:
-    if handler.inbox is not None and (problem := _problem(handler.inbox)):
-        yield Finding("danger", "inbox", problem)
-
-
-def _problem(store: Any) -> str | None:
-    try:
-        store.check()
-    except StorageError as error:
-        return str(error)
-    return None
+def _turns(handler: TaskQueueHandler) -> Iterator[Finding]:
+    for subject, store in (("inbox", handler.inbox), ("lanes", handler.lanes)):
+        if store is not None:
+            try:
+                store.check()
+            except StorageError as error:
+                yield Finding("danger", subject, str(error))

@@ -149,16 +149,22 @@ def test_a_lease_that_is_given_back_while_the_store_is_asked_is_no_news(
     assert caplog.text == ""
 
 
+@pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)  # that is the point
 def test_a_forked_child_keeps_its_own_leases_and_not_those_of_its_parent() -> None:
     keeper, inherited = Keeper(every=OFTEN), Lease()
     with keeper.keeping(inherited.extend):
         assert inherited.extended()
         child = os.fork()
         if child == 0:
-            before, own = inherited.times, Lease()
-            with keeper.keeping(own.extend):
-                good = own.extended(3) and inherited.times == before
-            os._exit(0 if good else 1)
+            good = False
+            try:
+                before, own = inherited.times, Lease()
+                with keeper.keeping(own.extend):
+                    good = own.extended(3) and inherited.times == before
+            finally:
+                os._exit(0 if good else 1)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 0
         assert inherited.extended()
