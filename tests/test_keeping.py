@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -83,10 +84,18 @@ def test_all_leases_of_the_process_share_one_thread() -> None:
     with keeper.keeping(one.extend), keeper.keeping(other.extend):
         assert one.extended(2)
         assert other.extended(2)
-    with keeper.keeping(one.extend):  # there was nothing to do in between
-        assert one.extended()
-
     assert len(threads) == 1
+
+
+def test_a_thread_that_has_had_nothing_to_do_takes_up_the_next_lease() -> None:
+    keeper, lease = Keeper(every=OFTEN), Lease()
+    with keeper.keeping(lease.extend):
+        assert lease.extended()
+    while not keeper._changed._waiters:  # type: ignore[attr-defined]  # until it waits for work
+        time.sleep(OFTEN)
+
+    with keeper.keeping(lease.extend):
+        assert lease.extended()
 
 
 def test_who_begins_extends_nobodys_lease_before_its_time() -> None:

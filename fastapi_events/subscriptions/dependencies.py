@@ -5,6 +5,7 @@ FastAPI is not imported here: a `Depends` can only exist where somebody else has
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -71,7 +72,7 @@ def dependency_of(
         ConfigurationError: When something on the way needs a request, or itself.
     """
     call = depends.dependency if depends.dependency is not None else parameter.annotation
-    if not callable(call):
+    if not callable(call) or call is inspect.Parameter.empty:
         raise ConfigurationError(
             f"{asking}: Depends() of parameter {parameter.name!r} has nothing to call; "
             "name a function, or annotate the parameter with a class."
