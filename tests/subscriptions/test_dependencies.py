@@ -97,7 +97,7 @@ def test_a_depends_without_a_function_calls_the_class_of_its_parameter() -> None
 
 def test_a_depends_that_has_nothing_to_call_is_refused() -> None:
     def bare(value=Depends()) -> None: ...
-    def unresolved(value: "Nowhere" = Depends()) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+    def unresolved(value: Nowhere = Depends()) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     for function in (bare, unresolved):
         with pytest.raises(ConfigurationError, match=r"app\.feed: Depends\(\) of parameter 'value' has"):
