@@ -7,7 +7,7 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Annotated, Any, Final, Generic, NamedTuple, NewType, TypedDict, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, NewType, TypeVar
 
 import pydantic.dataclasses
 import pytest
@@ -21,7 +21,7 @@ from pydantic import (
     TypeAdapter,
     computed_field,
 )
-from typing_extensions import NotRequired
+from typing_extensions import NotRequired, TypedDict  # pydantic wants it from here before Python 3.12
 
 from fastapi_events.subscriptions.restoring import Restorer
 

@@ -153,6 +153,17 @@ def test_each_function_gets_the_events_of_a_key_in_order_whatever_the_broker_doe
     assert len(got) == 4
 
 
+def test_an_event_that_nobody_listens_to_does_not_stand_in_the_way_of_those_behind_it() -> None:
+    handler = ListHandler(lanes=MemoryLanes())
+    got: list[int] = []
+    handler.register(lambda event: got.append(event.payload), event_name="heard", name="one")
+
+    flush(handler, ordered("unheard", 1, "k"), ordered("heard", 2, "k"), ordered("heard", 3, "k"))
+    handler.run()
+
+    assert got == [2, 3]
+
+
 def test_who_is_given_up_lets_the_next_one_go_on() -> None:
     handler = ListHandler(lanes=MemoryLanes())
     got: list[int] = []
