@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -32,6 +33,8 @@ _ORDERING_KEY = "partitionkey"  # of the extension for partitioning
 
 _datetime = TypeAdapter(datetime)
 
+_needs_no_escape = re.compile("[0-9A-Za-z-]{1,64}").fullmatch
+
 
 def seal(
     event: Event, *, source: str, dataschema: str | None = None, extensions: Mapping[str, str] | None = None
@@ -44,7 +47,22 @@ def seal(
         extensions: More attributes.
     """
     name = wire_name(event.name)
-    attributes = {"id": event.id, "time": event.time, **event.headers}
+    encoded = event.encoded
+    if encoded is None:
+        encoded = codec.encode(event.payload, event_name=name)
+    headers = event.headers
+    event_id = event.id
+    if (
+        not extensions
+        and event.ordering_key is None
+        and len(headers) == 1
+        and headers.get("correlationid") is event_id
+        and _needs_no_escape(event_id)
+    ):
+        # Most events: of their own they have an id and a time, and writing those takes no encoder.
+        own = f'"id":"{event_id}","time":"{event.time}","correlationid":"{event_id}"'
+        return f'{{{_common(source, name, dataschema)},{own},"data":{encoded}}}'
+    attributes = {"id": event_id, "time": event.time, **headers}
     if event.ordering_key is not None:
         attributes[_ORDERING_KEY] = event.ordering_key
     if extensions:
@@ -52,11 +70,8 @@ def seal(
     if _COMMON.isdisjoint(attributes):
         common = _common(source, name, dataschema)
     else:  # the event was read from an envelope whose own say goes on
-        own = {each: attributes.pop(each) for each in _COMMON & attributes.keys()}
-        common = _members(_attributes(source, name, dataschema, own))
-    encoded = event.encoded
-    if encoded is None:
-        encoded = codec.encode(event.payload, event_name=name)
+        said = {each: attributes.pop(each) for each in _COMMON & attributes.keys()}
+        common = _members(_attributes(source, name, dataschema, said))
     # The payload is JSON already; encoding the attributes around it saves encoding it twice.
     return f'{{{common},{_members(attributes)},"data":{encoded}}}'
 

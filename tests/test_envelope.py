@@ -144,3 +144,13 @@ def test_an_event_from_elsewhere_keeps_what_its_envelope_said() -> None:
     assert json.loads(seal(read, source="here", dataschema="urn:ours"))["dataschema"] == "urn:ours"
     assert seal(read, source="here").count('"source"') == 1
     assert json.loads(seal(Event("t"), source="here"))["source"] == "here"
+
+
+@pytest.mark.parametrize("identity", ["", 'a"b', "\\", "\N{CAT FACE}", "\n", "x" * 100])
+def test_any_id_can_be_sealed(identity: str) -> None:
+    event = Event("hello", None, id=identity)
+
+    sealed = json.loads(seal(event, source="shop"))
+
+    assert sealed["id"] == event.id
+    assert sealed["correlationid"] == event.id
