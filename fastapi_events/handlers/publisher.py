@@ -101,11 +101,17 @@ class Publisher(Generic[T]):
         """How much waits, as the sum of sizes."""
         return self._pending_size
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, and nothing is being sent."""
+        return not self._sending and not self._pending
+
     def _start_over(self) -> None:
         self._pid = os.getpid()
         self._changed = threading.Condition()
         self._pending = deque()
         self._pending_size = 0
+        self._sending = False
         self._thread = None
 
     def _forget_cancelled(self) -> None:
@@ -116,10 +122,12 @@ class Publisher(Generic[T]):
         this = threading.current_thread()
         while True:
             with self._changed:
+                self._sending = False
                 while not self._pending:
                     if self._thread is not this:
                         return
                     self._changed.wait()
+                self._sending = True
                 batch = self._take()
             # One that was cancelled meanwhile has been reported lost; it must not be sent after all.
             futures_and_items = [(f, item) for f, item in batch if f.set_running_or_notify_cancel()]
@@ -131,10 +139,12 @@ class Publisher(Generic[T]):
             self._send([item for _, item in batch])
         except Exception as error:  # whatever the broker's client raises; each flush gets to know
             if len(batch) == 1:
+                self._sending = False
                 batch[0][0].set_exception(error)
             else:
                 self._send_singly(batch)
         else:
+            self._sending = False  # before anybody is told, who may look at once
             for future, _ in batch:
                 future.set_result(None)
 

@@ -166,21 +166,19 @@ class DramatiqHandler(TaskQueueHandler):
         )
 
     def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
-        outgoing: list[tuple[dramatiq.Message[Any], int | None]] = [
-            (
-                dramatiq.Message(
-                    queue_name=each.queue, actor_name=each.task, args=(each.argument,), kwargs={}, options={},
-                    message_id=each.id,
-                ),
-                int(each.delay * 1000) or None,
-            )
-            for each in messages
-        ]  # fmt: skip
+        outgoing = [_as_dramatiq_has_it(each) for each in messages]
         if self._publisher is not None:
             self._publisher.publish(outgoing, timeout=self.flush_deadline if from_web else None)
             return
         for message, delay in outgoing:
             self.broker.enqueue(message, delay=delay)
+
+    def _begin(
+        self, messages: Callable[[], Sequence[Outgoing]], answered: Callable[[bool], None]
+    ) -> Callable[[], None] | None:
+        if not isinstance(self._publisher, RedisPublisher):
+            return None
+        return self._publisher.begin(lambda: [_as_dramatiq_has_it(each) for each in messages()], answered)
 
     def _disconnect(self) -> None:
         if self._publisher is not None:
@@ -191,6 +189,14 @@ class DramatiqHandler(TaskQueueHandler):
         return diagnosis.diagnose(
             self.broker, self.queues, quorum=self._quorum, confirms_handled=self.confirms_handled
         )
+
+
+def _as_dramatiq_has_it(outgoing: Outgoing) -> tuple[dramatiq.Message[Any], int | None]:
+    message: dramatiq.Message[Any] = dramatiq.Message(
+        queue_name=outgoing.queue, actor_name=outgoing.task, args=(outgoing.argument,), kwargs={}, options={},
+        message_id=outgoing.id,
+    )  # fmt: skip
+    return message, int(outgoing.delay * 1000) or None
 
 
 def _checked_broker(broker: Any) -> dramatiq.Broker:

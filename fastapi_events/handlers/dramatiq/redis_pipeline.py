@@ -7,7 +7,8 @@ it is documented: a list of message ids for each queue, beside a hash of message
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import dramatiq
@@ -19,6 +20,7 @@ from pydantic_core import to_json
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from fastapi_events.handlers.dramatiq.redis_exchange import Exchange
 from fastapi_events.ids import random_id
 
 
@@ -28,6 +30,38 @@ class RedisPublisher:
     def __init__(self, broker: RedisBroker) -> None:
         self._broker: Any = broker
         self._client: Any = None
+        self._exchange = Exchange()
+        self._unconfirmed: dict[str, str] = {}
+        """Messages last sent from an event loop, and their ids in Redis, as long as they may have arrived."""
+
+    def begin(
+        self,
+        messages: Callable[[], Sequence[tuple[dramatiq.Message[Any], int | None]]],
+        answered: Callable[[bool], None],
+    ) -> Callable[[], None] | None:
+        """Publish messages from the running event loop, if that can be done without waiting.
+
+        What a program adds to enqueueing or encoding may take its time; then only a thread will do.
+
+        Parameters:
+            messages: What makes them, as for `publish`, if it comes to that.
+            answered: Called with whether the server has confirmed them; if not, `publish` can say why.
+
+        Returns:
+            What gives them up, though they may arrive; None when nothing has been sent.
+        """
+        broker = self._broker
+        if type(dramatiq.get_encoder()) is not JSONEncoder:
+            return None
+        if _is_heard(broker, "before_enqueue") or _is_heard(broker, "after_enqueue"):
+            return None
+
+        def commands() -> list[tuple[Any, ...]]:
+            sent = [(_for_redis(each, delay, random_id()), delay) for each, delay in messages()]
+            self._unconfirmed = {each.message_id: each.options["redis_message_id"] for each, _ in sent}
+            return _commands(broker.namespace, _queues(sent))
+
+        return self._exchange.begin(commands, answered)
 
     def publish(
         self, messages: Sequence[tuple[dramatiq.Message[Any], int | None]], *, timeout: float | None
@@ -42,14 +76,16 @@ class RedisPublisher:
             redis.RedisError: When the server did not confirm it.
         """
         broker = self._broker
-        messages = [(_for_redis(message, delay), delay) for message, delay in messages]
+        # Under the same id, what has arrived after all is stored once.
+        known = self._unconfirmed
+        messages = [
+            (_for_redis(message, delay, known.pop(message.message_id, "") or random_id()), delay)
+            for message, delay in messages
+        ]
         if _is_heard(broker, "before_enqueue"):
             for message, delay in messages:
                 broker.emit_before("enqueue", message, delay)
-        queues: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
-        encode = _encoder()
-        for message, _ in messages:
-            queues[message.queue_name].append((message.options["redis_message_id"], encode(message)))
+        queues = _queues(messages)
         client = broker.client
         if timeout is not None:
             client = self._client = self._client or publishing_client(broker.client, timeout=timeout)
@@ -57,9 +93,12 @@ class RedisPublisher:
         if _is_heard(broker, "after_enqueue"):
             for message, delay in messages:
                 broker.emit_after("enqueue", message, delay)
+        if timeout is not None:
+            self._exchange.open(client.connection_pool)  # the next flush may need no thread
 
     def close(self) -> None:
         """Close the web process's client; the next flush opens another."""
+        self._exchange.close()
         client, self._client = self._client, None
         if client is not None:
             client.close()
@@ -106,20 +145,39 @@ def enqueue(client: redis.Redis, namespace: str, queues: Mapping[str, Sequence[t
 
 def _enqueue(client: redis.Redis, namespace: str, queues: Mapping[str, Sequence[tuple[str, bytes]]]) -> None:
     pipeline: Any = client.pipeline(transaction=True)
-    for queue, messages in queues.items():
-        key = f"{namespace}:{queue}"
-        pipeline.hset(f"{key}.msgs", mapping=dict(messages))
-        pipeline.rpush(key, *(message_id for message_id, _ in messages))
+    for command in _commands(namespace, queues):
+        pipeline.execute_command(*command)
     pipeline.execute()
 
 
-def _for_redis(message: dramatiq.Message[Any], delay: int | None) -> dramatiq.Message[Any]:
+def _commands(namespace: str, queues: Mapping[str, Sequence[tuple[str, bytes]]]) -> list[tuple[Any, ...]]:
+    commands: list[tuple[Any, ...]] = []
+    for queue, messages in queues.items():
+        key = f"{namespace}:{queue}"
+        commands.append(("HSET", f"{key}.msgs", *chain.from_iterable(messages)))
+        commands.append(("RPUSH", key, *(message_id for message_id, _ in messages)))
+    return commands
+
+
+def _queues(
+    messages: Iterable[tuple[dramatiq.Message[Any], int | None]],
+) -> dict[str, list[tuple[str, bytes]]]:
+    queues: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
+    encode = _encoder()
+    for message, _ in messages:
+        queues[message.queue_name].append((message.options["redis_message_id"], encode(message)))
+    return queues
+
+
+def _for_redis(
+    message: dramatiq.Message[Any], delay: int | None, redis_message_id: str
+) -> dramatiq.Message[Any]:
     """The message as Dramatiq's own `enqueue` would store it, with an id of its own in Redis.
 
     Parameters:
         delay: Milliseconds; such a message waits in a queue beside its own.
     """
-    message.options["redis_message_id"] = random_id()
+    message.options["redis_message_id"] = redis_message_id
     if delay is None:
         return message
     return message.copy(queue_name=dq_name(message.queue_name), options={"eta": current_millis() + delay})

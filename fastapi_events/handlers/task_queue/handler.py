@@ -140,6 +140,7 @@ class TaskQueueHandler(Registering):
         self.confirms_handled = confirm == "handled"
         self._publishing = Publishing(
             lambda messages: self._send(messages, from_web=True),
+            begin=self._begin,
             routes=self.routes,
             source=source,
             deadline=flush_deadline,
@@ -191,6 +192,22 @@ class TaskQueueHandler(Registering):
         Parameters:
             from_web: Whether a flush waits for it, whose deadline then bounds every step.
         """
+
+    def _begin(
+        self, messages: Callable[[], Sequence[Outgoing]], answered: Callable[[bool], None]
+    ) -> Callable[[], None] | None:
+        """Enqueue messages from the running event loop, where the engine can do so without waiting.
+
+        Parameters:
+            messages: What makes them, if it comes to that.
+            answered: To be called on the loop, with whether the broker has confirmed them. If not, `_send`
+                gets them.
+
+        Returns:
+            What gives them up, though they may arrive; None when nothing has been sent, so that `_send` gets
+            them.
+        """
+        return None
 
     @abstractmethod
     def _disconnect(self) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import islice
+from typing import TypeAlias
 
 from fastapi_events import envelope
 from fastapi_events.errors import NotPublished
@@ -27,12 +28,17 @@ from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.storage.base import Entry
 
+Begin: TypeAlias = Callable[
+    [Callable[[], Sequence[Outgoing]], Callable[[bool], None]], Callable[[], None] | None
+]
+
 
 class Publishing:
     """Publishes flushes from a thread of its own, those of concurrent requests together.
 
     Parameters:
         send: Enqueues messages in one round trip, or raises.
+        begin: Does so from the event loop, where the engine can; see `TaskQueueHandler`.
         routes: Which queue an event travels through.
         source: The `source` of the envelopes.
         deadline: Seconds that a flush may take.
@@ -46,6 +52,7 @@ class Publishing:
         self,
         send: Callable[[Sequence[Outgoing]], None],
         *,
+        begin: Begin,
         routes: Routes,
         source: str,
         deadline: float,
@@ -59,6 +66,7 @@ class Publishing:
         self._extensions = extensions
         self._order = order
         self._send = send
+        self._begin = begin
         self._routes = routes
         self._source = source
         self._publisher: Publisher[Flush] = Publisher(
@@ -79,24 +87,68 @@ class Publishing:
             raise NotPublished("the broker is known to be away")
         flush = Flush(events, self.seal(events))
         loop = asyncio.get_running_loop()
-        over = loop.create_future()
+        over: asyncio.Future[bool | None] = loop.create_future()
+        until = loop.time() + self.deadline
+        deadline = loop.call_at(until, _end, over)
+        try:
+            if await self._publish_at_once(flush, over):
+                return
+            if over.done():  # there was an answer, and it was no confirmation: the thread finds out why
+                over = loop.create_future()
+                deadline.cancel()
+                deadline = loop.call_at(until, _end, over)
+            await self._publish_by_thread(flush, over)
+        finally:
+            deadline.cancel()
+
+    async def _publish_at_once(self, flush: Flush, over: asyncio.Future[bool | None]) -> bool:
+        """Publish from the event loop, where the engine can and nobody waits for the thread.
+
+        Whoever comes while a flush is under way goes by the thread, which takes several together.
+
+        Returns:
+            Whether the broker has confirmed it.
+        """
+        if (
+            self._order is not None or not self._publisher.is_idle
+        ):  # lanes are kept in a store, which may block
+            return False
+
+        def answered(confirmed: bool) -> None:
+            if not over.done():
+                over.set_result(confirmed)
+
+        abandon = self._begin(lambda: list(self._messages(flush, datetime.now(timezone.utc))), answered)
+        if abandon is None:
+            return False
+        try:
+            confirmed = await over
+        except BaseException:
+            abandon()
+            raise
+        if confirmed is None:
+            abandon()
+            self.breaker.failed()
+            raise NotPublished(self._no_answer)
+        if confirmed:
+            self.breaker.succeeded()
+        return confirmed
+
+    async def _publish_by_thread(self, flush: Flush, over: asyncio.Future[bool | None]) -> None:
+        loop = asyncio.get_running_loop()
 
         def wake(_: Future[None]) -> None:
             with suppress(RuntimeError):  # the loop is closed, and nobody waits on it
                 loop.call_soon_threadsafe(_end, over)
 
-        deadline = loop.call_later(self.deadline, _end, over)
+        # Last of all: the thread wakes up, and cannot begin before this one has nothing more to do.
+        future = self._publisher.submit(flush, size=len(flush.events))
+        future.add_done_callback(wake)
         try:
-            # Last of all: the thread wakes up, and cannot begin before this one has nothing more to do.
-            future = self._publisher.submit(flush, size=len(events))
-            future.add_done_callback(wake)
-            try:
-                await over
-            except asyncio.CancelledError:
-                future.cancel()  # who cancels a flush reports its events lost: they must not go out after all
-                raise
-        finally:
-            deadline.cancel()
+            await over
+        except asyncio.CancelledError:
+            future.cancel()  # who cancels a flush reports its events lost: they must not go out after all
+            raise
         self._check(future)
 
     def publish_entries(self, entries: Sequence[Entry]) -> None:
@@ -134,12 +186,16 @@ class Publishing:
             self.breaker.failed()
             if future.cancel():
                 raise NotPublished(f"no room at the broker within {self.deadline} s")
-            raise NotPublished(f"no answer from the broker within {self.deadline} s; it may have it")
+            raise NotPublished(self._no_answer)
         if future.cancelled():
             raise NotPublished("the process stopped before the broker took it")
         error = future.exception()
         if error is not None:
             raise NotPublished(f"{type(error).__name__}: {error}") from error
+
+    @property
+    def _no_answer(self) -> str:
+        return f"no answer from the broker within {self.deadline} s; it may have it"
 
     def shutdown(self, timeout: float) -> list[Event]:
         """Publish what waits.
@@ -200,6 +256,6 @@ class Publishing:
         return messages
 
 
-def _end(over: asyncio.Future[None]) -> None:
+def _end(over: asyncio.Future[bool | None]) -> None:
     if not over.done():
         over.set_result(None)
