@@ -85,6 +85,10 @@ def fan_out_message(queue: str, texts: Sequence[str], *identity: str, delay: flo
 
 def chunks(texts: Sequence[str]) -> Iterable[Sequence[str]]:
     """Cut a list of envelopes into what fits into one message each."""
+    if len(texts) <= MAX_EVENTS_PER_MESSAGE and sum(map(len, texts)) <= MAX_BYTES_PER_MESSAGE:
+        if texts:
+            yield texts
+        return
     chunk: list[str] = []
     size = 0
     for text in texts:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import redis
 
-Commands: TypeAlias = Sequence[tuple[Any, ...]]
+Commands: TypeAlias = Sequence[tuple[str | bytes, ...]]
 
 # Each command has been queued; then each has counted something.
 _CONFIRMED = re.compile(rb"\+OK\r\n(?:\+QUEUED\r\n)+\*\d+\r\n(?::\d+\r\n)+")
@@ -80,9 +80,9 @@ class Exchange:
             if self._is_silent():
                 made = commands()
                 self._expected = 2 * len(made) + 2
-                self._loop.add_reader(self._socket, self._on_readable)
+                self._loop.add_reader(self._number, self._on_readable)
                 self._answered = answered
-                self._send(memoryview(self._packed(made)))
+                self._send(memoryview(_packed([("MULTI",), *made, ("EXEC",)])))
                 return self.abandon
         except NotImplementedError:  # the loop has no selector
             self._possible = False
@@ -117,10 +117,7 @@ class Exchange:
             return
         plain.setblocking(False)
         self._connection, self._socket, self._pid = connection, plain, os.getpid()
-
-    def _packed(self, commands: Commands) -> bytes:
-        packed: list[bytes] = self._connection.pack_commands([("MULTI",), *commands, ("EXEC",)])
-        return b"".join(packed)
+        self._number = plain.fileno()  # selectors print a socket, at length, whenever it is new to them
 
     def _is_silent(self) -> bool:
         """Whether the server has neither closed the connection nor said something that nobody asked for."""
@@ -134,9 +131,9 @@ class Exchange:
         with suppress(BlockingIOError):
             data = data[self._socket.send(data) :]
         if data and not self._unsent:
-            self._loop.add_writer(self._socket, self._on_writable)
+            self._loop.add_writer(self._number, self._on_writable)
         elif self._unsent and not data:
-            self._loop.remove_writer(self._socket)
+            self._loop.remove_writer(self._number)
         self._unsent = data
 
     def _on_writable(self) -> None:
@@ -167,9 +164,9 @@ class Exchange:
     def _end(self, *, confirmed: bool) -> None:
         self._answered = None
         with suppress(RuntimeError, NotImplementedError):  # the loop is closed, or has no selector
-            self._loop.remove_reader(self._socket)
+            self._loop.remove_reader(self._number)
             if self._unsent:
-                self._loop.remove_writer(self._socket)
+                self._loop.remove_writer(self._number)
         if not confirmed:
             self._drop()
         self._in_use.release()
@@ -178,3 +175,13 @@ class Exchange:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.disconnect()
+
+
+def _packed(commands: Commands) -> bytes:
+    parts: list[bytes] = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for each in command:
+            argument = each if isinstance(each, bytes) else each.encode()
+            parts.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
+    return b"".join(parts)

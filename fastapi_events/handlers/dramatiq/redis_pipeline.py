@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import dramatiq
@@ -31,6 +30,8 @@ class RedisPublisher:
         self._broker: Any = broker
         self._client: Any = None
         self._exchange = Exchange()
+        self._looked_at: list[dramatiq.Middleware] = []
+        self._listened_to = False
         self._unconfirmed: dict[str, str] = {}
         """Messages last sent from an event loop, and their ids in Redis, as long as they may have arrived."""
 
@@ -51,12 +52,10 @@ class RedisPublisher:
             What gives them up, though they may arrive; None when nothing has been sent.
         """
         broker = self._broker
-        if type(dramatiq.get_encoder()) is not JSONEncoder:
-            return None
-        if _is_heard(broker, "before_enqueue") or _is_heard(broker, "after_enqueue"):
+        if type(dramatiq.get_encoder()) is not JSONEncoder or self._is_listened_to():
             return None
 
-        def commands() -> list[tuple[Any, ...]]:
+        def commands() -> list[tuple[str | bytes, ...]]:
             sent = [(_for_redis(each, delay, random_id()), delay) for each, delay in messages()]
             self._unconfirmed = {each.message_id: each.options["redis_message_id"] for each, _ in sent}
             return _commands(broker.namespace, _queues(sent))
@@ -95,6 +94,15 @@ class RedisPublisher:
                 broker.emit_after("enqueue", message, delay)
         if timeout is not None:
             self._exchange.open(client.connection_pool)  # the next flush may need no thread
+
+    def _is_listened_to(self) -> bool:
+        middleware = self._broker.middleware
+        if middleware != self._looked_at:  # to ask each takes long
+            self._looked_at = list(middleware)
+            self._listened_to = any(
+                _is_heard(self._broker, hook) for hook in ("before_enqueue", "after_enqueue")
+            )
+        return self._listened_to
 
     def close(self) -> None:
         """Close the web process's client; the next flush opens another."""
@@ -150,11 +158,14 @@ def _enqueue(client: redis.Redis, namespace: str, queues: Mapping[str, Sequence[
     pipeline.execute()
 
 
-def _commands(namespace: str, queues: Mapping[str, Sequence[tuple[str, bytes]]]) -> list[tuple[Any, ...]]:
-    commands: list[tuple[Any, ...]] = []
+def _commands(
+    namespace: str, queues: Mapping[str, Sequence[tuple[str, bytes]]]
+) -> list[tuple[str | bytes, ...]]:
+    commands: list[tuple[str | bytes, ...]] = []
     for queue, messages in queues.items():
         key = f"{namespace}:{queue}"
-        commands.append(("HSET", f"{key}.msgs", *chain.from_iterable(messages)))
+        fields = [each for message in messages for each in message]
+        commands.append(("HSET", f"{key}.msgs", *fields))
         commands.append(("RPUSH", key, *(message_id for message_id, _ in messages)))
     return commands
 

@@ -166,10 +166,7 @@ class Publishing:
                 queues.setdefault(self._routes.queue_for_envelope(entry.envelope), []).append(entry)
         messages = self._in_order(lanes)
         for queue, part in queues.items():
-            left = iter(part)
-            for texts in chunks([entry.envelope for entry in part]):
-                identity = [entry.id for entry in islice(left, len(texts))]
-                messages.append(fan_out_message(queue, texts, *identity))
+            messages += _batches(queue, part, [entry.envelope for entry in part])
         self._send_watched(messages)
 
     def _send_watched(self, messages: Sequence[Outgoing]) -> None:
@@ -231,20 +228,22 @@ class Publishing:
 
     def _messages(self, flush: Flush, now: datetime) -> Iterable[Outgoing]:
         """One message; more only where events go to several queues, at several times, or are many."""
-        parts: dict[tuple[str, datetime | None], list[tuple[Event, str]]] = {}
+        if self._order is None and self._routes.is_one and not any(each.due for each in flush.events):
+            yield from _batches(self._routes.default, flush.events, flush.envelopes)  # most flushes
+            return
+        parts: dict[tuple[str, datetime | None], tuple[list[Event], list[str]]] = {}
         lanes: dict[str, list[tuple[str, str]]] = {}
         for event, text in zip(flush.events, flush.envelopes, strict=True):
             if event.ordering_key is not None and self._order is not None:
                 lanes.setdefault(event.ordering_key, []).append((event.id, text))
                 continue
-            parts.setdefault((self._routes.queue_for(event.name), event.due), []).append((event, text))
+            part = parts.setdefault((self._routes.queue_for(event.name), event.due), ([], []))
+            part[0].append(event)
+            part[1].append(text)
         yield from self._in_order(lanes)
         for (queue, due), part in parts.items():
             delay = 0.0 if due is None else max((due - now).total_seconds(), 0.0)
-            left = iter(part)
-            for texts in chunks([text for _, text in part]):
-                identity = [event.id for event, _ in islice(left, len(texts))]
-                yield fan_out_message(queue, texts, *identity, delay=delay)
+            yield from _batches(queue, *part, delay=delay)
 
     def _in_order(self, lanes: Mapping[str, Sequence[tuple[str, str]]]) -> list[Outgoing]:
         """The messages of those events with an ordering key whose turn it is already."""
@@ -254,6 +253,14 @@ class Publishing:
         for key, items in lanes.items():
             messages += self._order.queue_up(FAN_OUT_TURN, key, items)
         return messages
+
+
+def _batches(
+    queue: str, items: Sequence[Event | Entry], envelopes: Sequence[str], *, delay: float = 0.0
+) -> Iterable[Outgoing]:
+    left = iter(items)
+    for texts in chunks(envelopes):
+        yield fan_out_message(queue, texts, *[each.id for each in islice(left, len(texts))], delay=delay)
 
 
 def _end(over: asyncio.Future[bool | None]) -> None:

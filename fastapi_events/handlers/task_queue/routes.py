@@ -33,17 +33,19 @@ class Routes:
                 raise ConfigurationError(f"routes={{{pattern!r}: {target!r}}}: expected the name of a queue.")
             self._index.add(wire_name(pattern), target)
             self._queues.append(target)
+        self.is_one = len(self._queues) == 1
+        """Whether there is one queue for all events."""
 
     def queue_for(self, name: EventName) -> str:
         """The queue for an event of this name."""
-        if len(self._queues) == 1:
+        if self.is_one:
             return self.default
         found = self._index.match(*names(name))
         return found[0] if found else self.default
 
     def queue_for_envelope(self, text: str) -> str:
         """The queue for the event in an envelope."""
-        if len(self._queues) == 1:  # no need to read it
+        if self.is_one:  # no need to read it
             return self.default
         return self.queue_for(str(codec.decode(text).get("type")))
 

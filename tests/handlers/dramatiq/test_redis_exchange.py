@@ -118,7 +118,7 @@ def test_commands_that_cannot_be_made_leave_nothing_behind(client: redis.Redis) 
         exchange.begin(lambda: [("RPUSH", "list", object())], lambda confirmed: None)
 
     with opened(client) as exchange:
-        with pytest.raises(redis.DataError):
+        with pytest.raises(AttributeError):
             asyncio.run(fail())
         exchange.open(client.connection_pool)
         assert asyncio.run(transact(exchange, PUSH)) is True
