@@ -46,23 +46,23 @@ def seal(
         dataschema: Identifies the schema that the payload was validated against; a URI.
         extensions: More attributes.
     """
-    name = wire_name(event.name)
+    name = event[0]
+    if type(name) is not str:
+        name = wire_name(name)
     encoded = event.encoded
     if encoded is None:
         encoded = codec.encode(event.payload, event_name=name)
-    headers = event.headers
-    event_id = event.id
+    # Most events have nothing of their own but an id and a time, and writing those takes no encoder.
     if (
-        not extensions
+        event._headers is None  # noqa: SLF001 - our own; asked by their names they would be made
         and event.ordering_key is None
-        and len(headers) == 1
-        and headers.get("correlationid") is event_id
-        and _needs_no_escape(event_id)
+        and not extensions
+        and (event._id is None or _needs_no_escape(event._id))  # noqa: SLF001
     ):
-        # Most events: of their own they have an id and a time, and writing those takes no encoder.
+        event_id = event.id
         own = f'"id":"{event_id}","time":"{event.time}","correlationid":"{event_id}"'
         return f'{{{_common(source, name, dataschema)},{own},"data":{encoded}}}'
-    attributes = {"id": event_id, "time": event.time, **headers}
+    attributes = {"id": event.id, "time": event.time, **event.headers}
     if event.ordering_key is not None:
         attributes[_ORDERING_KEY] = event.ordering_key
     if extensions:

@@ -229,12 +229,18 @@ class TaskQueueHandler(Registering):
                 f"Event {wire_name(event.name)!r} has an ordering key, and {self.name} nothing to keep it in "
                 "order with: pass lanes= to the handler."
             )
-        name = wire_name(event.name)
-        if event.encoded is None:
-            event.encoded = codec.encode(event.payload, event_name=name, max_bytes=self._max_payload_bytes)
-        elif (size := len(event.encoded.encode())) > self._max_payload_bytes:  # another handler allowed more
+        encoded = event.encoded
+        if encoded is None:
+            name, payload = event
+            event.encoded = codec.encode(
+                payload, event_name=wire_name(name), max_bytes=self._max_payload_bytes
+            )
+        elif (  # another handler allowed more; a character takes four bytes at most
+            len(encoded) * 4 > self._max_payload_bytes
+            and (size := len(encoded.encode())) > self._max_payload_bytes
+        ):
             raise UnserialisablePayload(
-                name,
+                wire_name(event.name),
                 "payload",
                 f"takes {size:,} bytes as JSON, more than the {self._max_payload_bytes:,} allowed",
             )

@@ -213,13 +213,14 @@ class Publishing:
     def seal(self, events: Sequence[Event]) -> list[str]:
         """The envelopes of events."""
         texts = []
+        seal, source = envelope.seal, self._source
         for event in events:
-            schema = registry.get(event.name)
+            schema = registry.get(event[0])
             uri = None if schema is None else f"urn:fastapi-events:{schema.__module__}.{schema.__qualname__}"
             extensions = self._extensions
-            if event.ordering_key is not None and self._order is not None:
+            if self._order is not None and event.ordering_key is not None:
                 extensions = {**extensions, LANE: self._order.destination}
-            texts.append(envelope.seal(event, source=self._source, dataschema=uri, extensions=extensions))
+            texts.append(seal(event, source=source, dataschema=uri, extensions=extensions))
         return texts
 
     def _publish_flushes(self, flushes: Sequence[Flush]) -> None:
