@@ -1,6 +1,6 @@
 """The thread that publishes: it commits the flushes of concurrent requests together.
 
-Whatever the broker does, refuse, hang or answer slowly, happens in this thread and not on the event loop.
+Whatever a broker's client has to wait for, it waits for in this thread and not on the event loop.
 """
 
 from __future__ import annotations

@@ -109,9 +109,9 @@ class Publishing:
         Returns:
             Whether the broker has confirmed it.
         """
-        if (
-            self._order is not None or not self._publisher.is_idle
-        ):  # lanes are kept in a store, which may block
+        if self._order is not None or not self._publisher.is_idle:  # the store of lanes may block
+            return False
+        if len(flush.events) > MAX_EVENTS_PER_MESSAGE:  # to make several messages takes the loop too long
             return False
 
         def answered(confirmed: bool) -> None:
