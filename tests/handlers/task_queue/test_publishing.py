@@ -67,6 +67,7 @@ def broker() -> Iterator[Broker]:
 def publishing(broker: Broker, routes: dict[str, str] | None = None, **settings: Any) -> Publishing:
     defaults: dict[str, Any] = {
         "source": "shop",
+        "begin": lambda messages, answered: None,  # no engine that sends from the loop
         "deadline": LONG,
         "max_pending": 10_000,
         "breaker": Breaker(threshold=1, pause=3_600.0),
