@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from fastapi_events.errors import ConfigurationError, MissingDependencyError, St
 from fastapi_events.storage.base import CLOCK_SLACK_SECONDS, Clock
 from fastapi_events.storage.sqlalchemy import schema
 from fastapi_events.storage.sqlalchemy.faults import translated
+from fastapi_events.storage.sqlalchemy.forking import gate
 from fastapi_events.storage.sqlalchemy.sqlite import GROWS, SqliteOptions, prepare
 from fastapi_events.subscriptions.loop import process_loop
 
@@ -166,12 +168,16 @@ class Database:
         try:
             if opened.asynchronous is not None:
                 return process_loop().run(transact_on_loop(opened.asynchronous))
-            with opened.engine.connect() as connection:
+            with self._gate, opened.engine.connect() as connection:
                 return transact(connection)
         except StorageError:
             raise
         except (sa.exc.SQLAlchemyError, opened.engine.dialect.loaded_dbapi.Error, OSError) as error:
             raise translated(error, self.url) from error
+
+    @property
+    def _gate(self) -> AbstractContextManager[None]:
+        return gate if self.dialect == "sqlite" else nullcontext()
 
     def _open(self) -> _Opened:
         opened = self._opened
