@@ -78,7 +78,10 @@ def decode(text: str | bytes) -> Any:
     Raises:
         ValueError: When it is not JSON.
     """
-    return from_json(text, allow_inf_nan=False)
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except TypeError as error:  # what pydantic raises of a text with a lone surrogate in it
+        raise ValueError(str(error)) from error
 
 
 def _write_plain(payload: Any) -> bytes | None:

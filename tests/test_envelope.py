@@ -100,6 +100,7 @@ def test_binary_data_arrives_as_bytes() -> None:
     [
         ("{", "not JSON"),
         ('{"a": NaN}', "not JSON"),
+        ('"\ud800"', "not JSON"),
         ("[" * 100_000, "not JSON"),
         ([], "not a list"),
         (5, "not a int"),
