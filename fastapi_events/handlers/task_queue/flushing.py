@@ -134,6 +134,22 @@ class Flushing:
         return True
 
     async def _publish(self, events: Sequence[Event]) -> None:
+        """Publish events that nobody keeps."""
+        groups = self._publishing.strangers(events)
+        if len(groups) == 1:
+            await self._publish_group(events)
+            return
+        outcomes = await asyncio.gather(*map(self._publish_group, groups), return_exceptions=True)
+        refused = [each for each in outcomes if isinstance(each, NotPublished)]
+        for each in outcomes:
+            if each is not None and each not in refused:
+                raise each
+        if refused:
+            reasons = "; ".join(dict.fromkeys(map(str, refused)))
+            lost = [event for each in refused for event in each.events]
+            raise NotPublished(reasons, events=lost) from refused[0].__cause__
+
+    async def _publish_group(self, events: Sequence[Event]) -> None:
         try:
             await self._publishing.publish(events)
         except NotPublished as refused:

@@ -151,6 +151,14 @@ class Publishing:
             raise
         self._check(future)
 
+    def strangers(self, events: Sequence[Event]) -> list[Sequence[Event]]:
+        """Events in groups that need not share a failure: those that have to queue up, and the others."""
+        if self._order is None:
+            return [events]
+        ordered = [event for event in events if event.ordering_key is not None]
+        others = [event for event in events if event.ordering_key is None]
+        return [group for group in (others, ordered) if group]
+
     def publish_entries(self, entries: Sequence[Entry]) -> None:
         """Publish what an outbox held, from a thread of the caller's.
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from fastapi_events.dispatcher import dispatch
-from fastapi_events.envelope import unseal
+from fastapi_events.envelope import read_batch, unseal
 from fastapi_events.errors import ConfigurationError, NotPublished, StorageError, StorageFull
 from fastapi_events.event import Event
 from fastapi_events.scope import collect_events
-from fastapi_events.storage.memory import MemoryInbox, MemoryOutbox
+from fastapi_events.storage.memory import MemoryInbox, MemoryLanes, MemoryOutbox
 from tests.handlers.task_queue.broker import ListHandler
 from tests.recording import Diary
 
@@ -268,6 +268,34 @@ def test_events_go_out_though_the_outbox_is_full(diary: Diary) -> None:
 
     assert len(handler.sent) == 1
     assert diary.of("lost") == []
+
+
+def test_events_in_order_cost_the_others_nothing_when_they_cannot_queue_up(diary: Diary) -> None:
+    handler = ListHandler(lanes=MemoryLanes(max_items=1))
+
+    with collect_events([handler]):
+        dispatch("free")
+        dispatch("first", ordering_key="user-42")
+        dispatch("second", ordering_key="user-42")
+
+    assert [unseal(each).name for each in read_batch(handler.sent[0].argument)] == ["free"]
+    assert [name for name, _ in diary.of("published")] == ["free"]
+    assert [name for name, _ in diary.of("lost")] == ["first", "second"]
+
+
+def test_events_in_order_and_others_share_what_the_broker_says(diary: Diary) -> None:
+    handler = ListHandler(lanes=MemoryLanes())
+    handler.refusing = AWAY
+
+    with collect_events([handler]):
+        dispatch("free")
+        dispatch("first", ordering_key="user-42")
+
+    reason = "ConnectionError: connection refused"
+    assert [(name, rest["reason"]) for name, rest in diary.of("lost")] == [
+        ("free", reason),
+        ("first", reason),
+    ]
 
 
 # Configuration and errors
