@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,18 +44,10 @@ def send_in_thread(url: str) -> Iterator[Run]:
 
     with event_loop() as loop:
 
-        async def send_often(operations: int) -> float:
-            began = time.perf_counter()
-            for _ in range(operations):
-                await loop.run_in_executor(None, handle.send, NAME, PAYLOAD)
-            return time.perf_counter() - began
+        def flush() -> Awaitable[Any]:
+            return loop.run_in_executor(None, handle.send, NAME, PAYLOAD)
 
-        def run(operations: int) -> float:
-            taken = loop.run_until_complete(send_often(operations))
-            _empty(url, broker)
-            return taken
-
-        yield run
+        yield _timed_on(loop, flush, lambda: _empty(url, broker))
         loop.run_until_complete(loop.shutdown_default_executor())
 
 
@@ -79,20 +72,12 @@ def ours(url: str, size: int, engine: str) -> Iterator[Run]:
     handler, broker = our_handler(url, engine)
     from fastapi_events.event import Event
 
-    async def flush_often(operations: int) -> float:
-        began = time.perf_counter()
-        for _ in range(operations):
-            await handler.handle_many([Event(NAME, PAYLOAD) for _ in range(size)])
-        return time.perf_counter() - began
+    def flush() -> Awaitable[Any]:
+        flushed: Awaitable[Any] = handler.handle_many([Event(NAME, PAYLOAD) for _ in range(size)])
+        return flushed
 
     with event_loop() as loop:
-
-        def run(operations: int) -> float:
-            taken = loop.run_until_complete(flush_often(operations))
-            _empty(url, broker)
-            return taken
-
-        yield run
+        yield _timed_on(loop, flush, lambda: _empty(url, broker))
         loop.run_until_complete(handler.shutdown())
 
 
@@ -216,6 +201,23 @@ def _timed(work: Callable[[], Any], clean: Callable[[], None]) -> Run:
         for _ in range(operations):
             work()
         taken = time.perf_counter() - began
+        clean()
+        return taken
+
+    return run
+
+
+def _timed_on(
+    loop: asyncio.AbstractEventLoop, work: Callable[[], Awaitable[Any]], clean: Callable[[], None]
+) -> Run:
+    async def often(operations: int) -> float:
+        began = time.perf_counter()
+        for _ in range(operations):
+            await work()
+        return time.perf_counter() - began
+
+    def run(operations: int) -> float:
+        taken = loop.run_until_complete(often(operations))
         clean()
         return taken
 

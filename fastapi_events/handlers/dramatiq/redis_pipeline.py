@@ -81,7 +81,8 @@ class RedisPublisher:
             (_for_redis(message, delay, known.pop(message.message_id, "") or random_id()), delay)
             for message, delay in messages
         ]
-        if _is_heard(broker, "before_enqueue"):
+        listened_to = self._is_listened_to()
+        if listened_to:
             for message, delay in messages:
                 broker.emit_before("enqueue", message, delay)
         queues = _queues(messages)
@@ -89,7 +90,7 @@ class RedisPublisher:
         if timeout is not None:
             client = self._client = self._client or publishing_client(broker.client, timeout=timeout)
         enqueue(client, broker.namespace, queues)
-        if _is_heard(broker, "after_enqueue"):
+        if listened_to:
             for message, delay in messages:
                 broker.emit_after("enqueue", message, delay)
         if timeout is not None:
