@@ -22,7 +22,7 @@ export NO_MKDOCS_2_WARNING := 1
 # The environment grows in three steps, one after the other even under `make -j`, since pip cannot share it.
 
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11 …")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) install --upgrade "pip>=25.1"
 	@touch $@

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from benchmarks import environments, machine, results
 from benchmarks.children import ROOT, BrokenVariantError, children
@@ -28,7 +28,7 @@ def run(rows: Sequence[Row], scale: Scale, tell: Callable[[str], None]) -> Resul
     """
     began = time.monotonic()
     found: Result = {
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        "date": datetime.now(UTC).date().isoformat(),
         "mode": "quick" if scale.quick else "full",
         "commit": _commit(),
         "machine": machine.describe(),

@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -181,13 +181,13 @@ def _data(envelope: Envelope) -> Any:
 
 def _time(value: Any) -> datetime:
     if value is None:  # optional in CloudEvents
-        return datetime.now(timezone.utc)
+        return datetime.now(UTC)
     try:
         # Before Python 3.11, datetime.fromisoformat reads only a part of RFC 3339.
         time = _datetime.validate_python(value if isinstance(value, str) else None)
     except ValidationError as error:
         raise UnreadableEnvelope(f"time is {_shown(value)}, expected RFC 3339") from error
-    return time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _shown(value: Any) -> str:

@@ -20,12 +20,8 @@ FastapiEventError
     └── StorageNotReady                       a schema that is missing or newer, a file that cannot be written
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-if sys.version_info < (3, 11):
-    from exceptiongroup import ExceptionGroup
 
 
 class FastapiEventError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -84,7 +84,7 @@ class Event(tuple[EventName, Any]):
     def dispatched_at(self) -> datetime:
         """When, with a time zone."""
         if isinstance(self._at, float):
-            self._at = datetime.fromtimestamp(self._at, timezone.utc)
+            self._at = datetime.fromtimestamp(self._at, UTC)
         return self._at
 
     @property
@@ -142,7 +142,7 @@ def new_event(name: EventName, payload: Any) -> Event:
 
 @lru_cache(maxsize=16)
 def _second(timestamp: int) -> str:
-    return datetime.fromtimestamp(timestamp, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def wire_name(name: EventName) -> str:

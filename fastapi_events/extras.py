@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi_events.envelope import check_header_names
@@ -75,7 +75,7 @@ def _due(delay: float | timedelta | None, eta: datetime | None) -> datetime | No
         waiting = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
         if waiting < timedelta(0):
             raise ValueError
-        return datetime.now(timezone.utc) + waiting
+        return datetime.now(UTC) + waiting
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigurationError(
             f"delay={delay!r}: expected a timedelta or a number of seconds, 0 or more."

@@ -183,9 +183,8 @@ def report_failure(
     if getattr(error, "__fastapi_events_reported__", False):
         return
     mark_reported(error)
-    together = getattr(error, "exceptions", None)  # an ExceptionGroup, whose name Python 3.10 does not know
-    if isinstance(together, tuple):
-        for each in together:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
             report_failure(events, handler=handler, error=each, subscription=subscription)
     else:
         tell(Lifecycle.failed, events, handler=handler, subscription=subscription, error=error)

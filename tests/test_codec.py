@@ -7,9 +7,9 @@ import socket
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Any, NamedTuple, NoReturn
 from uuid import UUID
@@ -25,7 +25,7 @@ from fastapi_events.constants import MAX_PAYLOAD_BYTES
 from fastapi_events.errors import FastapiEventError, UnserialisablePayload
 
 
-class Colour(str, Enum):
+class Colour(StrEnum):
     GINGER = "ginger"
 
 
@@ -95,7 +95,7 @@ def nested(levels: int, *, within: Callable[[Any], Any] = lambda value: [value])
         (2**64 + 1, 2**64 + 1),
         (10**4299, 10**4299),
         (UUID(int=7), "00000000-0000-0000-0000-000000000007"),
-        (datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=timezone.utc), "2026-01-02T03:04:05.000006Z"),
+        (datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC), "2026-01-02T03:04:05.000006Z"),
         (date(2026, 1, 2), "2026-01-02"),
         (time(3, 4), "03:04:00"),
         (timedelta(hours=1, seconds=1.5), "PT1H1.5S"),
@@ -122,7 +122,7 @@ def test_what_travels_and_how_it_arrives(payload: Any, arrives: Any) -> None:
 
 
 def test_models_and_dataclasses_travel_by_field_name_and_bytes_always_as_base64() -> None:
-    at = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    at = datetime(2026, 1, 2, tzinfo=UTC)
     fish = {"name": "cod", "photo": "__4="}
 
     assert travel(Fish()) == fish

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
@@ -20,7 +20,7 @@ class Cat(Enum):
     WOKE = "cat-woke-up"
 
 
-AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
+AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 
 
 def test_an_envelope_is_a_cloud_event() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from enum import Enum
 
 import pytest
@@ -17,7 +17,7 @@ class Cat(Enum):
     NUMBER = 7
 
 
-class Text(str, Enum):
+class Text(str, Enum):  # noqa: UP042 - what people's code has; a StrEnum prints another way
     WOKE = "cat-woke-up"
 
 
@@ -70,5 +70,5 @@ def test_its_time_on_the_wire_is_that_of_its_dispatch(monkeypatch: pytest.Monkey
 
     written = event.time
 
-    assert datetime.fromisoformat(written) == event.dispatched_at == datetime.fromtimestamp(at, timezone.utc)
+    assert datetime.fromisoformat(written) == event.dispatched_at == datetime.fromtimestamp(at, UTC)
     assert datetime.fromisoformat(event.time) == event.dispatched_at

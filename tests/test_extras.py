@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ def dispatched(*handlers: BaseEventHandler, **extras: Any) -> Any:
 
 
 def test_a_delay_is_a_timedelta_or_seconds() -> None:
-    before = datetime.now(timezone.utc)
+    before = datetime.now(UTC)
 
     for delay in (30, 30.0, timedelta(seconds=30)):
         due = dispatched(Patient(), delay=delay).due
@@ -38,7 +38,7 @@ def test_a_delay_is_a_timedelta_or_seconds() -> None:
 
 
 def test_an_eta_is_taken_as_it_is() -> None:
-    eta = datetime.now(timezone.utc) + timedelta(seconds=10)
+    eta = datetime.now(UTC) + timedelta(seconds=10)
 
     assert dispatched(Patient(), eta=eta).due == eta
     assert dispatched(LocalHandler(), eta=eta - timedelta(days=1)).due < eta  # past: nobody has to wait
@@ -57,7 +57,7 @@ def test_an_ordering_key_is_on_the_event() -> None:
         ({"delay": 1e300}, "delay=1e\\+300"),
         ({"eta": datetime(2030, 1, 1)}, "expected a datetime with a time zone"),
         ({"eta": 7}, "eta=7"),
-        ({"delay": 1, "eta": datetime.now(timezone.utc)}, "one of them says when"),
+        ({"delay": 1, "eta": datetime.now(UTC)}, "one of them says when"),
         ({"ordering_key": ""}, "expected a string of 1 to 255 characters"),
         ({"ordering_key": "x" * 256}, "expected a string of 1 to 255 characters"),
         ({"ordering_key": 42}, "ordering_key=42"),

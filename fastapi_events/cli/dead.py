@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi_events.cli.text import block, shown, table
@@ -133,7 +133,7 @@ def _discard(arguments: argparse.Namespace) -> int:
 
 
 def _expire(arguments: argparse.Namespace) -> int:
-    before = datetime.now(timezone.utc) - arguments.older_than
+    before = datetime.now(UTC) - arguments.older_than
     stores = {id(letters): letters for _, letters in _stores(arguments.target)}
     print(f"{sum(letters.expire(before) for letters in stores.values())} expired")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from fastapi_events.errors import DelayTooLong, raise_together
 from fastapi_events.event import Event, wire_name
@@ -43,7 +43,7 @@ class BaseEventHandler(ABC):
             self._check_delay(event, event.due)
 
     def _check_delay(self, event: Event, due: datetime) -> None:
-        seconds = (due - datetime.now(timezone.utc)).total_seconds()
+        seconds = (due - datetime.now(UTC)).total_seconds()
         if seconds > self.longest_delay:
             raise DelayTooLong(wire_name(event.name), self.name, seconds, self.longest_delay)
 

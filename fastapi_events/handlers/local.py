@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, TypeVar, overload
 
@@ -185,8 +184,6 @@ class _Registry(MutableMapping[str, list[Callable[..., Any]]]):
 
 
 def _we_are_cancelled() -> bool:
-    if sys.version_info < (3, 11):
-        return False  # 3.10 cannot tell who is meant; our tasks are cancelled only when their loop ends
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

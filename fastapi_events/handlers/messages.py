@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from fastapi_events import envelope
@@ -167,7 +167,7 @@ def epitaph(name: str, error: BaseException, *, attempts: int) -> Epitaph:
         "reason": reason,
         "traceback": traceback_of(error),
         "attempts": attempts,
-        "at": datetime.now(timezone.utc).isoformat(),
+        "at": datetime.now(UTC).isoformat(),
     }
 
 

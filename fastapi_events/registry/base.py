@@ -7,10 +7,9 @@ from abc import ABC
 from collections import UserDict
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from pydantic import BaseModel
-from typing_extensions import Self
 
 from fastapi_events.errors import MissingEventNameDuringRegistration
 from fastapi_events.event import EventName

@@ -15,7 +15,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Literal, TypeAlias
 
@@ -563,7 +563,7 @@ class Bell:
 
 def moment(seconds: float) -> datetime:
     """A time that was kept as seconds since 1970."""
-    return datetime.fromtimestamp(seconds, tz=timezone.utc)
+    return datetime.fromtimestamp(seconds, tz=UTC)
 
 
 def _check_aware(name: str, value: datetime | None) -> None:

@@ -17,7 +17,18 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Final, TypeAlias, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    NotRequired,
+    Required,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+)
 
 from pydantic import (
     AliasChoices,
@@ -32,7 +43,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
-from typing_extensions import NotRequired, ReadOnly, Required, get_type_hints, is_typeddict
+from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
 Change: TypeAlias = Callable[[Any], Any]
 """Makes the data that pydantic expects, in a copy; what it does not understand stays as it is."""
@@ -57,7 +68,7 @@ class Restorer:
 
     def change_for(self, annotation: Any) -> Change | None:
         """What to do with the data of such a value; None for nothing."""
-        if isinstance(annotation, str):  # inside of list["Tree"], which Python 3.10 leaves as it is
+        if isinstance(annotation, str):  # inside of list["Tree"]
             return self.change_for(self._names.get(annotation))
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin is Annotated:

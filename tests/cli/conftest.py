@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def run(app: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
 
 
 def letter(number: int = 1, **changes: Any) -> DeadLetter:
-    at = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(minutes=number)
+    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
     return DeadLetter(
         **{
             "id": f"letter-{number}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -176,7 +176,7 @@ def test_a_letter_that_fails_again_while_it_is_replayed_is_not_lost(
     app.events.dead_letters.bury(letter(1))
 
     def work_at_once(_messages: Any, *, from_web: bool) -> None:
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         app.events.dead_letters.bury(letter(1, reason="ValueError: still no fish", last_at=now))
 
     monkeypatch.setattr(app.events, "_send", work_at_once)

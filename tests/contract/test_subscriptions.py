@@ -45,7 +45,7 @@ class Fish(BaseModel):
 
 A_FISH = Fish(
     id=uuid.UUID(int=1),
-    caught_at=datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc),
+    caught_at=datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC),
     price=decimal.Decimal("12.50"),
     kind=Kind.COD,
     raw=b"\xff\x00fish",

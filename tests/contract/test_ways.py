@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -54,10 +54,10 @@ def test_an_event_is_held_back_until_it_is_due(queue_place: QueuePlace, how: str
 
     @queue_place.handler.register(name="late")
     def late(event: Event) -> None:
-        at.append(datetime.now(timezone.utc))
+        at.append(datetime.now(UTC))
         handled.set()
 
-    due = datetime.now(timezone.utc) + timedelta(seconds=1)
+    due = datetime.now(UTC) + timedelta(seconds=1)
     queue_place.dispatch("hello", **({"delay": timedelta(seconds=1)} if how == "delay" else {"eta": due}))
 
     assert handled.wait(60)

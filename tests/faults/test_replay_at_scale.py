@@ -9,7 +9,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ STORES = {
 
 
 def letter(number: int) -> DeadLetter:
-    at = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=number)
+    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=number)
     event = {"specversion": "1.0", "id": f"e{number}", "source": "shop", "type": "hello", "data": number}
     return DeadLetter(
         id=f"letter-{number}", handler="dramatiq:events", subscription="hear", queue="events",

@@ -31,7 +31,7 @@ def test_a_model_is_dispatched_and_arrives_as_one() -> None:
         heard.append(event.payload)
 
     # When it is dispatched by itself,
-    woke = CatWokeUp(cat_id=7, at=datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc))
+    woke = CatWokeUp(cat_id=7, at=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
     with collect_events([handler]):
         dispatch(woke)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from fastapi_events.errors import StorageFull
 from fastapi_events.storage.base import DeadLetter
 
-BEGIN = datetime(2026, 7, 1, 12, 0, 0, 123457, tzinfo=timezone.utc)
+BEGIN = datetime(2026, 7, 1, 12, 0, 0, 123457, tzinfo=UTC)
 
 
 def letter(id_: str, *, minutes: float = 0, **settings: Any) -> DeadLetter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ def ids(entries: list[Entry]) -> list[str]:
 
 
 def test_entries_come_out_as_they_went_in(with_outbox: Any, clock: Clock) -> None:
-    due = datetime.fromtimestamp(clock() - 0.123457, tz=timezone.utc)
+    due = datetime.fromtimestamp(clock() - 0.123457, tz=UTC)
     entries = [
         entry("1", ordering_key="cat-7", confirm="handled", due=due),
         entry("2", envelope='{"name": "Käthe \\u0000"}'),
@@ -67,7 +67,7 @@ def test_a_relay_gets_what_is_for_its_handlers(with_outbox: Any) -> None:
 
 
 def test_an_entry_is_not_given_out_before_it_is_due(with_outbox: Any, clock: Clock) -> None:
-    due = datetime.fromtimestamp(clock(), tz=timezone.utc) + timedelta(hours=1)
+    due = datetime.fromtimestamp(clock(), tz=UTC) + timedelta(hours=1)
     with_outbox.outbox.add([entry("later", due=due), entry("now")])
     assert ids(claim(with_outbox, lease=7200)) == ["now"]
     clock.forward(3600)
@@ -245,7 +245,7 @@ class TestReceipts:
 
 def test_the_status_counts(with_outbox: Any, clock: Clock) -> None:
     assert with_outbox.outbox.status().oldest is None
-    begun = datetime.fromtimestamp(clock(), tz=timezone.utc)
+    begun = datetime.fromtimestamp(clock(), tz=UTC)
     with_outbox.outbox.add([entry("1", confirm="handled")])
     with_outbox.outbox.published("relay", claim(with_outbox))
     clock.forward(1)
@@ -341,7 +341,7 @@ def test_an_entry_says_what_is_wrong_with_it() -> None:
 
 
 def test_what_was_held_back_may_be_claimed_when_it_is_rescheduled(with_outbox: Any, clock: Clock) -> None:
-    later = datetime.fromtimestamp(clock() + 3_600, tz=timezone.utc)
+    later = datetime.fromtimestamp(clock() + 3_600, tz=UTC)
     with_outbox.outbox.add([entry(id_, due=later) for id_ in "123"])
     assert claim(with_outbox) == []
 

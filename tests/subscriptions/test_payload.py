@@ -3,11 +3,22 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, Optional, TypeVar, Union
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    NotRequired,
+    Optional,
+    TypeVar,
+    Union,
+)
 from uuid import UUID
 
 import pydantic
@@ -25,7 +36,7 @@ from pydantic import (
     computed_field,
     field_validator,
 )
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from fastapi_events.codec import decode, encode
 from fastapi_events.errors import FastapiEventError, InvalidPayload
@@ -141,7 +152,7 @@ class Box(BaseModel, Generic[V]):
 
 
 PLAIN: dict[str, Any] = {
-    "at": datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=timezone.utc),
+    "at": datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
     "day": date(2026, 1, 2),
     "hour": time(3, 4),
     "wait": timedelta(hours=1, microseconds=5),

@@ -7,7 +7,16 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Annotated, Any, Final, Generic, NamedTuple, NewType, TypeVar
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Generic,
+    NamedTuple,
+    NewType,
+    NotRequired,  # pydantic wants it from here before Python 3.12
+    TypeVar,
+)
 
 import pydantic.dataclasses
 import pytest
@@ -21,7 +30,7 @@ from pydantic import (
     TypeAdapter,
     computed_field,
 )
-from typing_extensions import NotRequired, TypedDict  # pydantic wants it from here before Python 3.12
+from typing_extensions import TypedDict
 
 from fastapi_events.subscriptions.restoring import Restorer
 

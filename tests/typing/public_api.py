@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import assert_type
 
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
 from pydantic import BaseModel
-from typing_extensions import assert_type
 
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.flush import FinishedScope

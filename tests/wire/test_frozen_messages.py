@@ -6,7 +6,7 @@ These files are never changed. A version that writes something new adds a file.
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,7 @@ def test_what_we_write_today_is_what_is_frozen() -> None:
     written = seal(
         Event(
             "cat-woke-up", None, id=second["id"],
-            dispatched_at=datetime(2026, 11, 24, 10, 6, 28, 779911, tzinfo=timezone.utc),
+            dispatched_at=datetime(2026, 11, 24, 10, 6, 28, 779911, tzinfo=UTC),
             headers={"correlationid": first["id"], "causationid": first["id"]},
         ),
         source="fastapi-events",

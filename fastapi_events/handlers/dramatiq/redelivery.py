@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import dramatiq
@@ -212,7 +212,7 @@ class Redelivery(Middleware):
             subscription=binding.name,
             queue=q_name(message.queue_name),
             arguments=message.args,
-            first_at=datetime.fromtimestamp(message.message_timestamp / 1000, timezone.utc),
+            first_at=datetime.fromtimestamp(message.message_timestamp / 1000, UTC),
         )
         if kept:
             message.failed = False

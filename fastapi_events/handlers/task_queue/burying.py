@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import to_json
@@ -40,7 +40,7 @@ def bury(
     """
     if handler.dead_letters is None:
         return False
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     events = events_in(arguments)
     try:
         handler.dead_letters.bury(

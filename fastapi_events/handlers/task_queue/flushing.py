@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi_events.errors import NotPublished, StorageError
@@ -76,7 +76,7 @@ class Flushing:
             await self._publish(events)
             return
         events = [event for event in events if not self._is_left_to_the_relay(event)]
-        soon = datetime.now(timezone.utc) + timedelta(seconds=SHORT_DELAY_SECONDS)
+        soon = datetime.now(UTC) + timedelta(seconds=SHORT_DELAY_SECONDS)
         ready = [event for event in events if event.due is None or event.due <= soon]
         wait = [event for event in events if event.due is not None and event.due > soon]
         secured, wait = self._take_secured(wait)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TypeAlias
 
@@ -118,7 +118,7 @@ class Publishing:
             if not over.done():
                 over.set_result(confirmed)
 
-        abandon = self._begin(lambda: list(self._messages(flush, datetime.now(timezone.utc))), answered)
+        abandon = self._begin(lambda: list(self._messages(flush, datetime.now(UTC))), answered)
         if abandon is None:
             return False
         try:
@@ -232,7 +232,7 @@ class Publishing:
         return texts
 
     def _publish_flushes(self, flushes: Sequence[Flush]) -> None:
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         self._send_watched([message for flush in flushes for message in self._messages(flush, now)])
 
     def _messages(self, flush: Flush, now: datetime) -> Iterable[Outgoing]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue.handler import TaskQueueHandler
@@ -35,7 +35,7 @@ def replay_all(
     letters = handler.dead_letters
     if letters is None:
         raise ConfigurationError(f"{handler.destination} has no store of dead letters: dead_letters=…")
-    began = datetime.now(timezone.utc)
+    began = datetime.now(UTC)
     while True:
         page = letters.list(
             limit=_PAGE, handler=handler.destination, subscription=subscription, event_name=event_name

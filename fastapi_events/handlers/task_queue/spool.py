@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from fastapi_events.errors import NotPublished, StorageError
@@ -69,7 +69,7 @@ class Spool:
             raise StorageError(f"the outbox does not keep up: {full}") from full
         try:
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._deadline)
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             raise StorageError(f"no answer from the outbox within {self._deadline} s") from error
         except asyncio.CancelledError:
             if future.cancelled():  # by `shutdown`: this flush goes on, and has to know
@@ -96,7 +96,7 @@ class Spool:
 
     def entries(self, events: Sequence[Event], *, held: float = 0.0) -> list[Entry]:
         """The entries of events."""
-        until = datetime.now(timezone.utc) + timedelta(seconds=held) if held else None
+        until = datetime.now(UTC) + timedelta(seconds=held) if held else None
         return [
             Entry(
                 id=event.id,

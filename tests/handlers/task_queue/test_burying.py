@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
@@ -59,7 +59,7 @@ def test_a_letter_holds_all_that_a_replay_and_a_reader_need(
     handler: ListHandler, letters: MemoryDeadLetters
 ) -> None:
     event = Event("cat", {"n": 1})
-    before = datetime.now(timezone.utc)
+    before = datetime.now(UTC)
 
     assert bury_it(handler, text_of(event))
 
@@ -72,14 +72,14 @@ def test_a_letter_holds_all_that_a_replay_and_a_reader_need(
     )
     assert (letter.event_id, letter.event_name, letter.argument) == (event.id, "cat", text_of(event))
     assert (letter.reason, letter.traceback, letter.attempts) == ("ValueError: no fish", "Traceback …", 6)
-    assert before <= letter.last_at <= datetime.now(timezone.utc)
+    assert before <= letter.last_at <= datetime.now(UTC)
     assert letter.first_at == letter.last_at
 
 
 def test_when_it_was_first_tried_is_kept_where_that_is_known(
     handler: ListHandler, letters: MemoryDeadLetters
 ) -> None:
-    first = datetime.now(timezone.utc) - timedelta(hours=1)
+    first = datetime.now(UTC) - timedelta(hours=1)
 
     bury_it(handler, text_of(Event("cat")), first_at=first)
 

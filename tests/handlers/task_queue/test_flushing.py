@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ class Time:
         self.ahead = 0.0
 
     def __call__(self) -> float:
-        return datetime.now(timezone.utc).timestamp() + self.ahead
+        return datetime.now(UTC).timestamp() + self.ahead
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_when_the_outbox_fails_too_the_events_are_lost_with_both_reasons(diary: 
 def test_a_long_delay_is_waited_for_in_the_outbox(outbox: MemoryOutbox, time: Time) -> None:
     handler = ListHandler(outbox=outbox, relay=False)
     event = Event("a")
-    event.due = datetime.now(timezone.utc) + timedelta(hours=1)
+    event.due = datetime.now(UTC) + timedelta(hours=1)
 
     asyncio.run(handler.handle_many([event]))
     assert handler.sent == []

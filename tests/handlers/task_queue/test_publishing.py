@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -139,7 +139,7 @@ def test_events_of_several_routes_go_in_one_trip(broker: Broker) -> None:
 
 def test_a_delayed_event_has_a_message_of_its_own_with_what_is_left_of_its_delay(broker: Broker) -> None:
     it = publishing(broker)
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
 
     asyncio.run(it.publish([due("later", now + timedelta(seconds=60)), Event("now")]))
 
@@ -150,7 +150,7 @@ def test_a_delayed_event_has_a_message_of_its_own_with_what_is_left_of_its_delay
 
 
 def test_what_is_due_already_is_not_delayed(broker: Broker) -> None:
-    asyncio.run(publishing(broker).publish([due("late", datetime.now(timezone.utc) - timedelta(hours=1))]))
+    asyncio.run(publishing(broker).publish([due("late", datetime.now(UTC) - timedelta(hours=1))]))
 
     assert [each.delay for each in broker.messages] == [0.0]
 
@@ -467,7 +467,7 @@ def test_entries_make_the_messages_that_their_flush_would_have_made(broker: Brok
 def test_entries_are_sent_at_once_whatever_they_waited_for(broker: Broker) -> None:
     it = publishing(broker)
 
-    it.publish_entries([entry(it, due("a", datetime.now(timezone.utc) + timedelta(hours=1)))])
+    it.publish_entries([entry(it, due("a", datetime.now(UTC) + timedelta(hours=1)))])
 
     assert [each.delay for each in broker.messages] == [0.0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from fastapi_events.storage.base import DeadLetter
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes
 from tests.handlers.task_queue.broker import ListHandler
 
-LONG_AGO = datetime(2026, 1, 1, tzinfo=timezone.utc)
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = 500
 
 
@@ -150,7 +150,7 @@ def test_what_fails_again_meanwhile_is_left_and_not_tried_for_ever(letters: Memo
         def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
             super()._send(messages, from_web=from_web)
             for message in messages:
-                letters.bury(letter(int(message.id[1:]), last_at=datetime.now(timezone.utc)))
+                letters.bury(letter(int(message.id[1:]), last_at=datetime.now(UTC)))
 
     handler = Quick(dead_letters=letters)
     letters.bury(letter(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -100,7 +100,7 @@ def test_an_entry_holds_all_that_a_relay_needs(outbox: SlowOutbox, announced: An
     spool = spool_of(outbox, announced, confirm="handled")
     event = Event("a", {"n": 1})
     event.ordering_key = "user-42"
-    event.due = datetime.now(timezone.utc) + timedelta(hours=1)
+    event.due = datetime.now(UTC) + timedelta(hours=1)
 
     asyncio.run(spool.add([event]))
     spool.shutdown(10)
@@ -142,7 +142,7 @@ def test_concurrent_flushes_are_one_write(spool: Spool, outbox: SlowOutbox) -> N
 
 
 def test_what_is_held_is_not_due_until_then(spool: Spool, outbox: SlowOutbox) -> None:
-    before = datetime.now(timezone.utc)
+    before = datetime.now(UTC)
 
     asyncio.run(spool.add([Event("a")], held=60.0))
     asyncio.run(spool.add([Event("b")]))
@@ -159,7 +159,7 @@ def test_what_is_held_is_not_due_until_then(spool: Spool, outbox: SlowOutbox) ->
 @pytest.mark.parametrize("hours", [1, -1])
 def test_of_being_due_and_being_held_the_later_counts(spool: Spool, hours: int) -> None:
     event = Event("a")
-    event.due = datetime.now(timezone.utc) + timedelta(hours=hours)
+    event.due = datetime.now(UTC) + timedelta(hours=hours)
 
     [entry] = spool.entries([event], held=60.0)
 
@@ -196,7 +196,7 @@ def test_what_is_handed_to_the_relay_is_held_no_longer(
 ) -> None:
     # Given events that this process holds, one of which is to be late
     event, late = Event("a"), Event("late")
-    late.due = datetime.now(timezone.utc) + timedelta(hours=1)
+    late.due = datetime.now(UTC) + timedelta(hours=1)
 
     async def main() -> None:
         await spool.add([event, late], held=60.0)
