@@ -28,7 +28,7 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.handlers.celery import CeleryHandler
 from fastapi_events.handlers.dramatiq import DEAD, DramatiqHandler
 from fastapi_events.handlers.local import LocalHandler
-from fastapi_events.handlers.messages import fan_out_name
+from fastapi_events.handlers.task_queue.messages import fan_out_name
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.scope import collect_events
 

@@ -12,8 +12,8 @@ import pytest
 
 from fastapi_events.errors import ConfigurationError, StorageError, StorageNotReady
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Diagnosis, epitaph
-from fastapi_events.handlers.task_queue.burying import bury
+from fastapi_events.handlers.task_queue.messages import Diagnosis, epitaph
+from fastapi_events.handlers.task_queue.worker.dead_letters import bury
 from fastapi_events.inspection import Finding, examine, handlers_in
 from fastapi_events.storage.base import Entry
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox

@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 
 from fastapi_events import codec, extras
-from fastapi_events.handlers import aws, messages, rabbitmq
+from fastapi_events.handlers import aws, rabbitmq
 from fastapi_events.handlers.dramatiq.quorum import QuorumBroker
-from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler, flushing, relaying, turns
+from fastapi_events.handlers.task_queue import (
+    FAN_OUT_RETRY,
+    TaskQueueHandler,
+    flushing,
+    messages,
+    relaying,
+    turns,
+)
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.storage.sqlalchemy import SqlStore

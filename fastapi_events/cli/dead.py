@@ -14,7 +14,7 @@ from typing import Any
 from fastapi_events.cli.text import block, shown, table
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.handlers.task_queue.replaying import replay_all
+from fastapi_events.handlers.task_queue.worker.replay import replay_all
 from fastapi_events.inspection import handlers_in
 from fastapi_events.storage.base import DeadLetter, DeadLetters
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from fastapi_events.errors import ConfigurationError
-from fastapi_events.handlers.messages import Diagnosis
+from fastapi_events.handlers.task_queue.messages import Diagnosis
 from fastapi_events.retry import RetryPolicy
 
 RABBITMQ_LONGEST_DELAY = 900.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fastapi_events.handlers.messages import Diagnosis
+from fastapi_events.handlers.task_queue.messages import Diagnosis
 
 
 def diagnose_server(client: Any, *, confirms_handled: bool) -> Iterator[Diagnosis]:

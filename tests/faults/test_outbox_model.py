@@ -18,7 +18,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from fastapi_events.envelope import read_batch, unseal
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Outgoing
+from fastapi_events.handlers.task_queue.messages import Outgoing
 from fastapi_events.storage.base import Entry, Outbox
 from fastapi_events.storage.memory import MemoryOutbox
 from fastapi_events.storage.sqlalchemy import SqlStore

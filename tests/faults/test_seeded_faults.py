@@ -12,7 +12,7 @@ import pytest
 
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Outgoing, TryLater
+from fastapi_events.handlers.task_queue.messages import Outgoing, TryLater
 from fastapi_events.storage.memory import MemoryStore
 from tests.faulty import Faults
 from tests.handlers.task_queue.broker import ListHandler

@@ -11,8 +11,8 @@ from celery.exceptions import Reject
 from celery.utils.imports import symbol_by_name
 from celery.worker.consumer import Consumer
 
-from fastapi_events.handlers.celery.owners import Owner, owners_on
-from fastapi_events.handlers.celery.unreadable import fault_of
+from fastapi_events.handlers.celery.foreign_messages import fault_of
+from fastapi_events.handlers.celery.unclaimed import Owner, owners_on
 
 logger = logging.getLogger(__name__)
 

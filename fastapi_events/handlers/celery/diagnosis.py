@@ -8,9 +8,9 @@ from typing import Any
 from celery import Celery
 
 from fastapi_events.handlers.celery.publishing import speaks_amqp
-from fastapi_events.handlers.messages import Diagnosis
 from fastapi_events.handlers.rabbitmq import diagnose_queues
 from fastapi_events.handlers.redis_server import diagnose_server
+from fastapi_events.handlers.task_queue.messages import Diagnosis
 
 _ANSWER_SECONDS = 2.0
 _VISIBILITY_SECONDS = 3_600.0  # kombu's own

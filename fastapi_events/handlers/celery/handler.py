@@ -13,14 +13,14 @@ from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.consumer import use_in
-from fastapi_events.handlers.celery.limits import KILL_GRACE_SECONDS, TIME_LIMIT
-from fastapi_events.handlers.celery.owners import Owner, join_owners
+from fastapi_events.handlers.celery.heartbeat import Pulse
 from fastapi_events.handlers.celery.publishing import CeleryPublisher, speaks_amqp
-from fastapi_events.handlers.celery.pulse import Pulse
-from fastapi_events.handlers.celery.redelivery import Binding, Redelivery
-from fastapi_events.handlers.messages import Diagnosis, Outgoing, fan_out_name
+from fastapi_events.handlers.celery.tasks import Binding, Redelivery
+from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
+from fastapi_events.handlers.celery.unclaimed import Owner, join_owners
 from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, check_queue_type, too_long_for_rabbitmq
 from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
+from fastapi_events.handlers.task_queue.messages import Diagnosis, Outgoing, fan_out_name
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.subscription import Subscription
 

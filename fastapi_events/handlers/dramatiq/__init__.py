@@ -15,6 +15,6 @@ except ImportError as missing:
     raise MissingDependencyError("dramatiq", "dramatiq") from missing
 
 from fastapi_events.handlers.dramatiq.handler import DramatiqHandler
-from fastapi_events.handlers.dramatiq.redelivery import DEAD, UNKNOWN
+from fastapi_events.handlers.dramatiq.middleware import DEAD, UNKNOWN
 
 __all__ = ["DEAD", "UNKNOWN", "DramatiqHandler"]

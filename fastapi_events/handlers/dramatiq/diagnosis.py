@@ -8,8 +8,8 @@ from typing import Any
 
 import dramatiq
 
-from fastapi_events.handlers.messages import Diagnosis
 from fastapi_events.handlers.rabbitmq import diagnose_queues
+from fastapi_events.handlers.task_queue.messages import Diagnosis
 
 _redis: ModuleType | None
 try:

@@ -16,10 +16,10 @@ import dramatiq.broker
 from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.dramatiq import diagnosis
-from fastapi_events.handlers.dramatiq.redelivery import BINDING, Binding, guarded, left_to_us, middleware_of
-from fastapi_events.handlers.messages import Diagnosis, Outgoing, fan_out_name
+from fastapi_events.handlers.dramatiq.middleware import BINDING, Binding, guarded, left_to_us, middleware_of
 from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, check_queue_type, too_long_for_rabbitmq
 from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
+from fastapi_events.handlers.task_queue.messages import Diagnosis, Outgoing, fan_out_name
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.subscription import Subscription
 

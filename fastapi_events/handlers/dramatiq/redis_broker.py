@@ -14,7 +14,7 @@ from dramatiq.common import current_millis, dq_name, q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 
 from fastapi_events.errors import MissingDependencyError
-from fastapi_events.handlers.dramatiq.unreadable import (
+from fastapi_events.handlers.dramatiq.foreign_messages import (
     UNREADABLE,
     bury_unreadable,
     fault_as_epitaph,

@@ -23,7 +23,9 @@ from fastapi_events.errors import (
     raise_together,
 )
 from fastapi_events.event import Event, wire_name
-from fastapi_events.handlers.messages import (
+from fastapi_events.handlers.task_queue.breaker import Breaker
+from fastapi_events.handlers.task_queue.flushing import Flushing
+from fastapi_events.handlers.task_queue.messages import (
     RECEIPT_TO,
     Diagnosis,
     Outgoing,
@@ -34,16 +36,14 @@ from fastapi_events.handlers.messages import (
     message_id,
     only_argument,
 )
-from fastapi_events.handlers.task_queue.breaker import Breaker
-from fastapi_events.handlers.task_queue.fanning import FanOut
-from fastapi_events.handlers.task_queue.flushing import Flushing
-from fastapi_events.handlers.task_queue.performing import Perform
 from fastapi_events.handlers.task_queue.publishing import Publishing
-from fastapi_events.handlers.task_queue.registering import Registering
+from fastapi_events.handlers.task_queue.registration import Registering
 from fastapi_events.handlers.task_queue.relaying import Relaying
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.spool import Spool
 from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Once, Order, check_once
+from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
+from fastapi_events.handlers.task_queue.worker.perform import Perform
 from fastapi_events.keeping import LEASE_SECONDS
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy

@@ -13,7 +13,9 @@ from typing import TypeAlias
 from fastapi_events import envelope
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import (
+from fastapi_events.handlers.publisher import Publisher
+from fastapi_events.handlers.task_queue.breaker import Breaker
+from fastapi_events.handlers.task_queue.messages import (
     LANE,
     MAX_EVENTS_PER_MESSAGE,
     Flush,
@@ -21,8 +23,6 @@ from fastapi_events.handlers.messages import (
     chunks,
     fan_out_message,
 )
-from fastapi_events.handlers.publisher import Publisher
-from fastapi_events.handlers.task_queue.breaker import Breaker
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
 from fastapi_events.registry.payload_schema import registry

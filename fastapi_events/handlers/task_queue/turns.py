@@ -18,7 +18,7 @@ from functools import partial
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import LANE, Outgoing, TryLater, message_id
+from fastapi_events.handlers.task_queue.messages import LANE, Outgoing, TryLater, message_id
 from fastapi_events.keeping import LEASE_SECONDS, keeper
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.base import DONE, GONE, HEAD, Busy, Inbox, Lanes

@@ -16,8 +16,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fastapi_events.handlers.dramatiq import DEAD
+from fastapi_events.handlers.dramatiq.foreign_messages import UNREADABLE
 from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
-from fastapi_events.handlers.dramatiq.unreadable import UNREADABLE
 from fastapi_events.storage.memory import MemoryDeadLetters
 from fastapi_events.typing import Event
 from tests.places import Dramatiq

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from fastapi_events.handlers.messages import Outgoing
 from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.handlers.task_queue.messages import Outgoing
 from fastapi_events.subscriptions.subscription import Subscription
 
 

@@ -15,7 +15,7 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, UnserialisablePayload
 from fastapi_events.event import Event
 from fastapi_events.handlers.local import LocalHandler
-from fastapi_events.handlers.messages import message_id
+from fastapi_events.handlers.task_queue.messages import message_id
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.scope import collect_events

@@ -14,13 +14,13 @@ from pydantic import BaseModel
 
 from fastapi_events.errors import NotPublished, StorageFull
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import (
+from fastapi_events.handlers.task_queue.breaker import Breaker
+from fastapi_events.handlers.task_queue.messages import (
     MAX_BYTES_PER_MESSAGE,
     MAX_EVENTS_PER_MESSAGE,
     Outgoing,
     fan_out_message,
 )
-from fastapi_events.handlers.task_queue.breaker import Breaker
 from fastapi_events.handlers.task_queue.publishing import Publishing
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import Order

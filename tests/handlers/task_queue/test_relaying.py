@@ -9,7 +9,7 @@ import pytest
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Outgoing
+from fastapi_events.handlers.task_queue.messages import Outgoing
 from fastapi_events.storage.base import Entry
 from fastapi_events.storage.memory import MemoryOutbox
 from tests.handlers.task_queue.broker import ListHandler

@@ -12,8 +12,8 @@ import pytest
 
 from fastapi_events.envelope import unseal
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Outgoing, TryLater, epitaph
-from fastapi_events.handlers.task_queue.burying import bury, let_others_go_on
+from fastapi_events.handlers.task_queue.messages import Outgoing, TryLater, epitaph
+from fastapi_events.handlers.task_queue.worker.dead_letters import bury, let_others_go_on
 from fastapi_events.scope import collect_events
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
 from tests.handlers.task_queue.broker import ListHandler

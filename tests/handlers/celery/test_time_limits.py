@@ -14,7 +14,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from fastapi_events.event import Event
-from fastapi_events.handlers.celery.limits import Limits
+from fastapi_events.handlers.celery.time_limits import Limits
 from fastapi_events.retry import RetryPolicy
 from tests.places import Dramatiq, OnCelery, QueuePlace, celery_on_redis
 

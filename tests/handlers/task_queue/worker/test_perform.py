@@ -14,10 +14,10 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.envelope import seal
 from fastapi_events.errors import InvalidPayload, NotPublished, StorageError, UnreadableEnvelope
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Outgoing, TryLater, message_id
-from fastapi_events.handlers.task_queue.performing import Perform
+from fastapi_events.handlers.task_queue.messages import Outgoing, TryLater, message_id
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import Once, Order
+from fastapi_events.handlers.task_queue.worker.perform import Perform
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.base import Entry

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from fastapi_events.errors import ConfigurationError, MissingEventNameDuringRegistration
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.registering import Registering
+from fastapi_events.handlers.task_queue.registration import Registering
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.subscription import Subscription

@@ -13,8 +13,8 @@ import pytest
 from fastapi_events.envelope import seal
 from fastapi_events.errors import StorageError
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Epitaph
-from fastapi_events.handlers.task_queue.burying import bury, let_others_go_on
+from fastapi_events.handlers.task_queue.messages import Epitaph
+from fastapi_events.handlers.task_queue.worker.dead_letters import bury, let_others_go_on
 from fastapi_events.storage.base import DeadLetter, Entry
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes, MemoryOutbox
 from tests.handlers.task_queue.broker import ListHandler

@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from fastapi_events.errors import UnreadableEnvelope
-from fastapi_events.handlers.messages import MAX_BYTES_PER_MESSAGE
+from fastapi_events.handlers.task_queue.messages import MAX_BYTES_PER_MESSAGE
 
 UNREADABLE = "fastapi_events.unreadable"
 """The task that the dead letter of an unreadable message names; there is none."""

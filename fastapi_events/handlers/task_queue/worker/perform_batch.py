@@ -16,10 +16,10 @@ from fastapi_events.context import current_event
 from fastapi_events.errors import BatchFailed
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
-from fastapi_events.handlers.messages import TryLater
-from fastapi_events.handlers.task_queue.chaining import Chained
 from fastapi_events.handlers.task_queue.flushing import Flushing
+from fastapi_events.handlers.task_queue.messages import TryLater
 from fastapi_events.handlers.task_queue.turns import Once, current_claim
+from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.lifecycle import Lifecycle, mark_reported, tell
 from fastapi_events.otel import tracing
 from fastapi_events.subscriptions.batch import Batch

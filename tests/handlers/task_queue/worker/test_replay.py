@@ -11,8 +11,8 @@ import pytest
 from fastapi_events.envelope import seal
 from fastapi_events.errors import ConfigurationError, NotPublished, StorageError
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Outgoing
-from fastapi_events.handlers.task_queue.replaying import replay_all
+from fastapi_events.handlers.task_queue.messages import Outgoing
+from fastapi_events.handlers.task_queue.worker.replay import replay_all
 from fastapi_events.storage.base import DeadLetter
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes
 from tests.handlers.task_queue.broker import ListHandler

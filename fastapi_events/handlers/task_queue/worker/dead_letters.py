@@ -12,8 +12,8 @@ from pydantic_core import to_json
 
 from fastapi_events.errors import StorageError
 from fastapi_events.event import wire_name
-from fastapi_events.handlers.messages import Epitaph, events_in
 from fastapi_events.handlers.task_queue.handler import TaskQueueHandler
+from fastapi_events.handlers.task_queue.messages import Epitaph, events_in
 from fastapi_events.storage.base import DeadLetter
 
 logger = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from dramatiq.common import q_name
 from dramatiq.middleware import Middleware, MiddlewareError, Retries
 
 from fastapi_events.errors import DeliveredTooOften, UnknownSubscription
-from fastapi_events.handlers.dramatiq.deliveries import deliveries_on
-from fastapi_events.handlers.messages import Epitaph, TryLater, epitaph, event_in, traceback_of
+from fastapi_events.handlers.dramatiq.crash_counter import deliveries_on
 from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.handlers.task_queue.burying import bury, let_others_go_on
+from fastapi_events.handlers.task_queue.messages import Epitaph, TryLater, epitaph, event_in, traceback_of
+from fastapi_events.handlers.task_queue.worker.dead_letters import bury, let_others_go_on
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
 

@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery, Task
 
 from fastapi_events.handlers.celery.publishing import queue_of
-from fastapi_events.handlers.celery.redelivery import UNKNOWN, Redelivery
+from fastapi_events.handlers.celery.tasks import UNKNOWN, Redelivery
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 
 _OWNERS = "fastapi_events_owners"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastapi_events.errors import UnknownSubscription, UnreadableEnvelope
-from fastapi_events.handlers.messages import (
+from fastapi_events.handlers.task_queue.messages import (
     MAX_BYTES_PER_MESSAGE,
     MAX_EVENTS_PER_MESSAGE,
     chunks,

@@ -9,9 +9,9 @@ import dramatiq
 from dramatiq.errors import DecodeError
 
 from fastapi_events.errors import UnreadableEnvelope
-from fastapi_events.handlers.dramatiq.redelivery import DEAD, Redelivery
-from fastapi_events.handlers.messages import Epitaph, epitaph, message_id
-from fastapi_events.handlers.task_queue.burying import bury
+from fastapi_events.handlers.dramatiq.middleware import DEAD, Redelivery
+from fastapi_events.handlers.task_queue.messages import Epitaph, epitaph, message_id
+from fastapi_events.handlers.task_queue.worker.dead_letters import bury
 
 UNREADABLE = "fastapi_events.unreadable"
 """The actor that a substitute for an unreadable message names; there is none."""

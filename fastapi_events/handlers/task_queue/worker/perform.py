@@ -10,7 +10,8 @@ from fastapi_events import envelope, lifecycle
 from fastapi_events.context import current_event
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
-from fastapi_events.handlers.messages import (
+from fastapi_events.handlers.task_queue.flushing import Flushing
+from fastapi_events.handlers.task_queue.messages import (
     RECEIPT_TO,
     Outgoing,
     TryLater,
@@ -18,11 +19,10 @@ from fastapi_events.handlers.messages import (
     message_id,
     only_argument,
 )
-from fastapi_events.handlers.task_queue.batches import Batches
-from fastapi_events.handlers.task_queue.chaining import Chained
-from fastapi_events.handlers.task_queue.flushing import Flushing
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import Once, Order
+from fastapi_events.handlers.task_queue.worker.chained_events import Chained
+from fastapi_events.handlers.task_queue.worker.perform_batch import Batches
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.otel import tracing
 from fastapi_events.registry.payload_schema import registry

@@ -12,10 +12,10 @@ import pytest
 from fastapi_events.envelope import seal
 from fastapi_events.errors import StorageError, UnreadableEnvelope
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import Outgoing, TryLater, message_id
-from fastapi_events.handlers.task_queue.fanning import FanOut
+from fastapi_events.handlers.task_queue.messages import Outgoing, TryLater, message_id
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
+from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
 from fastapi_events.storage.base import Entry
 from fastapi_events.storage.memory import MemoryLanes, MemoryOutbox
 from fastapi_events.subscriptions.batch import batch

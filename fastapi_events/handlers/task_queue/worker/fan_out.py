@@ -8,7 +8,7 @@ from typing import Any
 from fastapi_events import codec, envelope
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import Event
-from fastapi_events.handlers.messages import (
+from fastapi_events.handlers.task_queue.messages import (
     LANE,
     RECEIPT_TO,
     Outgoing,

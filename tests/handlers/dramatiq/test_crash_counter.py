@@ -16,7 +16,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 
-from fastapi_events.handlers.dramatiq.deliveries import Deliveries, deliveries_on
+from fastapi_events.handlers.dramatiq.crash_counter import Deliveries, deliveries_on
 from fastapi_events.typing import Event
 from tests.places import dramatiq_on_redis
 from tests.recording import Diary

@@ -12,13 +12,13 @@ from celery import Celery, Task
 from celery.exceptions import Reject, Retry
 
 from fastapi_events.errors import DeliveredTooOften, UnknownSubscription
-from fastapi_events.handlers.celery.deliveries import Deliveries
-from fastapi_events.handlers.celery.limits import Limits
+from fastapi_events.handlers.celery.crash_counter import Deliveries
+from fastapi_events.handlers.celery.foreign_messages import UNREADABLE, arguments_of, original_of, unreadable
 from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of
-from fastapi_events.handlers.celery.unreadable import UNREADABLE, arguments_of, original_of, unreadable
-from fastapi_events.handlers.messages import Epitaph, TryLater, epitaph, event_in
+from fastapi_events.handlers.celery.time_limits import Limits
 from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.handlers.task_queue.burying import bury, let_others_go_on
+from fastapi_events.handlers.task_queue.messages import Epitaph, TryLater, epitaph, event_in
+from fastapi_events.handlers.task_queue.worker.dead_letters import bury, let_others_go_on
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
 
