@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 from fastapi_events.context import event_store, handler_store, in_req_res_cycle
 from fastapi_events.crashing import crash_point
-from fastapi_events.delivery import prepare
+from fastapi_events.delivery import call_dispatch_hooks
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, MissingDependencyError, StorageError
 from fastapi_events.event import Event, EventName
@@ -188,7 +188,7 @@ class _Follower:
 
     def take(self, session: Session, backlog: Backlog, event: Event) -> None:
         """Let an event wait for the transaction that is open now."""
-        prepare(handler_store.get(backlog.owner, ()), event)
+        call_dispatch_hooks(handler_store.get(backlog.owner, ()), event)
         tell(Lifecycle.dispatched, event)
         if self._committed:  # this is somebody's after_commit hook, called after ours
             backlog.append_committed(event)

@@ -21,16 +21,16 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def checks_of(handlers: Iterable[Any]) -> Sequence[Callable[[Event], None]]:
-    """What lets handlers look at an event before it is taken in; one that raises refuses it."""
-    # Handlers need not derive from our base.
-    return [check for each in handlers if (check := getattr(each, "prepare", None)) is not None]
+def dispatch_hooks(handlers: Iterable[Any]) -> Sequence[Callable[[Event], None]]:
+    """The `on_dispatch` of every handler that has one."""
+    # Asked of the class: handlers need not derive from our base, and a mock has every attribute.
+    return [each.on_dispatch for each in handlers if callable(getattr(type(each), "on_dispatch", None))]
 
 
-def prepare(handlers: Iterable[Any], event: Event) -> None:
+def call_dispatch_hooks(handlers: Iterable[Any], event: Event) -> None:
     """Let every handler look at an event before it is taken in; one that raises refuses it."""
-    for check in checks_of(handlers):
-        check(event)
+    for hook in dispatch_hooks(handlers):
+        hook(event)
 
 
 def report_lost(event: Event, handlers: Iterable[Any], reason: str) -> None:

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from fastapi_events import context
-from fastapi_events.delivery import handle_soon, prepare, report_lost
+from fastapi_events.delivery import call_dispatch_hooks, handle_soon, report_lost
+from fastapi_events.dispatch_options import DispatchOptions
 from fastapi_events.errors import MissingEventNameDuringDispatch, MultiplePayloadsDetectedDuringDispatch
 from fastapi_events.event import Event, EventName, new_event
-from fastapi_events.extras import Extras, extras_of
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
 from fastapi_events.registry.base import BaseEventPayloadSchemaRegistry
@@ -133,30 +133,32 @@ def _enter(
     elif given is None:
         _dispatch(event_name=name, payload=payload)
     else:
-        _dispatch(event_name=name, payload=payload, extras=extras_of(*given))
+        _dispatch(event_name=name, payload=payload, options=DispatchOptions.of(*given))
 
 
-def _dispatch(event_name: EventName, payload: Any = None, extras: Extras | None = None) -> None:
+def _dispatch(event_name: EventName, payload: Any = None, options: DispatchOptions | None = None) -> None:
     if dispatch_disabled():
         return
     if in_req_res_cycle.get():
         scope = event_store.get()
         event = new_event(event_name, payload)
         traced = getattr(scope, "traced", None)
-        if traced is not False or extras is not None or current_event.get() is not None:
-            _mark(event, extras)
+        if traced is not False or options is not None or current_event.get() is not None:
+            _mark(event, options)
         scope.append(event)
-    elif extras is None:
+    elif options is None:
         _dispatch_as_task(event_name, payload)
     else:
-        _dispatch_as_task(event_name, payload, extras)
+        _dispatch_as_task(event_name, payload, options)
 
 
-def _dispatch_as_task(event_name: EventName, payload: Any = None, extras: Extras | None = None) -> Any:
+def _dispatch_as_task(
+    event_name: EventName, payload: Any = None, options: DispatchOptions | None = None
+) -> Any:
     handlers = list(_list_handlers())
     event = new_event(event_name, payload)
-    _mark(event, extras)
-    prepare(handlers, event)
+    _mark(event, options)
+    call_dispatch_hooks(handlers, event)
     if Lifecycle.dispatched in heard:
         tell(Lifecycle.dispatched, event)
     if middleware_identifier.get() not in handler_store:
@@ -168,13 +170,13 @@ def _list_handlers() -> Iterable[Any]:
     return handler_store.get(middleware_identifier.get(), ())
 
 
-def _mark(event: Event, extras: Extras | None) -> None:
+def _mark(event: Event, options: DispatchOptions | None) -> None:
     """Write on an event what caused it, what its dispatcher said of it, and which trace it belongs to."""
     cause = current_event.get()
     if cause is not None:
         event.headers.update(causationid=cause.id, correlationid=cause.headers.get("correlationid", cause.id))
-    if extras is not None:
-        extras.put_on(event)
+    if options is not None:
+        options.put_on(event)
     if tracing.has_context():
         tracing.inject(event.headers)
 

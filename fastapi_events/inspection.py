@@ -98,7 +98,7 @@ def _outbox(handler: TaskQueueHandler) -> Iterator[Finding]:
         yield Finding("danger", "outbox", str(error))
         return
     yield Finding("ok", "outbox", f"{status.waiting} waiting, {status.unconfirmed} without all receipts")
-    if not handler.secures_before_response:
+    if not handler.persists_before_response:
         yield Finding(
             "advice", "durability",
             "until their flush events live in memory; with durability='response' they survive the process.",

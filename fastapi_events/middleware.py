@@ -12,7 +12,7 @@ from fastapi_events.errors import ConfigurationError
 from fastapi_events.flush import FlushWhen, always, flush_policy
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.otel import tracing
-from fastapi_events.scope import Backlog, CycleContext, Home, StoreContext, raise_if_asked
+from fastapi_events.scope import Backlog, CycleContext, ScopeConfig, StoreContext, raise_if_asked
 from fastapi_events.typing import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class EventHandlerASGIMiddleware:
     ) -> None:
         self.app = app
         self._id = id(self) if middleware_id is None else middleware_id
-        self._home = Home(self._id, flush_policy(flush_when))
+        self._config = ScopeConfig(self._id, flush_policy(flush_when))
         self._raise_errors = raise_errors
         self.register_handlers(handlers)
 
@@ -74,8 +74,8 @@ class EventHandlerASGIMiddleware:
         handlers = handlers if isinstance(handlers, (list, tuple)) else list(handlers)
         handler_store[self._id] = handlers
         # A handler need not derive from our base, and a mock has every attribute.
-        self._secures = any(getattr(each, "secures_before_response", None) is True for each in handlers)
-        self._watches = self._secures or self._home.policy is not always
+        self._persists = any(getattr(each, "persists_before_response", None) is True for each in handlers)
+        self._watches = self._persists or self._config.policy is not always
 
     def deregister_handlers(self) -> None:
         """Forget this middleware's handlers."""
@@ -84,12 +84,12 @@ class EventHandlerASGIMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            backlog = Backlog(self._home)
+            backlog = Backlog(self._config)
             status = None
             if self._watches:
                 send, status = self._watching(send, backlog)
         elif kind == "websocket":
-            backlog = Backlog(self._home)
+            backlog = Backlog(self._config)
             status = None
             receive = _flushing(receive, backlog)
         elif kind == "lifespan":
@@ -99,8 +99,8 @@ class EventHandlerASGIMiddleware:
             await self.app(scope, receive, send)
             return
 
-        if self._home.loop is None:
-            self._home.stay()
+        if self._config.loop is None:
+            self._config.remember_loop()
         # As StoreContext and CycleContext do, without their objects: this is on the way of every request.
         identifier, store, cycle = _set_id(self._id), _set_store(backlog), _set_cycle(True)
         error: BaseException | None = None
@@ -122,14 +122,14 @@ class EventHandlerASGIMiddleware:
 
     def _watching(self, send: Send, backlog: Backlog) -> tuple[Send, _StatusWatch | None]:
         status = None
-        if self._home.policy is not always:
+        if self._config.policy is not always:
             status = _StatusWatch(send)
             send = status.send
-        return (_Securing(send, backlog).send if self._secures else send), status
+        return (_Persisting(send, backlog).send if self._persists else send), status
 
     def event_store_ctx(self) -> StoreContext:
         """A block in which `dispatch()` finds this middleware's handlers and an empty backlog."""
-        return StoreContext(Backlog(self._home))
+        return StoreContext(Backlog(self._config))
 
     def res_req_cycle_ctx(self) -> CycleContext:
         """A block in which events are collected rather than handled at once."""
@@ -137,13 +137,13 @@ class EventHandlerASGIMiddleware:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         handlers = [each for each in handler_store[self._id] if isinstance(each, BaseEventHandler)]
-        backlog = _LifespanBacklog(Home(self._id))
-        self._home.loop = backlog.home.loop = asyncio.get_running_loop()
+        backlog = _LifespanBacklog(ScopeConfig(self._id))
+        self._config.loop = backlog.config.loop = asyncio.get_running_loop()
 
         async def send_and_tend(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 for handler in handlers:
-                    await handler.startup()
+                    await handler.on_startup()
                 await send(message)
                 # Nobody comes back to flush what a task started here dispatches later: each of its events
                 # is late, and therefore handled at once.
@@ -176,7 +176,7 @@ class _LifespanBacklog(Backlog):
 async def _shut_down(handlers: Iterable[BaseEventHandler]) -> None:
     for handler in handlers:
         try:
-            await handler.shutdown()
+            await handler.on_shutdown()
         except Exception:  # the next handler has events to deliver, too
             logger.exception("%s could not shut down properly.", handler.name)
 
@@ -205,7 +205,7 @@ class _StatusWatch:
         await self._send(message)
 
 
-class _Securing:
+class _Persisting:
     """Lets handlers keep the events of a response before its first byte goes out, and before its last."""
 
     __slots__ = ("_backlog", "_send", "_status")
@@ -218,7 +218,7 @@ class _Securing:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            await self._backlog.secure(self._status)
+            await self._backlog.persist(self._status)
         elif not message.get("more_body", False):
-            await self._backlog.secure(self._status)
+            await self._backlog.persist(self._status)
         await self._send(message)

@@ -26,9 +26,9 @@ from fastapi_events.context import (
     middleware_identifier,
 )
 from fastapi_events.delivery import (
-    checks_of,
     deliver_after,
     deliver_in_place,
+    dispatch_hooks,
     keep,
     one_that_never_waits,
     report_lost,
@@ -52,7 +52,7 @@ _DISPATCHED = Lifecycle.dispatched
 _NO_ENDING: tuple[BaseException | None, int | None] = None, None
 
 
-class Home:
+class ScopeConfig:
     """What scopes have in common: those of a middleware have one home.
 
     Parameters:
@@ -68,7 +68,7 @@ class Home:
         self.loop: asyncio.AbstractEventLoop | None = None
         """Where events are delivered that come late from a thread."""
 
-    def stay(self) -> None:
+    def remember_loop(self) -> None:
         """Remember the running loop, if there is none that could be running; to look costs a system call."""
         if self.loop is None or self.loop.is_closed():
             self.loop = asyncio.get_running_loop()
@@ -81,20 +81,20 @@ class Backlog(deque[Event]):
     outlived the request, is flushed by itself at once; where that is impossible it is reported lost.
 
     Parameters:
-        home: Whose scope it is.
+        config: Whose scope it is.
     """
 
-    __slots__ = ("_checks", "_closed", "_ending", "_last", "follows", "home", "traced")
+    __slots__ = ("_closed", "_ending", "_hooks", "_last", "config", "follows", "traced")
 
     yields_to_id = False
     """Whether a `middleware_id` given to `dispatch()` is obeyed inside; see `dispatcher`."""
 
-    def __init__(self, home: Home) -> None:
-        self.home = home
+    def __init__(self, config: ScopeConfig) -> None:
+        self.config = config
         self._closed = False
         self._ending = _NO_ENDING
         self._last: asyncio.Task[list[Exception]] | None = None
-        self._checks: Sequence[Callable[[Event], None]] | None = None
+        self._hooks: Sequence[Callable[[Event], None]] | None = None
         self.traced: bool | None = None
         """Whether its events get spans, or carry the context of one; None until somebody has looked."""
         self.follows: Callable[[Backlog, Event], None] | None = None
@@ -103,7 +103,7 @@ class Backlog(deque[Event]):
     @property
     def owner(self) -> int:
         """The id under which the scope's handlers stand in `handler_store`."""
-        return self.home.owner
+        return self.config.owner
 
     def look_for_traces(self) -> bool:
         """Look whether its events concern a trace; once for all of them, since that takes as long as one."""
@@ -115,11 +115,11 @@ class Backlog(deque[Event]):
         if self.follows is not None:
             self.follows(self, event)
             return
-        checks = self._checks
-        if checks is None:
-            checks = self._checks = checks_of(handler_store.get(self.owner, ()))
-        for check in checks:
-            check(event)
+        hooks = self._hooks
+        if hooks is None:
+            hooks = self._hooks = dispatch_hooks(handler_store.get(self.owner, ()))
+        for hook in hooks:
+            hook(event)
         _append(self, event)
         if _DISPATCHED in heard:
             tell(_DISPATCHED, event)
@@ -138,7 +138,7 @@ class Backlog(deque[Event]):
         """Start to deliver what has been collected, after the flushes that are still under way."""
         events = self._drain()
         if events:
-            self.home.stay()
+            self.config.remember_loop()
             self._last = keep(deliver_after(self._last, self.owner, events))
         return self._last
 
@@ -165,7 +165,7 @@ class Backlog(deque[Event]):
             Whether `flush_rest` has something to do.
         """
         self._closed = True
-        if self.home.policy is not always:
+        if self.config.policy is not always:
             self._ending = error, status
         if self and not self._allowed():
             self._discard()
@@ -176,15 +176,15 @@ class Backlog(deque[Event]):
         if self._last is None:
             handler = one_that_never_waits(self.owner)
             if handler is not None:
-                self.home.stay()
-                return deliver_in_place(handler, self._drain(), self.home.loop)
+                self.config.remember_loop()
+                return deliver_in_place(handler, self._drain(), self.config.loop)
         return await self.flush()
 
     def wants_flush(self) -> bool:
         """Whether the policy lets a scope that is still running flush what it has so far."""
         return bool(self) and self._allowed()
 
-    async def secure(self, status: int | None) -> None:
+    async def persist(self, status: int | None) -> None:
         """Let handlers keep what is collected so far where it survives this process, if it is to be flushed.
 
         A handler that cannot costs nobody anything: the events are flushed from memory all the same.
@@ -192,24 +192,24 @@ class Backlog(deque[Event]):
         Parameters:
             status: Of the response that is about to go out.
         """
-        if self.home.policy is not always:
+        if self.config.policy is not always:
             self._ending = None, status
         if not self.wants_flush():
             return
         events = tuple(self)
-        for handler in self._securing():
+        for handler in self._persisting():
             try:
-                await handler.secure(events)
+                await handler.persist(events)
             except Exception as error:
                 logger.error("%s could not keep %d events: %s", handler.name, len(events), error)
 
-    def _securing(self) -> list[Any]:
+    def _persisting(self) -> list[Any]:
         # A handler need not derive from our base, and a mock has every attribute.
         handlers = handler_store.get(self.owner, ())
-        return [each for each in handlers if getattr(each, "secures_before_response", None) is True]
+        return [each for each in handlers if getattr(each, "persists_before_response", None) is True]
 
     def _allowed(self) -> bool:
-        policy = self.home.policy
+        policy = self.config.policy
         if policy is always:
             return True
         try:
@@ -223,7 +223,7 @@ class Backlog(deque[Event]):
             self._discard()
         if not self:
             return
-        here, there = running_loop(), self.home.loop
+        here, there = running_loop(), self.config.loop
         if here is not None and (there is None or there is here or there.is_closed()):
             self._deliver_late()
         else:
@@ -249,8 +249,8 @@ class Backlog(deque[Event]):
         for event in refused:
             tell(Lifecycle.discarded, event)
         if refused and running_loop() is not None:
-            for handler in self._securing():
-                keep(_unsecure(handler, refused))
+            for handler in self._persisting():
+                keep(_forget(handler, refused))
 
     def _drain(self) -> list[Event]:
         events: list[Event] = []
@@ -262,9 +262,9 @@ class Backlog(deque[Event]):
         return events
 
 
-async def _unsecure(handler: Any, events: Sequence[Event]) -> None:
+async def _forget(handler: Any, events: Sequence[Event]) -> None:
     try:
-        await handler.unsecure(events)
+        await handler.forget(events)
     except Exception as error:
         logger.error("%s kept %d events that are not to be handled: %s", handler.name, len(events), error)
 
@@ -319,7 +319,7 @@ class collect_events:  # noqa: N801 - used like a function
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._leave() as backlog:
-            backlog.home.stay()
+            backlog.config.remember_loop()
             errors = await backlog.finish(error)
         if error is None:
             raise_if_asked(errors, self._raise_errors)
@@ -327,9 +327,9 @@ class collect_events:  # noqa: N801 - used like a function
     def _enter(self) -> Backlog:
         # The backlog itself is the scope's identity. Whoever may still dispatch into it holds it in a
         # context, so its handlers are forgotten only when nobody can.
-        home = Home(0, self._policy)
-        backlog = Backlog(home)
-        home.owner = id(backlog)
+        config = ScopeConfig(0, self._policy)
+        backlog = Backlog(config)
+        config.owner = id(backlog)
         handler_store[backlog.owner] = self._handlers
         weakref.finalize(backlog, handler_store.pop, backlog.owner, None).atexit = False
         around, collecting = StoreContext(backlog), CycleContext()

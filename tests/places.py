@@ -161,7 +161,7 @@ class Dramatiq(QueuePlace):
     def close(self) -> None:
         if self.worker is not None:
             self.worker.stop()
-        asyncio.run(self.handler.shutdown())
+        asyncio.run(self.handler.on_shutdown())
         self.broker.close()
 
 
@@ -236,7 +236,7 @@ class OnCelery(QueuePlace):
     def close(self) -> None:
         celery.signals.before_task_publish.disconnect(self._listen)
         self._worker.close()
-        asyncio.run(self.handler.shutdown())
+        asyncio.run(self.handler.on_shutdown())
         self.app.close()
 
     def configure(self, url: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastapi_events import codec, extras
+from fastapi_events import codec, dispatch_options
 from fastapi_events.handlers import aws, rabbitmq
 from fastapi_events.handlers.dramatiq.quorum import QuorumBroker
 from fastapi_events.handlers.task_queue import (
@@ -50,7 +50,7 @@ IN_THE_CODE: dict[str, float] = {
     "`RetryPolicy(max_retries=)`": RetryPolicy().max_retries,
     "`RetryPolicy(max_backoff=)`": RetryPolicy().longest_wait,
     "`FAN_OUT_RETRY`": FAN_OUT_RETRY.max_retries,
-    "`ordering_key`": extras._LONGEST_KEY,
+    "`ordering_key`": dispatch_options._LONGEST_KEY,
     "`MAX_DEPTH`": codec.MAX_DEPTH,
     "`MAX_EVENTS_PER_MESSAGE`": messages.MAX_EVENTS_PER_MESSAGE,
     "`MAX_BYTES_PER_MESSAGE`": messages.MAX_BYTES_PER_MESSAGE,

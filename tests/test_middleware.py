@@ -268,10 +268,10 @@ class Housekeeping(Recorder):
         super().__init__()
         self.calls: list[str] = []
 
-    async def startup(self) -> None:
+    async def on_startup(self) -> None:
         self.calls.append("startup")
 
-    async def shutdown(self) -> None:
+    async def on_shutdown(self) -> None:
         self.calls.append(f"shutdown after {self.names}")
 
 
@@ -310,7 +310,7 @@ def test_what_is_still_being_handled_when_the_application_stops_is_waited_for() 
                 await gate.wait()
                 done.append(event[0])
 
-            async def shutdown(self):
+            async def on_shutdown(self):
                 done.append("shutdown")
 
         async def app(scope, receive, send):
@@ -370,7 +370,7 @@ def test_what_outlives_a_request_without_events_is_still_heard_and_on_its_loop()
 
 def test_a_handler_that_cannot_shut_down_does_not_keep_the_others_from_it() -> None:
     class Broken(Housekeeping):
-        async def shutdown(self) -> None:
+        async def on_shutdown(self) -> None:
             raise ValueError("stuck")
 
     healthy = Housekeeping()
@@ -440,16 +440,16 @@ def test_concurrent_requests_keep_their_events_apart() -> None:
 
 
 class Securing(Recorder):
-    secures_before_response = True
+    persists_before_response = True
 
     def __init__(self) -> None:
         super().__init__()
         self.log: list[Any] = []
 
-    async def secure(self, events: Any) -> None:
+    async def persist(self, events: Any) -> None:
         self.log.append(("secured", [event.name for event in events]))
 
-    async def unsecure(self, events: Any) -> None:
+    async def forget(self, events: Any) -> None:
         self.log.append(("unsecured", [event.name for event in events]))
 
     async def handle_many(self, events: Any) -> None:
@@ -538,7 +538,7 @@ def test_what_the_policy_refuses_in_the_end_is_forgotten_again() -> None:
 
 def test_what_cannot_be_secured_changes_no_response(caplog: pytest.LogCaptureFixture) -> None:
     class Full(Securing):
-        async def secure(self, events: Any) -> None:
+        async def persist(self, events: Any) -> None:
             raise OSError("no space left on device")
 
     handler = Full()

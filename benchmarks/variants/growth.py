@@ -76,4 +76,4 @@ def requests(url: str, events: int, at_once: int) -> Iterator[Callable[[int], fl
             return taken
 
         yield measured
-        loop.run_until_complete(handler.shutdown())
+        loop.run_until_complete(handler.on_shutdown())

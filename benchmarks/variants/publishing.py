@@ -78,7 +78,7 @@ def ours(url: str, size: int, engine: str) -> Iterator[Run]:
 
     with event_loop() as loop:
         yield _timed_on(loop, flush, lambda: _empty(url, broker))
-        loop.run_until_complete(handler.shutdown())
+        loop.run_until_complete(handler.on_shutdown())
 
 
 @contextmanager

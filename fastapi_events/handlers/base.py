@@ -25,15 +25,15 @@ class BaseEventHandler(ABC):
         """How logs and traces call this handler."""
         return type(self).__name__
 
-    secures_before_response: bool = False
-    """Whether the middleware calls `secure` before a response goes out."""
+    persists_before_response: bool = False
+    """Whether the middleware calls `persist` before a response goes out."""
 
     @property
     def longest_delay(self) -> float:
         """Seconds for which it can hold an event back that is not due yet."""
         return 0.0
 
-    def prepare(self, event: Event) -> None:
+    def on_dispatch(self, event: Event) -> None:
         """Look at an event on the line that dispatches it; raise to refuse it there.
 
         Raises:
@@ -47,16 +47,16 @@ class BaseEventHandler(ABC):
         if seconds > self.longest_delay:
             raise DelayTooLong(wire_name(event.name), self.name, seconds, self.longest_delay)
 
-    async def secure(self, events: Sequence[Event]) -> None:
+    async def persist(self, events: Sequence[Event]) -> None:
         """Keep events where they survive this process; after the response they are handed over as ever."""
 
-    async def unsecure(self, events: Sequence[Event]) -> None:
-        """Forget events that were secured, and are not to be handled after all."""
+    async def forget(self, events: Sequence[Event]) -> None:
+        """Forget events that were persisted, and are not to be handled after all."""
 
-    async def startup(self) -> None:
+    async def on_startup(self) -> None:
         """Called once the application has started, where the server speaks the lifespan protocol."""
 
-    async def shutdown(self) -> None:
+    async def on_shutdown(self) -> None:
         """Called when the application stops: deliver or report what is still held, in bounded time."""
 
     async def handle_many(self, events: Iterable[Event]) -> None:

@@ -76,13 +76,13 @@ class GoogleCloudSimplePubSubHandler(BaseEventHandler):
         """Publish one event."""
         await self.handle_many([event])
 
-    async def startup(self) -> None:
+    async def on_startup(self) -> None:
         """Replace a client that was stopped: the same application may start again, as it does in tests."""
         if self._stopped:
             self._client = await asyncio.to_thread(self._new_client)
             self._stopped = False
 
-    async def shutdown(self) -> None:
+    async def on_shutdown(self) -> None:
         """Let the client send what its batches still hold."""
         if not self._stopped:  # two middlewares may share a handler, and a client stops only once
             self._stopped = True

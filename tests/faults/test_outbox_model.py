@@ -175,7 +175,7 @@ class OutboxMachine(RuleBasedStateMachine):
             pass
         assert self.accepted <= self.handler.arrived
         assert self.outbox.list() == []
-        asyncio.run(self.handler.shutdown())
+        asyncio.run(self.handler.on_shutdown())
 
 
 class SqlOutboxMachine(OutboxMachine):

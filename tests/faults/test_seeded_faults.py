@@ -92,7 +92,7 @@ def _one_history(confirm: str, seed: int) -> None:
     # Twice only where a completed run could not be recorded
     unrecorded = faults.drawn.count(("complete", "refused"))
     assert sum(once.values()) - len(once) <= unrecorded, what
-    asyncio.run(handler.shutdown())
+    asyncio.run(handler.on_shutdown())
 
 
 def _step(handler: Queue) -> None:

@@ -126,7 +126,7 @@ def test_the_event_loop_goes_on_while_pubsub_takes_its_time() -> None:
 
 def test_shutdown_lets_the_client_finish() -> None:
     handler = GoogleCloudSimplePubSubHandler("shop", "events")
-    asyncio.run(handler.shutdown())
+    asyncio.run(handler.on_shutdown())
     assert handler._client.stopped
 
 
@@ -134,10 +134,10 @@ def test_an_application_may_stop_and_start_again(diary: Diary) -> None:
     handler = GoogleCloudSimplePubSubHandler("shop", "events")
 
     async def live() -> None:
-        await handler.startup()
+        await handler.on_startup()
         await handler.handle(Event("hello"))
-        await handler.shutdown()
-        await handler.shutdown()
+        await handler.on_shutdown()
+        await handler.on_shutdown()
 
     asyncio.run(live())
     asyncio.run(live())

@@ -89,7 +89,7 @@ class Flushing:
         elif ready:
             await self._publish_or_keep(ready, spool)
 
-    async def secure(self, events: Sequence[Event]) -> None:
+    async def persist(self, events: Sequence[Event]) -> None:
         """Keep events before the response that they belong to goes out; `flush` publishes them after it.
 
         Raises:
@@ -119,7 +119,7 @@ class Flushing:
         self._secured.update(dict.fromkeys([each.id for each in events], since))
         self._spool.announce()
 
-    async def unsecure(self, events: Sequence[Event]) -> None:
+    async def forget(self, events: Sequence[Event]) -> None:
         """The events of a response are not to be flushed after all."""
         secured = [each for each in events if self._secured.pop(each.id, None) is not None]
         if self._spool is not None and secured:

@@ -136,7 +136,7 @@ class TaskQueueHandler(Registering):
                 stalled_after=self._longest_silence,
             )  # fmt: skip
         self._order = order
-        self.secures_before_response = durability == "response"
+        self.persists_before_response = durability == "response"
         self.confirms_handled = confirm == "handled"
         self._publishing = Publishing(
             lambda messages: self._send(messages, from_web=True),
@@ -215,7 +215,7 @@ class TaskQueueHandler(Registering):
 
     # Publishing, in the web process
 
-    def prepare(self, event: Event) -> None:
+    def on_dispatch(self, event: Event) -> None:
         """Encode the payload on the line that dispatches it, where a bad one can still be mended.
 
         Raises:
@@ -256,7 +256,7 @@ class TaskQueueHandler(Registering):
         errors: list[Exception] = []
         for event in map(Event.of, events):
             try:
-                self.prepare(event)
+                self.on_dispatch(event)
                 ready.append(event)
             except UnserialisablePayload as error:
                 tell(Lifecycle.lost, event, handler=self.name, reason=str(error))
@@ -285,7 +285,7 @@ class TaskQueueHandler(Registering):
         """
         await self.flushing.flush(events)
 
-    async def secure(self, events: Sequence[Event]) -> None:
+    async def persist(self, events: Sequence[Event]) -> None:
         """Keep events in the outbox before their response goes out, with `durability="response"`.
 
         Raises:
@@ -294,17 +294,17 @@ class TaskQueueHandler(Registering):
         ready = []
         for event in map(Event.of, events):
             with contextlib.suppress(UnserialisablePayload):  # reported when it is flushed
-                self.prepare(event)
+                self.on_dispatch(event)
                 ready.append(event)
-        await self.flushing.secure(ready)
+        await self.flushing.persist(ready)
 
-    async def unsecure(self, events: Sequence[Event]) -> None:
-        """Forget secured events, which are not to be flushed after all."""
-        await self.flushing.unsecure(events)
+    async def forget(self, events: Sequence[Event]) -> None:
+        """Forget persisted events, which are not to be flushed after all."""
+        await self.flushing.forget(events)
 
     # The web process's life
 
-    async def startup(self) -> None:
+    async def on_startup(self) -> None:
         """Check the outbox, and begin to relay what it holds.
 
         Raises:
@@ -314,7 +314,7 @@ class TaskQueueHandler(Registering):
             await asyncio.to_thread(self.outbox.check)
         self._start_relaying()
 
-    async def shutdown(self) -> None:
+    async def on_shutdown(self) -> None:
         """Publish what waits, within the shutdown deadline; each flush keeps or reports what it could not."""
         await asyncio.to_thread(self._publishing.shutdown, self._shutdown_deadline)
         await self.flushing.settle(self._shutdown_deadline)

@@ -33,7 +33,7 @@ def app() -> Iterator[celery.Celery]:
 def events(app: celery.Celery) -> Iterator[CeleryHandler]:
     handler = CeleryHandler(app)
     yield handler
-    asyncio.run(handler.shutdown())
+    asyncio.run(handler.on_shutdown())
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def handler_on() -> Iterator[Any]:
 
     yield make
     for handler in made:
-        asyncio.run(handler.shutdown())
+        asyncio.run(handler.on_shutdown())
         handler.app.close()
 
 

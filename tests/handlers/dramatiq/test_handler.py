@@ -73,7 +73,7 @@ def test_two_handlers_on_one_broker_need_two_queues(stub: Dramatiq) -> None:
     other = DramatiqHandler(stub.broker, queue="billing")
     assert stub.broker.get_actor("fastapi_events.fan_out.billing").queue_name == "billing"
     assert sum(type(each).__name__ == "Redelivery" for each in stub.broker.middleware) == 1
-    asyncio.run(other.shutdown())
+    asyncio.run(other.on_shutdown())
 
 
 def test_a_broker_is_never_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +281,7 @@ def handler_on() -> Iterator[Any]:
 
     yield make
     for handler in made:
-        asyncio.run(handler.shutdown())
+        asyncio.run(handler.on_shutdown())
         handler.broker.client.close()  # type: ignore[attr-defined]
 
 
@@ -382,7 +382,7 @@ def test_pending_flushes_are_reported_when_the_web_process_stops(
         second = asyncio.create_task(request("waiting"))
         while not handler._publishing._publisher.pending:
             await asyncio.sleep(0.001)
-        await handler.shutdown()
+        await handler.on_shutdown()
         await second
         first.cancel()
 

@@ -177,7 +177,7 @@ def tell(client: redis.Redis, port: int, story: Story, *middleware: dramatiq.Mid
     async def run() -> None:
         await flush("first")
         await story(flush)
-        await handler.shutdown()
+        await handler.on_shutdown()
 
     asyncio.run(run())
     broker.client.close()

@@ -127,7 +127,7 @@ def test_the_process_ends_before_the_broker_answers(outbox: MemoryOutbox) -> Non
     handler.refusing = AWAY
 
     flush(handler, "a")
-    asyncio.run(handler.shutdown())
+    asyncio.run(handler.on_shutdown())
 
     assert names(outbox) == ["a"]
 
@@ -139,7 +139,7 @@ def test_secured_events_are_forgotten_once_published(outbox: MemoryOutbox) -> No
     handler = ListHandler(outbox=outbox, durability="response", relay=False)
     event = Event("a")
 
-    asyncio.run(handler.secure([event]))
+    asyncio.run(handler.persist([event]))
     assert names(outbox) == ["a"]
     assert handler.relaying().step() == 0  # it is this process that publishes them
 
@@ -150,7 +150,7 @@ def test_secured_events_are_forgotten_once_published(outbox: MemoryOutbox) -> No
 
 def test_secured_events_of_a_process_that_died_are_relayed(outbox: MemoryOutbox, time: Time) -> None:
     died = ListHandler(outbox=outbox, durability="response", relay=False)
-    asyncio.run(died.secure([Event("a")]))
+    asyncio.run(died.persist([Event("a")]))
 
     other = ListHandler(outbox=outbox, relay=False)
     time.ahead = 10
@@ -164,8 +164,8 @@ def test_secured_events_that_are_not_to_be_flushed_are_forgotten(outbox: MemoryO
     handler = ListHandler(outbox=outbox, durability="response", relay=False)
     event = Event("a")
 
-    asyncio.run(handler.secure([event]))
-    asyncio.run(handler.unsecure([event]))
+    asyncio.run(handler.persist([event]))
+    asyncio.run(handler.forget([event]))
 
     assert outbox.list() == []
 
@@ -175,7 +175,7 @@ def test_events_that_cannot_be_secured_are_flushed_all_the_same() -> None:
     event = Event("a")
 
     with pytest.raises(StorageFull):
-        asyncio.run(handler.secure([event]))
+        asyncio.run(handler.persist([event]))
     asyncio.run(handler.handle_many([event]))
 
     assert len(handler.sent) == 1
@@ -234,7 +234,7 @@ def test_what_the_broker_refuses_is_relayed_as_soon_as_it_is_back(
     handler.refusing = AWAY
     event = Event("a")
 
-    asyncio.run(handler.secure([event]))
+    asyncio.run(handler.persist([event]))
     asyncio.run(handler.handle_many([event]))
     handler.refusing = None
 
@@ -313,7 +313,7 @@ def test_an_event_is_refused_that_nobody_could_keep_in_order() -> None:
     event.ordering_key = "user-42"
 
     with pytest.raises(ConfigurationError, match="nothing to keep it in order with"):
-        handler.prepare(event)
+        handler.on_dispatch(event)
 
 
 def test_publishing_from_a_worker_raises_when_nobody_took_it() -> None:
@@ -330,7 +330,7 @@ def test_startup_refuses_an_outbox_that_is_not_ready() -> None:
             raise StorageError("the table is missing")
 
     with pytest.raises(StorageError, match="table is missing"):
-        asyncio.run(ListHandler(outbox=Missing()).startup())
+        asyncio.run(ListHandler(outbox=Missing()).on_startup())
 
 
 def test_once_needs_an_inbox() -> None:

@@ -24,8 +24,11 @@ class Chained:
 
     def __init__(self, handler: BaseEventHandler, flushing: Flushing) -> None:
         self.name = handler.name
-        self.prepare = handler.prepare
+        self._handler = handler
         self.flushing = flushing
+
+    def on_dispatch(self, event: Event) -> None:
+        self._handler.on_dispatch(event)
 
     async def handle_many(self, events: Iterable[Event]) -> None:
         await self.flushing.flush(list(events))

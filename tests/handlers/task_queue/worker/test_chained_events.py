@@ -33,7 +33,7 @@ class Way:
 class Strict(Recorder):
     """A handler that refuses events of one name on the line that dispatches them."""
 
-    def prepare(self, event: Event) -> None:
+    def on_dispatch(self, event: Event) -> None:
         if event.name == "refused":
             raise ValueError("cannot travel")
 

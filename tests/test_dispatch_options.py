@@ -23,9 +23,9 @@ class Patient(Recorder):
     longest_delay = 60.0
 
 
-def dispatched(*handlers: BaseEventHandler, **extras: Any) -> Any:
+def dispatched(*handlers: BaseEventHandler, **options: Any) -> Any:
     with collect_events(handlers) as backlog:
-        dispatch("hello", **extras)
+        dispatch("hello", **options)
         return backlog[0]
 
 
@@ -49,7 +49,7 @@ def test_an_ordering_key_is_on_the_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extras", "said"),
+    ("options", "said"),
     [
         ({"delay": -1}, "delay=-1: expected a timedelta or a number of seconds"),
         ({"delay": "soon"}, "delay='soon'"),
@@ -65,10 +65,10 @@ def test_an_ordering_key_is_on_the_event() -> None:
         ({"headers": {"Upper": "x"}}, "header 'Upper'"),
     ],
 )
-def test_what_cannot_be_is_refused_where_it_is_dispatched(extras: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_is_refused_where_it_is_dispatched(options: dict[str, Any], said: str) -> None:
     with collect_events([Patient()]) as backlog:
         with pytest.raises(ConfigurationError, match=said):
-            dispatch("hello", **extras)
+            dispatch("hello", **options)
         assert not backlog
 
 

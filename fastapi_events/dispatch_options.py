@@ -1,4 +1,4 @@
-"""What `dispatch()` may be told about an event beside its name and payload."""
+"""The options of `dispatch()`: headers, delay and ordering key."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LONGEST_KEY = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
-    """What is not asked of most events.
+class DispatchOptions:
+    """What an event is given beside its name and payload.
 
     Parameters:
         headers: Travel beside the payload.
@@ -37,31 +37,32 @@ class Extras:
         if self.ordering_key is not None:
             event.ordering_key = self.ordering_key
 
+    @classmethod
+    def of(
+        cls,
+        headers: Mapping[str, str] | None,
+        delay: float | timedelta | None,
+        eta: datetime | None,
+        ordering_key: str | None,
+    ) -> DispatchOptions:
+        """Check the options that `dispatch()` was given.
 
-def extras_of(
-    headers: Mapping[str, str] | None,
-    delay: float | timedelta | None,
-    eta: datetime | None,
-    ordering_key: str | None,
-) -> Extras:
-    """Check what `dispatch()` was given.
-
-    Raises:
-        ConfigurationError: When something cannot be what it is, or does not go with something else.
-    """
-    if headers is not None:
-        check_header_names(headers)
-    due = _due(delay, eta)
-    if ordering_key is not None:
-        if not isinstance(ordering_key, str) or not 0 < len(ordering_key) <= _LONGEST_KEY:
-            raise ConfigurationError(
-                f"ordering_key={ordering_key!r}: expected a string of 1 to {_LONGEST_KEY} characters."
-            )
-        if due is not None:
-            raise ConfigurationError(
-                "An event with an ordering key cannot be delayed: those behind it would have to wait, too."
-            )
-    return Extras(headers, due, ordering_key)
+        Raises:
+            ConfigurationError: When something cannot be what it is, or does not go with something else.
+        """
+        if headers is not None:
+            check_header_names(headers)
+        due = _due(delay, eta)
+        if ordering_key is not None:
+            if not isinstance(ordering_key, str) or not 0 < len(ordering_key) <= _LONGEST_KEY:
+                raise ConfigurationError(
+                    f"ordering_key={ordering_key!r}: expected a string of 1 to {_LONGEST_KEY} characters."
+                )
+            if due is not None:
+                raise ConfigurationError(
+                    "An event with an ordering key cannot be delayed: those behind it would wait, too."
+                )
+        return cls(headers, due, ordering_key)
 
 
 def _due(delay: float | timedelta | None, eta: datetime | None) -> datetime | None:
