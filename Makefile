@@ -61,6 +61,10 @@ format: $(VENV)/.test $(VENV)/.check ## Mend what can be mended without thinking
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
+.PHONY: surface
+surface: $(VENV)/.test ## Freeze the public surface as it is now, for its diff to be read
+	@$(BIN)/python -m tests.public_surface
+
 .PHONY: docs
 docs: $(VENV)/.test $(VENV)/.check ## Serve the documentation, and rebuild it while you write
 	@$(BIN)/mkdocs serve $(ARGS)

@@ -26,17 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 if it did what it was asked, 1 if not, 2 if it was asked in a wrong way.
     """
-    parser = argparse.ArgumentParser(
-        prog="fastapi-events", description="Look after events: dead letters, the outbox, workers."
-    )
-    parser.add_argument("--version", action="version", version=f"fastapi-events {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add_parser(commands)
     own, passed_on = _split(list(sys.argv[1:] if argv is None else argv))
-    arguments = parser.parse_args(own, argparse.Namespace(passed_on=passed_on, passes_on=False))
+    commands = parser()
+    arguments = commands.parse_args(own, argparse.Namespace(passed_on=passed_on, passes_on=False))
     if passed_on and not arguments.passes_on:
-        parser.error("only `worker` passes on what follows --")
+        commands.error("only `worker` passes on what follows --")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `dramatiq` and `celery` do, where the application's modules are
     try:
@@ -46,6 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands and their arguments."""
+    whole = argparse.ArgumentParser(
+        prog="fastapi-events", description="Look after events: dead letters, the outbox, workers."
+    )
+    whole.add_argument("--version", action="version", version=f"fastapi-events {__version__}")
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    return whole
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -27,21 +27,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         1 if the server could not be started or ended by itself.
     """
     own, command = _split(list(sys.argv[1:] if arguments is None else arguments))
-    parser = argparse.ArgumentParser(
-        prog="python -m fastapi_events.embedded",
-        usage="%(prog)s [--dir DIR] [--port PORT] [-- COMMAND ...]",
-        description="Run a Valkey server that keeps its data and ends with this process.",
-        epilog=f"A COMMAND gets the server's URL in {BROKER_URL_ENV_VAR}, and its exit code becomes ours.",
-    )
-    parser.add_argument("--dir", default=".valkey", help="where the data is kept (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1 (default: a free one)")
-    options = parser.parse_args(own)
+    options = parser().parse_args(own)
     try:
         server = EmbeddedServer(options.dir, port=options.port)
         return _run_around(command, server) if command else _run_alone(server)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the arguments before `--`."""
+    whole = argparse.ArgumentParser(
+        prog="python -m fastapi_events.embedded",
+        usage="%(prog)s [--dir DIR] [--port PORT] [-- COMMAND ...]",
+        description="Run a Valkey server that keeps its data and ends with this process.",
+        epilog=f"A COMMAND gets the server's URL in {BROKER_URL_ENV_VAR}, and its exit code becomes ours.",
+    )
+    whole.add_argument("--dir", default=".valkey", help="where the data is kept (default: %(default)s)")
+    whole.add_argument("--port", type=int, default=0, help="of 127.0.0.1 (default: a free one)")
+    return whole
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
