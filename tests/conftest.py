@@ -34,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(FAULT_SEED, type=int, help="run among faults that change no outcome, drawn from a seed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse ids that differ from process to process: then tests cannot be run by several at once."""
+    if addresses := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"The id of a test holds an address; give its parameters ids: {addresses[0]}")
+
+
 @pytest.fixture(autouse=True)
 def _faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     seed = request.config.getoption(FAULT_SEED)

@@ -5,14 +5,17 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
 from fastapi_events.embedded.child import ChildProcess
 
 from .conftest import Python, eventually, is_running
+
+Start: TypeAlias = Callable[..., ChildProcess]
 
 SLEEP = ["sleep", "1000"]
 
@@ -31,6 +34,21 @@ elif sys.argv[1] == "alone":
     print(flush=True)
 time.sleep(1000)
 """
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts commands as children, and ends those that a failing test leaves behind."""
+    started: list[ChildProcess] = []
+
+    def start(command: list[str], **settings: Any) -> ChildProcess:
+        started.append(ChildProcess(command, **settings))
+        started[-1].startup()
+        return started[-1]
+
+    yield start
+    for child in started:
+        child.shutdown()
 
 
 def pids(file: Path) -> list[int]:
@@ -56,9 +74,8 @@ def test_a_command_that_cannot_be_run_says_so_at_once() -> None:
         ChildProcess(["/"]).startup()
 
 
-def test_shutdown_takes_the_child_s_children_along(tmp_path: Path) -> None:
-    child = ChildProcess([*FAMILY, str(tmp_path / "pids")])
-    child.startup()
+def test_shutdown_takes_the_child_s_children_along(tmp_path: Path, start: Start) -> None:
+    child = start([*FAMILY, str(tmp_path / "pids")])
     family = pids(tmp_path / "pids")
 
     assert child.shutdown() == -signal.SIGTERM
@@ -66,43 +83,41 @@ def test_shutdown_takes_the_child_s_children_along(tmp_path: Path) -> None:
     assert not any(map(is_running, family))
 
 
-def test_what_ignores_sigterm_is_killed_after_the_grace_time(tmp_path: Path) -> None:
+def test_what_ignores_sigterm_is_killed_after_the_grace_time(tmp_path: Path, start: Start) -> None:
     ready = tmp_path / "ready"
-    child = ChildProcess(["sh", "-c", 'trap "" TERM; touch "$0"; sleep 1000', str(ready)], grace=0.1)
-    child.startup()
+    child = start(["sh", "-c", 'trap "" TERM; touch "$0"; sleep 1000', str(ready)], grace=0.1)
     eventually(ready.exists)
 
     assert child.shutdown() == -signal.SIGKILL
 
 
-def test_a_command_tells_its_children_of_a_signal_itself(tmp_path: Path) -> None:
+def test_a_command_tells_its_children_of_a_signal_itself(tmp_path: Path, start: Start) -> None:
     # Dramatiq's master does; were its workers signalled by us as well, they would be in a hurry.
-    loop = "while :; do sleep 0.02; done"
-    script = (
-        f"""(trap 'touch "$0.inner"' USR1; touch "$0.ready"; {loop}) & trap 'touch "$0.outer"' USR1; {loop}"""
-    )
-    child = ChildProcess(["sh", "-c", script, str(tmp_path / "got")])
-    child.startup()
-    eventually((tmp_path / "got.ready").exists)
+    def shell(name: str) -> str:
+        """It says when it has been told, and when its trap is set, before which a signal would end it."""
+        told, ready = f'touch "$0/{name}.told"', f'touch "$0/{name}.ready"'
+        return f"trap '{told}' USR1; {ready}; while :; do sleep 0.02; done"
+
+    child = start(["sh", "-c", f"({shell('inner')}) & {shell('outer')}", str(tmp_path)])
+    eventually((tmp_path / "inner.ready").exists)
+    eventually((tmp_path / "outer.ready").exists)
 
     child.send_signal(signal.SIGUSR1)
 
-    eventually((tmp_path / "got.outer").exists)
+    eventually((tmp_path / "outer.told").exists)
     assert child.shutdown() == -signal.SIGTERM
-    assert not (tmp_path / "got.inner").exists()
+    assert not (tmp_path / "inner.told").exists()
 
 
-def test_a_stopped_child_hears_of_the_end(tmp_path: Path) -> None:
-    child = ChildProcess(SLEEP, grace=1000.0)
-    child.startup()
+def test_a_stopped_child_hears_of_the_end(tmp_path: Path, start: Start) -> None:
+    child = start(SLEEP, grace=1000.0)
     os.kill(child.pid, signal.SIGSTOP)
 
     assert child.shutdown() == -signal.SIGTERM
 
 
-def test_what_a_killed_child_leaves_behind_is_ended_too(tmp_path: Path) -> None:
-    child = ChildProcess([*FAMILY, str(tmp_path / "pids")])
-    child.startup()
+def test_what_a_killed_child_leaves_behind_is_ended_too(tmp_path: Path, start: Start) -> None:
+    child = start([*FAMILY, str(tmp_path / "pids")])
     family = pids(tmp_path / "pids")
 
     os.kill(child.pid, signal.SIGKILL)
@@ -123,14 +138,13 @@ def test_the_thread_that_started_it_may_end() -> None:
     assert child.shutdown() == -signal.SIGTERM
 
 
-def test_a_parent_with_many_open_files_can_have_children() -> None:
+def test_a_parent_with_many_open_files_can_have_children(start: Start) -> None:
     # select() takes no numbers from 1024 on; the keeper's end of the socket may have got one.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
     try:
-        child = ChildProcess(SLEEP)
-        child.startup()
+        child = start(SLEEP)
         assert child.shutdown() == -signal.SIGTERM
     finally:
         for fd in opened:
@@ -165,9 +179,8 @@ def test_nothing_outlives_a_killed_parent_of_which_a_fork_lives_on(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has PR_SET_PDEATHSIG")
-def test_the_child_does_not_outlive_a_killed_keeper() -> None:
-    child = ChildProcess(SLEEP)
-    child.startup()
+def test_the_child_does_not_outlive_a_killed_keeper(start: Start) -> None:
+    child = start(SLEEP)
 
     os.kill(child._keeper.pid, signal.SIGKILL)
 

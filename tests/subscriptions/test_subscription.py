@@ -143,6 +143,11 @@ class CallMe:
     def __call__(self, event: Event) -> None: ...
 
 
+def label(value: Any) -> str:
+    """What a parameter is called in the id of a test: without the addresses that functions print."""
+    return "" if isinstance(value, Registration) else getattr(value, "__name__", str(value))
+
+
 @pytest.mark.parametrize(
     ("target", "event_name", "expected"),
     [
@@ -158,7 +163,7 @@ class CallMe:
         (Typed, "cat", Registration(None, Typed, ("cat",))),
         (CallMe, "*", Registration(CallMe, None, ("*",))),
     ],
-    ids=str,
+    ids=label,
 )
 def test_the_forms_of_register_are_told_apart(target: Any, event_name: Any, expected: Registration) -> None:
     assert registration(target, event_name) == expected
@@ -175,7 +180,7 @@ def test_the_forms_of_register_are_told_apart(target: Any, event_name: Any, expe
         (NamedOnly, "*", "expected a pydantic model, a dataclass or a TypedDict"),
         (NamedOnly, "cat", "expected a pydantic model, a dataclass or a TypedDict"),
     ],
-    ids=str,
+    ids=label,
 )
 def test_what_is_none_of_them_is_refused(target: Any, event_name: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
