@@ -13,7 +13,7 @@ from fastapi_events import lifecycle
 from fastapi_events.context import handler_store, handling_loop, in_req_res_cycle
 from fastapi_events.event import Event
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.subscriptions.loop import process_loop
+from fastapi_events.process_loop import process_loop
 from fastapi_events.subscriptions.runner import Suspended, drive
 
 logger = logging.getLogger(__name__)

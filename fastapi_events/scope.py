@@ -39,7 +39,7 @@ from fastapi_events.event import Event
 from fastapi_events.flush import FinishedScope, FlushPolicy, FlushWhen, always, flush_policy
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
-from fastapi_events.subscriptions.loop import process_loop
+from fastapi_events.process_loop import process_loop
 
 logger = logging.getLogger(__name__)
 

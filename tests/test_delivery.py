@@ -8,7 +8,7 @@ import gc
 from fastapi_events.context import handler_store, handling_loop
 from fastapi_events.delivery import deliver, handle_soon, keep, settle
 from fastapi_events.event import Event
-from fastapi_events.subscriptions.loop import process_loop
+from fastapi_events.process_loop import process_loop
 from tests.recording import Diary, Failing, Recorder
 
 

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from typing_extensions import is_typeddict
 
 from fastapi_events.errors import InvalidPayload
-from fastapi_events.subscriptions.restoring import Restorer
+from fastapi_events.subscriptions.restorer import Restorer
 
 _ERRORS_SHOWN = 3
 

@@ -11,8 +11,8 @@ from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from fastapi_events.event import Event
+from fastapi_events.process_loop import process_loop
 from fastapi_events.subscriptions.dependencies import Caller, Overrides, solve
-from fastapi_events.subscriptions.loop import process_loop
 from fastapi_events.subscriptions.plan import Plan
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ import pytest
 from fastapi import Depends
 
 from fastapi_events.event import Event
-from fastapi_events.subscriptions.loop import process_loop
+from fastapi_events.process_loop import process_loop
 from fastapi_events.subscriptions.plan import plan
 from fastapi_events.subscriptions.runner import InThread, OnLoop, drive, run
 

@@ -15,12 +15,12 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from fastapi_events.errors import ConfigurationError, MissingDependencyError, StorageError
+from fastapi_events.process_loop import process_loop
 from fastapi_events.storage.base import CLOCK_SLACK_SECONDS, Clock
 from fastapi_events.storage.sqlalchemy import schema
 from fastapi_events.storage.sqlalchemy.faults import translated
 from fastapi_events.storage.sqlalchemy.forking import gate
 from fastapi_events.storage.sqlalchemy.sqlite import GROWS, SqliteOptions, prepare
-from fastapi_events.subscriptions.loop import process_loop
 
 T = TypeVar("T")
 

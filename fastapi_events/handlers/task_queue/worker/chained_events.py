@@ -8,9 +8,9 @@ from typing import Any
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.flushing import Flushing
+from fastapi_events.process_loop import process_loop
 from fastapi_events.scope import collect_events
 from fastapi_events.subscriptions.dependencies import Caller
-from fastapi_events.subscriptions.loop import process_loop
 from fastapi_events.subscriptions.runner import InThread, OnLoop, drive
 
 

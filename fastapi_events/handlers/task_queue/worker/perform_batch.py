@@ -23,7 +23,7 @@ from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.lifecycle import Lifecycle, mark_reported, tell
 from fastapi_events.otel import tracing
 from fastapi_events.subscriptions.batch import Batch
-from fastapi_events.subscriptions.batching import Batcher
+from fastapi_events.subscriptions.batcher import Batcher
 from fastapi_events.subscriptions.dependencies import Overrides
 from fastapi_events.subscriptions.subscription import Subscription
 

@@ -12,8 +12,8 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
+from fastapi_events.process_loop import process_loop
 from fastapi_events.subscriptions.dependencies import Caller
-from fastapi_events.subscriptions.loop import process_loop
 from tests.recording import Diary, Recorder
 
 

@@ -32,7 +32,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from fastapi_events.subscriptions.restoring import Restorer
+from fastapi_events.subscriptions.restorer import Restorer
 
 T = TypeVar("T")
 

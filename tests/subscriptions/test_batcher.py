@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from fastapi_events.subscriptions.batching import Batcher
+from fastapi_events.subscriptions.batcher import Batcher
 
 FOREVER = 60.0
 

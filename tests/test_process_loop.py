@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from fastapi_events.subscriptions.loop import process_loop
+from fastapi_events.process_loop import process_loop
 
 
 def test_there_is_one_loop_for_the_life_of_the_process() -> None:
