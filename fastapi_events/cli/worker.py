@@ -93,9 +93,9 @@ def _supervise(commands: dict[str, list[str]], arguments: argparse.Namespace) ->
     for name, command in commands.items():
         supervisor.add(name, command)
     if arguments.reload:
-        from fastapi_events.cli.reloading import Reloading
+        from fastapi_events.cli.reloader import Reloader
 
-        with Reloading(supervisor, arguments.watch or ["."]):
+        with Reloader(supervisor, arguments.watch or ["."]):
             supervisor.run()
     else:
         supervisor.run()

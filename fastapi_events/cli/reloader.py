@@ -21,7 +21,7 @@ except ImportError as missing:
 logger = logging.getLogger(__name__)
 
 
-class Reloading:
+class Reloader:
     """Watches folders for the length of a `with` block, in a thread of its own.
 
     Parameters:
@@ -41,7 +41,7 @@ class Reloading:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="fastapi-events-reload", daemon=True)
 
-    def __enter__(self) -> Reloading:
+    def __enter__(self) -> Reloader:
         self._thread.start()
         return self
 
