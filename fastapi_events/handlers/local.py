@@ -64,7 +64,12 @@ class LocalHandler(BaseEventHandler):
 
         def subscribe(function: F) -> F:
             self.subscriptions.add(
-                Subscription(name_of(function), asked.patterns, function, plan(function, model=asked.model))
+                Subscription(
+                    name_of(function),
+                    asked.patterns,
+                    function,
+                    plan(function, model=asked.model, by_annotation=False),
+                )
             )
             return function
 
@@ -164,7 +169,9 @@ class _Registry(MutableMapping[str, list[Callable[..., Any]]]):
     def __setitem__(self, pattern: str, functions: list[Callable[..., Any]]) -> None:
         self._keep(lambda each: each.pattern != pattern)
         for function in functions:
-            self._subscriptions.add(Subscription(name_of(function), (pattern,), function, plan(function)))
+            self._subscriptions.add(
+                Subscription(name_of(function), (pattern,), function, plan(function, by_annotation=False))
+            )
 
     def __delitem__(self, pattern: str) -> None:
         self[pattern]  # raises KeyError

@@ -101,7 +101,7 @@ def batch(
             dependencies.append((parameter.name, dependency))
         elif listed is None and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             listed = parameter
-        elif parameter.required:
+        elif parameter.required and not parameter.wrapped:
             raise ConfigurationError(
                 f"{asking}: parameter {parameter.name!r} cannot be filled: with batch= there are a list, "
                 "and dependencies."

@@ -1,6 +1,6 @@
-"""FastAPI's `Depends`, for functions that have no request.
+"""`Depends`, for functions that have no request.
 
-FastAPI is not imported here: a `Depends` can only exist where somebody else has imported it.
+FastAPI is not imported here: its markers, and those of libraries like it, are known by their attributes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fastapi_events.subscriptions.signature import (
     describe,
     is_async,
     is_async_generator,
+    is_depends,
     is_generator,
     parameters_of,
 )
@@ -50,13 +51,8 @@ class Dependency:
 
 def find_depends(parameter: Parameter) -> Any | None:
     """The parameter's `Depends(…)`, as default or in `Annotated`."""
-    params = sys.modules.get("fastapi.params")
-    if params is None:
-        return None
-    for candidate in (parameter.default, *parameter.metadata):
-        if isinstance(candidate, params.Depends):
-            return candidate
-    return None
+    candidates = (parameter.default, *parameter.metadata)
+    return next((each for each in candidates if is_depends(each)), None)
 
 
 def dependency_of(
@@ -95,7 +91,7 @@ def analyse(
             )
         elif parameter.annotation is Event:
             events.append(parameter.name)
-        elif parameter.required or _wants_request_data(parameter):
+        elif (parameter.required and not parameter.wrapped) or _wants_request_data(parameter):
             raise ConfigurationError(
                 f"{asking}: the dependency {describe(call)} needs a request for its parameter "
                 f"{parameter.name!r}, but an event is handled after the request, often in another process. "

@@ -59,12 +59,18 @@ class Plan:
         return self.takes_event, self.payload_argument, kind
 
 
-def plan(function: Callable[..., Any], *, model: type | None = None) -> Plan:
+def plan(function: Callable[..., Any], *, model: type | None = None, by_annotation: bool = True) -> Plan:
     """Read a function's parameters.
 
     The first parameter gets the event, or the payload where it is annotated with a model, a dataclass or a
     `TypedDict`, or where `model` was registered. Others are dependencies, events or payloads by their
     annotations; what has a default keeps it.
+
+    Parameters:
+        function: What is going to be called.
+        model: The type as which the payload was asked for at registration.
+        by_annotation: Whether an annotation alone asks for the payload; without it the first parameter gets
+            the event, unless there is a `model`.
 
     Raises:
         ConfigurationError: When a parameter cannot be filled, with its name and the likely cause.
@@ -80,12 +86,14 @@ def plan(function: Callable[..., Any], *, model: type | None = None) -> Plan:
         if depends is not None:
             dependencies.append((parameter.name, dependency_of(parameter, depends, asking=asking)))
         elif not positional and _can_be_first(parameter):
-            positional = _first(parameter, model_type, asking)
+            positional = _first(parameter, model_type, asking, by_annotation=by_annotation)
+        elif not parameter.required and not by_annotation:
+            continue
         elif parameter.annotation is Event:
             events.append(parameter.name)
         elif is_payload_type(parameter.annotation):
             payloads.append((parameter.name, PayloadType(parameter.annotation)))
-        elif parameter.required:
+        elif parameter.required and not parameter.wrapped:
             raise ConfigurationError(_cannot_fill(parameter, asking))
     return Plan(
         function,
@@ -98,16 +106,19 @@ def plan(function: Callable[..., Any], *, model: type | None = None) -> Plan:
 
 
 def _can_be_first(parameter: Parameter) -> bool:
-    if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-        return True
     return parameter.kind in (
         inspect.Parameter.POSITIONAL_ONLY,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    ) and (parameter.required or parameter.annotation is Event or is_payload_type(parameter.annotation))
+        inspect.Parameter.VAR_POSITIONAL,
+    )
 
 
-def _first(parameter: Parameter, model: PayloadType | None, asking: str) -> dict[str, Any]:
+def _first(
+    parameter: Parameter, model: PayloadType | None, asking: str, *, by_annotation: bool
+) -> dict[str, Any]:
     annotation = parameter.annotation
+    if model is None and not by_annotation:
+        return {"takes_event": True}
     if annotation is UNRESOLVED and parameter.spelled.rpartition(".")[2] != "Event":
         raise ConfigurationError(
             f"{asking}: the annotation {parameter.spelled!r} of parameter {parameter.name!r} cannot be "

@@ -5,13 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 UNRESOLVED = object()
 """Stands for an annotation that names something unknown where the function was defined."""
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Parameter:
     """What stands beside the type in `Annotated[…]`."""
     spelled: str
     """The annotation as written, for messages."""
+    wrapped: bool = False
+    """Whether it is a parameter of the function that this one wraps, rather than of the function itself."""
 
     @property
     def required(self) -> bool:
@@ -37,10 +43,14 @@ class Parameter:
 
 
 def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
-    """The parameters of a function, class, bound method, partial or callable object."""
+    """The parameters of a function, class, bound method, partial or callable object.
+
+    A wrapper made with `functools.wraps` claims the signature of what it wraps. What it takes itself counts;
+    parameters that it only passes on are marked as `wrapped`.
+    """
     found = []
     hints = _hints(function)
-    for parameter in _signature(function).parameters.values():
+    for parameter, wrapped in _own_and_wrapped(function):
         hint = hints.get(parameter.name, inspect.Parameter.empty)
         metadata: tuple[Any, ...] = ()
         if typing.get_origin(hint) is typing.Annotated:
@@ -54,9 +64,44 @@ def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
                 hint,
                 metadata,
                 spelled if isinstance(spelled, str) else getattr(spelled, "__name__", repr(spelled)),
+                wrapped,
             )
         )
     return found
+
+
+def is_depends(value: Any) -> bool:
+    """Whether a default or a piece of metadata is a `Depends(…)`, of FastAPI or a library like it."""
+    return isinstance(getattr(value, "use_cache", None), bool) and hasattr(value, "dependency")
+
+
+def _own_and_wrapped(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, bool]]:
+    """What a callable takes, each with whether only the function that it wraps has a name for it."""
+    own = _signature(function, follow_wrapped=False).parameters
+    claimed = _signature(function).parameters
+    if list(own) == list(claimed):
+        return [(parameter, False) for parameter in own.values()]
+    # A dependency may stand as default of what is wrapped only, and the wrapper passes it on.
+    found = [(_with_dependency(each, claimed), False) for each in own.values() if each.kind not in _VARIADIC]
+    others = [each for name, each in claimed.items() if name not in own]
+    kinds = {each.kind: each for each in own.values()}
+    if inspect.Parameter.VAR_POSITIONAL in kinds and not any(each.kind in _POSITIONAL for each, _ in found):
+        if others and others[0].kind in _POSITIONAL:
+            found.insert(0, (others.pop(0), True))
+        else:
+            found.insert(0, (kinds[inspect.Parameter.VAR_POSITIONAL], False))
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        found += [(each, True) for each in others if each.kind is not inspect.Parameter.POSITIONAL_ONLY]
+    return found
+
+
+def _with_dependency(
+    parameter: inspect.Parameter, claimed: Mapping[str, inspect.Parameter]
+) -> inspect.Parameter:
+    other = claimed.get(parameter.name)
+    if other is not None and is_depends(other.default):
+        return parameter.replace(default=other.default)
+    return parameter
 
 
 def describe(function: Callable[..., Any]) -> str:
@@ -95,9 +140,9 @@ def _is(test: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
     return not isinstance(function, type) and test(_call_method(function))
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
+def _signature(function: Callable[..., Any], *, follow_wrapped: bool = True) -> inspect.Signature:
     try:
-        return inspect.signature(function)
+        return inspect.signature(function, follow_wrapped=follow_wrapped)
     except (TypeError, ValueError):  # of some built-in functions, and of mocks, Python cannot tell
         return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
 
