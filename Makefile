@@ -44,9 +44,23 @@ env: $(VENV)/.test $(VENV)/.check ## Make the environment for everything else, i
 demo: $(VENV)/.test ## Start a broker, a web app and workers, and print the URL (ARGS=--once: send, check, exit)
 	@$(BIN)/python -m examples.demo $(ARGS)
 
+# As many tests at once as there are processors; who has nothing left to do takes over from the others.
+IN_PARALLEL := --numprocesses auto --dist worksteal
+
 .PHONY: test
-test: $(VENV)/.test ## Run the test suite with a Valkey of its own (ARGS=… goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test ## Run the test suite with a Valkey of its own (ARGS=… goes to pytest: -n 0 -x)
+	@$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
+
+.PHONY: coverage
+coverage: $(VENV)/.test ## Run the test suite, and fail where it reaches less of the package than pyproject.toml asks for
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(IN_PARALLEL) $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+.PHONY: matrix
+matrix: $(VENV)/.check ## Run the test suite on every Python, with the oldest and newest dependencies (ARGS=--list)
+	@$(BIN)/nox $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.test $(VENV)/.check ## Lint, format, types, floors and doors, and the documentation
@@ -94,7 +108,7 @@ bench: $(VENV)/.test ## Measure it side by side with the peers, in twenty-five m
 
 .PHONY: clean
 clean: ## Remove the environment and everything that was generated
-	@rm -rf $(VENV) .venv-bench .bench site dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .valkey .faults
+	@rm -rf $(VENV) .venv-bench .bench site dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .valkey .faults .nox .coverage*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -34,6 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(FAULT_SEED, type=int, help="run among faults that change no outcome, drawn from a seed")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests run in random order, and draw at random: every process that runs tests needs ports of its own."""
+    config.option.randomly_reset_seed = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse ids that differ from process to process: then tests cannot be run by several at once."""
     if addresses := [item.nodeid for item in items if " at 0x" in item.nodeid]:
