@@ -63,13 +63,17 @@ class Project:
 
     def run(self, code: str) -> None:
         """Run a script in the folder, to its end."""
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", code],
             cwd=self.folder,
-            check=True,
+            check=False,
             timeout=PATIENCE_SECONDS,
             env={**os.environ, "PYTHONPATH": str(self.folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+        assert done.returncode == 0, f"the script has failed\n{code}\n{done.stdout}"
 
     def told(self, key: str) -> str:
         """The next thing that a process has told by `rpush(key, …)`."""

@@ -216,6 +216,8 @@ def _member(name: str, value: Any) -> Iterator[str]:
         yield f"{required}{_prefix(value)}{name}{_signature(value, without_self=True)}"
     elif (getter := getattr(value, "fget", None) or getattr(value, "func", None)) is not None:
         yield f"{name}: {_annotation(inspect.signature(getter).return_annotation)}"
+    elif isinstance(value, types.MemberDescriptorType):  # one of its slots
+        yield f"self.{name}"
     else:
         yield f"{name} = {_value(value)}"
 

@@ -24,7 +24,7 @@ EVENTS = """
     soon = {"heartbeat_timeout": 2_000, "maintenance_chance": 1_000_000}
     broker = RedisBroker(url="redis://localhost:6379/0", **soon)
     dramatiq.set_broker(broker)
-    events = DramatiqHandler(broker)
+    events = DramatiqHandler(broker, flush_deadline=30.0)
 """
 
 TELL = """

@@ -19,14 +19,14 @@ EVENTS = {
         from fastapi_events.handlers.dramatiq import DramatiqHandler
         broker = RedisBroker(url="redis://localhost:6379/0", heartbeat_timeout=2_000)
         dramatiq.set_broker(broker)
-        events = DramatiqHandler(broker)
+        events = DramatiqHandler(broker, flush_deadline=30.0)
     """,
     "celery": """
         from celery import Celery
         from fastapi_events.handlers.celery import CeleryHandler
         broker = Celery("app", broker="redis://localhost:6379/0")
         broker.conf.broker_connection_retry_on_startup = True
-        events = CeleryHandler(broker)
+        events = CeleryHandler(broker, flush_deadline=30.0)
     """,
 }
 

@@ -13,7 +13,7 @@ EVENTS = """
     from fastapi_events.handlers.celery import CeleryHandler
     broker = Celery("app", broker={url!r})
     broker.conf.broker_connection_retry_on_startup = True
-    events = CeleryHandler(broker, silent_after=2.0)
+    events = CeleryHandler(broker, silent_after=2.0, flush_deadline=30.0)
 """
 
 HANDLERS = """

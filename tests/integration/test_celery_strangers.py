@@ -19,7 +19,7 @@ EVENTS = """
     broker = Celery("app", broker="redis://localhost:6379/0")
     broker.conf.update(broker_connection_retry_on_startup=True, worker_prefetch_multiplier=1)
     broker.conf.broker_transport = "fastapi_events.handlers.celery.redis_transport:Transport"
-    events = CeleryHandler(broker)
+    events = CeleryHandler(broker, flush_deadline=30.0)
 """
 
 HANDLERS = """

@@ -109,7 +109,7 @@ def test_a_retry_that_waits_in_a_killed_worker_is_made_by_another(project: Proje
             soon = {"heartbeat_timeout": 1_000, "maintenance_chance": 1_000_000}
             broker = SafeRedisBroker(url="redis://localhost:6379/0", **soon)
             dramatiq.set_broker(broker)
-            events = DramatiqHandler(broker)
+            events = DramatiqHandler(broker, flush_deadline=30.0)
         """,
         handlers="""
             import redis
