@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let tests run in random order, and draw at random: every process that runs tests needs ports of its own."""
+    """Seed the order of tests, and not the draws of ports: two runs with one seed would meet."""
     config.option.randomly_reset_seed = False
 
 
