@@ -2,6 +2,7 @@
 
 FastapiEventError
 ├── ConfigurationError                        wrong use, found before any event is lost by it
+│   ├── InvalidSetting (TypeError, ValueError) a name, type or value that a setting cannot have
 │   └── MissingDependencyError (ImportError)  an extra that is not installed
 ├── MissingEventNameError
 │   ├── MissingEventNameDuringRegistration
@@ -30,6 +31,10 @@ class FastapiEventError(Exception):
 
 class ConfigurationError(FastapiEventError):
     """Raised when something is set up in a way that cannot work."""
+
+
+class InvalidSetting(ConfigurationError, TypeError, ValueError):
+    """Raised where a setting is written, when nothing has its name or it cannot have the value."""
 
 
 class MissingDependencyError(ConfigurationError, ImportError):

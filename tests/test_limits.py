@@ -14,7 +14,7 @@ from fastapi_events.handlers import aws, rabbitmq
 from fastapi_events.handlers.dramatiq.quorum import QuorumBroker
 from fastapi_events.handlers.task_queue import (
     FAN_OUT_RETRY,
-    TaskQueueHandler,
+    TaskQueueSettings,
     flushing,
     messages,
     relaying,
@@ -34,17 +34,17 @@ def default(function: Any, name: str) -> Any:
 
 IN_THE_CODE: dict[str, float] = {
     **{
-        f"`{name}` of the handler": default(TaskQueueHandler, name)
+        f"`{name}` of the handler": default(TaskQueueSettings, name)
         for name in (
             "max_payload_bytes", "flush_deadline", "max_pending_events", "shutdown_deadline",
-            "max_deliveries", "resend_after",
+            "max_crashes", "resend_after",
         )
     },
     **{
         f"`{name}` of the store": default(SqlStore, name)
         for name in ("max_entries", "max_letters", "max_items", "busy_timeout")
     },
-    "`unknown_retry` of the handler": default(TaskQueueHandler, "unknown_retry").max_retries,
+    "`unknown_retry` of the handler": default(TaskQueueSettings, "unknown_retry").max_retries,
     "`longest_delay` of the handler": rabbitmq.RABBITMQ_LONGEST_DELAY,
     "`dead_message_ttl` of `QuorumBroker`": default(QuorumBroker, "dead_message_ttl"),
     "`RetryPolicy(max_retries=)`": RetryPolicy().max_retries,

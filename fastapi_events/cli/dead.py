@@ -59,7 +59,7 @@ def _filters(parser: argparse.ArgumentParser) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     rows = []
     for handler, letters in _stores(arguments.target):
-        found = letters.list(limit=arguments.limit, handler=handler.destination, **_filter(arguments))
+        found = letters.list(limit=arguments.limit, handler=handler.name, **_filter(arguments))
         if arguments.json:
             for letter in found:
                 print(json.dumps(dataclasses.asdict(letter), default=str))
@@ -87,7 +87,7 @@ def _print(letters: list[DeadLetter]) -> None:
 def _show(arguments: argparse.Namespace) -> int:
     letter, handler = _find(arguments.target, arguments.id)
     for name, value in (
-        ("id", letter.id), ("handler", handler.destination), ("subscription", letter.subscription),
+        ("id", letter.id), ("handler", handler.name), ("subscription", letter.subscription),
         ("queue", letter.queue), ("event", letter.event_name), ("event id", letter.event_id),
         ("attempts", letter.attempts), ("first", letter.first_at), ("buried", letter.last_at),
         ("reason", letter.reason),
@@ -108,7 +108,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     _check_all(arguments)
     done = 0
     for handler, letters in _stores(arguments.target):
-        total = letters.count(handler=handler.destination, **_filter(arguments))
+        total = letters.count(handler=handler.name, **_filter(arguments))
         for count in replay_all(handler, **_filter(arguments)):
             done += count
             print(f"\r{done} of {total} replayed", end="", file=sys.stderr, flush=True)
@@ -126,7 +126,7 @@ def _discard(arguments: argparse.Namespace) -> int:
     _check_all(arguments)
     done = 0
     for handler, letters in _stores(arguments.target):
-        while page := letters.list(limit=1_000, handler=handler.destination, **_filter(arguments)):
+        while page := letters.list(limit=1_000, handler=handler.name, **_filter(arguments)):
             done += letters.discard([each.id for each in page])
     print(f"{done} discarded")
     return 0
@@ -162,7 +162,7 @@ def _stores(target: str) -> Iterator[tuple[TaskQueueHandler, DeadLetters]]:
 def _letters(handler: TaskQueueHandler) -> DeadLetters:
     if handler.dead_letters is None:
         raise ConfigurationError(
-            f"{handler.destination} leaves its dead letters to the engine; pass dead_letters= to the "
+            f"{handler.name} leaves its dead letters to the engine; pass dead_letters= to the "
             "handler, so that they can be listed and replayed."
         )
     return handler.dead_letters
@@ -171,7 +171,7 @@ def _letters(handler: TaskQueueHandler) -> DeadLetters:
 def _find(target: str, id_: str) -> tuple[DeadLetter, TaskQueueHandler]:
     for handler, letters in _stores(target):
         letter = letters.get(id_)
-        if letter is not None and letter.handler == handler.destination:
+        if letter is not None and letter.handler == handler.name:
             return letter, handler
     raise ConfigurationError(
         f"There is no dead letter '{shown(id_)}'; `fastapi-events dead list` shows them."

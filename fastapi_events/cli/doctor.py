@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     danger = False
     for handler in handlers_in(arguments.target):
-        print(handler.destination)
+        print(handler.name)
         for finding in examine(handler):
             danger = danger or finding.severity == "danger"
             print(f"  {_SIGNS[finding.severity]}  {finding.subject}: {shown(finding.text)}")

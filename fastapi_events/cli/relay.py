@@ -25,6 +25,6 @@ def _run(arguments: argparse.Namespace) -> int:
     relay = Relay(handlers)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: relay.stop())
-    logging.getLogger(__name__).info("Relaying for %s", ", ".join(each.destination for each in handlers))
+    logging.getLogger(__name__).info("Relaying for %s", ", ".join(each.name for each in handlers))
     relay.run()
     return 0

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue.messages import Diagnosis
 from fastapi_events.retry import RetryPolicy
 
 RABBITMQ_LONGEST_DELAY = 900.0
 """Seconds: half of the time after which RabbitMQ gives up a consumer that does not acknowledge."""
-
-QUEUE_TYPES = ("classic", "quorum")
-
-
-def check_queue_type(queue_type: str) -> None:
-    """Refuse a type of queue that there is not.
-
-    Raises:
-        ConfigurationError: When it is none of `QUEUE_TYPES`.
-    """
-    if queue_type not in QUEUE_TYPES:
-        raise ConfigurationError(f"queue_type={queue_type!r}: expected one of {', '.join(QUEUE_TYPES)}.")
 
 
 def too_long_for_rabbitmq(policy: RetryPolicy, longest: float, *, asking: str) -> str:

@@ -35,7 +35,7 @@ def test_what_is_given_up_is_in_the_store(queue_place: QueuePlace, store: Memory
 
     [letter] = store.dead_letters.list()
     assert (letter.subscription, letter.queue, letter.event_name) == ("hopeless", "events", "bad")
-    assert (letter.handler, letter.attempts) == (queue_place.handler.destination, 3)
+    assert (letter.handler, letter.attempts) == (queue_place.handler.name, 3)
     assert json.loads(letter.argument)["data"] == {"n": 1}
     assert letter.reason == "ValueError: never"
     assert 'raise ValueError("never")' in letter.traceback

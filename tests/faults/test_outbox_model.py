@@ -111,7 +111,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def claim(self, limit: int) -> tuple[str, list[Entry]]:
         self.owners += 1
         owner = f"relay-{self.owners}"
-        entries = self.outbox.claim(owner, destinations=[self.handler.destination], limit=limit, lease=LEASE)
+        entries = self.outbox.claim(owner, destinations=[self.handler.name], limit=limit, lease=LEASE)
         self.holder.update(dict.fromkeys([entry.id for entry in entries], owner))
         return owner, entries
 

@@ -71,7 +71,7 @@ def test_what_happens_in_a_worker_is_counted(reader: InMemoryMetricReader) -> No
         place.settle()
 
     found = counted(reader)
-    assert "DramatiqHandler" in found["published"]
+    assert "dramatiq:events" in found["published"]
     assert found["retried"] == {"hopeless": 2}
     assert found["dead"] == {"hopeless": 1, "fastapi_events.fan_out": 1}
-    assert found["unmatched"] == {"DramatiqHandler": 1}
+    assert found["unmatched"] == {"dramatiq:events": 1}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
-from fastapi_events.constants import DEFAULT_QUEUE
+from fastapi_events import checks
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.consumer import use_in
@@ -18,9 +18,10 @@ from fastapi_events.handlers.celery.publishing import CeleryPublisher, speaks_am
 from fastapi_events.handlers.celery.tasks import Binding, Redelivery
 from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.unclaimed import Owner, join_owners
-from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, check_queue_type, too_long_for_rabbitmq
-from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
+from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
+from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler, TaskQueueOptions
 from fastapi_events.handlers.task_queue.messages import Diagnosis, Outgoing, fan_out_name
+from fastapi_events.handlers.task_queue.settings import Seconds
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.subscription import Subscription
 
@@ -44,45 +45,33 @@ class CeleryHandler(TaskQueueHandler):
 
     Parameters:
         app: The Celery app.
-        queue: Where fan-out messages wait, and those of subscriptions that name no queue of their own.
-        retry: When a failed subscription runs again, unless it says so itself.
-        queue_type: Of its queues on RabbitMQ.
-        longest_delay: Seconds that a message may wait for its time, at most; see `longest_delay` below.
-        silent_after: Seconds after which a worker ends that has nothing to do and does not receive what it
-            sends to itself, for its supervisor to start another; None, the default, never.
-        settings: See `TaskQueueHandler`.
+        silent_after: Seconds, or a `timedelta`, after which a worker ends that has nothing to do and does not
+            receive what it sends to itself, for its supervisor to start another; None, the default, never.
+        settings: See `TaskQueueSettings`.
 
     Raises:
+        InvalidSetting: When there is no setting of a name, or it cannot have its value.
         ConfigurationError: When there is no app, its broker cannot do what is asked, or another handler has
             the queue.
     """
 
     def __init__(
-        self,
-        app: Celery,
-        *,
-        queue: str = DEFAULT_QUEUE,
-        retry: RetryPolicy = RetryPolicy(),
-        queue_type: Literal["classic", "quorum"] = "classic",
-        longest_delay: float | None = None,
-        silent_after: float | None = None,
-        **settings: Any,
+        self, app: Celery, *, silent_after: Seconds | None = None, **settings: Unpack[TaskQueueOptions]
     ) -> None:
-        super().__init__(queue=queue, retry=retry, **settings)
+        super().__init__(**settings)
+        silent_after = checks.seconds_or_none("silent_after", silent_after, positive=True)
         if not isinstance(app, Celery):
             raise ConfigurationError(f"CeleryHandler({app!r}): expected a celery.Celery app.")
-        check_queue_type(queue_type)
-        if queue_type == "quorum" and not speaks_amqp(app):
+        self._quorum = self.settings.queue_type == "quorum"
+        if self._quorum and not speaks_amqp(app):
             raise ConfigurationError(
                 "CeleryHandler: queue_type='quorum' is for RabbitMQ, not for this broker."
             )
         self.app = app
-        self._quorum = queue_type == "quorum"
-        self._longest_delay = longest_delay
         self._priorities: dict[str, int] = {}
         self._publisher = CeleryPublisher(app)
         self._redelivery = Redelivery(app, self._publisher, self)
-        self._check_policy(retry, asking="CeleryHandler")
+        self._check_policy(self.settings.retry, asking="CeleryHandler")
         for each in self.routes:
             if fan_out_name(each) in app.tasks:
                 raise ConfigurationError(
@@ -104,6 +93,7 @@ class CeleryHandler(TaskQueueHandler):
     # Registration
 
     _engine = "celery"
+    _has_quorum_queues = True
     _options_of = "celery.Task"
 
     def _declare(self, subscription: Subscription) -> None:
@@ -151,8 +141,8 @@ class CeleryHandler(TaskQueueHandler):
         than the server's consumer timeout, by default 30 minutes. The limit is half of that, unless the
         handler was given another.
         """
-        if self._longest_delay is not None:
-            return self._longest_delay
+        if self.settings.longest_delay is not None:
+            return self.settings.longest_delay
         if speaks_amqp(self.app):
             return RABBITMQ_LONGEST_DELAY
         return float(self.app.conf.broker_transport_options.get("visibility_timeout", 3_600)) / 2

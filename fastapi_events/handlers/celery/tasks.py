@@ -72,7 +72,7 @@ class Redelivery:
         def run(task: Task, *args: Any, **kwargs: Any) -> None:
             with self._deliveries.of(task, _queue_of(task) or binding.queue) as deaths:
                 try:
-                    if deaths >= self._handler.max_deliveries:
+                    if deaths >= self._handler.max_crashes:
                         raise DeliveredTooOften(deaths)
                     with self._limits.of(task):
                         function(*args, **kwargs)

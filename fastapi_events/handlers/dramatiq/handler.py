@@ -8,17 +8,16 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import dramatiq
 import dramatiq.broker
 
-from fastapi_events.constants import DEFAULT_QUEUE
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.dramatiq import diagnosis
 from fastapi_events.handlers.dramatiq.middleware import BINDING, Binding, guarded, left_to_us, middleware_of
-from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, check_queue_type, too_long_for_rabbitmq
-from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler
+from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
+from fastapi_events.handlers.task_queue import FAN_OUT_RETRY, TaskQueueHandler, TaskQueueOptions
 from fastapi_events.handlers.task_queue.messages import Diagnosis, Outgoing, fan_out_name
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.subscription import Subscription
@@ -49,35 +48,21 @@ class DramatiqHandler(TaskQueueHandler):
 
     Parameters:
         broker: Dramatiq's global broker if not given.
-        queue: Where fan-out messages wait, and those of subscriptions that name no queue of their own.
-        retry: When a failed subscription runs again, unless it says so itself.
-        queue_type: Of its queues on RabbitMQ; `"quorum"` needs a `QuorumBroker`.
-        longest_delay: Seconds that a message may wait for its time, at most; see `longest_delay` below.
-        settings: See `TaskQueueHandler`.
+        settings: See `TaskQueueSettings`; `queue_type="quorum"` needs a `QuorumBroker`.
 
     Raises:
+        InvalidSetting: When there is no setting of a name, or it cannot have its value.
         ConfigurationError: When there is no broker, it cannot do what is asked, or another handler has the
             queue.
     """
 
-    def __init__(
-        self,
-        broker: dramatiq.Broker | None = None,
-        *,
-        queue: str = DEFAULT_QUEUE,
-        retry: RetryPolicy = RetryPolicy(),
-        queue_type: Literal["classic", "quorum"] = "classic",
-        longest_delay: float | None = None,
-        **settings: Any,
-    ) -> None:
-        super().__init__(queue=queue, retry=retry, **settings)
+    def __init__(self, broker: dramatiq.Broker | None = None, **settings: Unpack[TaskQueueOptions]) -> None:
+        super().__init__(**settings)
         self.broker = _checked_broker(broker)
-        check_queue_type(queue_type)
-        if queue_type == "quorum":
+        self._quorum = self.settings.queue_type == "quorum"
+        if self._quorum:
             _check_quorum(self.broker)
-        self._quorum = queue_type == "quorum"
-        self._longest_delay = longest_delay
-        self._check_policy(retry, asking="DramatiqHandler")
+        self._check_policy(self.settings.retry, asking="DramatiqHandler")
         self._middleware = middleware_of(self.broker)
         self._publisher = _publisher_for(self.broker)
         for each in self.routes:
@@ -92,6 +77,7 @@ class DramatiqHandler(TaskQueueHandler):
             self._middleware.serve(each, self)
 
     _engine = "dramatiq"
+    _has_quorum_queues = True
     _options_of = "dramatiq.actor with this broker"
     _time_unit = timedelta(milliseconds=1)
 
@@ -151,8 +137,8 @@ class DramatiqHandler(TaskQueueHandler):
         longer than the server's consumer timeout, by default 30 minutes: the limit is half of that, unless
         the handler was given another. On other brokers it is Dramatiq's own, seven days.
         """
-        if self._longest_delay is not None:
-            return self._longest_delay
+        if self.settings.longest_delay is not None:
+            return self.settings.longest_delay
         return RABBITMQ_LONGEST_DELAY if _on_rabbitmq(self.broker) else _MAX_DELAY_SECONDS
 
     def _check_policy(self, policy: RetryPolicy, *, asking: str) -> None:

@@ -49,9 +49,9 @@ class Binding:
     """Whose it is."""
 
     @property
-    def max_deliveries(self) -> int:
+    def max_crashes(self) -> int:
         """How often its worker may die while it has a message."""
-        return 3 if self.handler is None else self.handler.max_deliveries
+        return 3 if self.handler is None else self.handler.max_crashes
 
 
 class _NotRun(MiddlewareError, dramatiq.Retry):
@@ -111,7 +111,7 @@ class Redelivery(Middleware):
         if binding is None:  # not ours, or nobody's: what takes unknown messages kills no worker
             return
         deaths = self._deliveries.deaths(message)
-        if deaths >= binding.max_deliveries:
+        if deaths >= binding.max_crashes:
             raise _NotRun from DeliveredTooOften(deaths)
 
     def after_skip_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:

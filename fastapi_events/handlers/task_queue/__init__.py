@@ -5,6 +5,7 @@ listens to each and enqueues one message per subscription, which `perform` runs.
 says how messages are sent and received.
 """
 
-from fastapi_events.handlers.task_queue.handler import FAN_OUT_RETRY, UNKNOWN_RETRY, TaskQueueHandler
+from fastapi_events.handlers.task_queue.handler import FAN_OUT_RETRY, TaskQueueHandler
+from fastapi_events.handlers.task_queue.settings import UNKNOWN_RETRY, TaskQueueOptions, TaskQueueSettings
 
-__all__ = ["FAN_OUT_RETRY", "UNKNOWN_RETRY", "TaskQueueHandler"]
+__all__ = ["FAN_OUT_RETRY", "UNKNOWN_RETRY", "TaskQueueHandler", "TaskQueueOptions", "TaskQueueSettings"]

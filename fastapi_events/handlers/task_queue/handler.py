@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import inspect
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Unpack
 
 from fastapi_events import codec, envelope, lifecycle
-from fastapi_events.constants import DEFAULT_QUEUE, DEFAULT_SOURCE, MAX_PAYLOAD_BYTES
 from fastapi_events.errors import (
     ConfigurationError,
     DeliveredTooOften,
     InvalidPayload,
+    InvalidSetting,
     NotPublished,
     StorageError,
     UnreadableEnvelope,
@@ -40,6 +41,7 @@ from fastapi_events.handlers.task_queue.publishing import Publishing
 from fastapi_events.handlers.task_queue.registration import Registering
 from fastapi_events.handlers.task_queue.relaying import Relaying
 from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.handlers.task_queue.settings import PARTS, TaskQueueOptions, TaskQueueSettings
 from fastapi_events.handlers.task_queue.spool import Spool
 from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Once, Order, check_once
 from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
@@ -47,7 +49,7 @@ from fastapi_events.handlers.task_queue.worker.perform import Perform
 from fastapi_events.keeping import LEASE_SECONDS
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.storage.base import DeadLetter, DeadLetters, Inbox, Lanes, Outbox
+from fastapi_events.storage.base import DeadLetter
 from fastapi_events.subscriptions.subscription import Subscription
 
 # Fan-out fails only with its broker, or when a message is no batch of events.
@@ -55,125 +57,80 @@ FAN_OUT_RETRY = RetryPolicy(
     max_retries=20, max_backoff=60.0, give_up_on=(UnreadableEnvelope, DeliveredTooOften)
 )
 
-UNKNOWN_RETRY = RetryPolicy(max_retries=10, max_backoff=60.0)
-"""How long a message waits for a worker that knows its subscription: some six minutes."""
-
 
 class TaskQueueHandler(Registering):
     """The engine-independent half of a queue handler.
 
     Parameters:
-        queue: Where fan-out messages wait, and those of subscriptions that name no queue of their own.
-        routes: Queues for events of certain names, such as `{"billing.*": "billing"}`, instead of `queue`;
-            the first pattern that matches decides.
-        retry: When a failed subscription runs again, unless it says so itself.
-        unknown_retry: When a message for a subscription that no running worker has is tried again.
-        max_deliveries: How often a message is delivered whose worker dies of it, before it is given up.
-        source: Which service events come from; the `source` of their envelopes.
-        max_payload_bytes: The largest payload, as encoded JSON.
-        flush_deadline: Seconds that a flush may take, until its events go into the outbox or are reported
-            lost.
-        shutdown_deadline: Seconds that the web process waits for its last flushes when it stops.
-        max_pending_events: How many events may wait for the broker in this process.
-        outbox: Keeps the events that the broker does not take, for a relay to publish.
-        durability: When events are in the outbox: `"flush"`, if the broker refuses them, or `"response"`,
-            before the first byte of the response goes out.
-        confirm: When the outbox may forget an event: when the broker has confirmed it (`"published"`), or
-            when its subscriptions have run (`"handled"`).
-        resend_after: With `confirm="handled"`, seconds until an event without all its receipts is published
-            once more; longer than events usually wait in their queues.
-        relay: Whether this process takes events from the outbox, once it has one to do it for.
-        inbox: Remembers what subscriptions with `once=True` have completed.
-        dead_letters: Keeps what is given up; the engine's own dead-letter queue does if not given.
-        lanes: Where events with an ordering key wait for those before them.
+        settings: See `TaskQueueSettings`, which has the defaults, too.
+
+    Raises:
+        InvalidSetting: When there is no setting of a name, or it cannot have its value.
     """
 
-    def __init__(
-        self,
-        *,
-        queue: str = DEFAULT_QUEUE,
-        routes: Mapping[str, str] | None = None,
-        retry: RetryPolicy = RetryPolicy(),
-        unknown_retry: RetryPolicy = UNKNOWN_RETRY,
-        max_deliveries: int = 3,
-        source: str = DEFAULT_SOURCE,
-        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
-        flush_deadline: float = 1.0,
-        shutdown_deadline: float = 5.0,
-        max_pending_events: int = 10_000,
-        outbox: Outbox | None = None,
-        durability: Literal["flush", "response"] = "flush",
-        confirm: Literal["published", "handled"] = "published",
-        resend_after: float = 60.0,
-        relay: bool = True,
-        inbox: Inbox | None = None,
-        dead_letters: DeadLetters | None = None,
-        lanes: Lanes | None = None,
-    ) -> None:
-        if outbox is None and (durability != "flush" or confirm != "published"):
-            raise ConfigurationError(
-                f"durability={durability!r} and confirm={confirm!r} need an outbox: pass outbox=…"
-            )
-        super().__init__(Routes(queue, routes), retry)
-        self.destination = f"{self._engine}:{queue}"
+    def __init__(self, **settings: Unpack[TaskQueueOptions]) -> None:
+        chosen = TaskQueueSettings.of(settings, asking=type(self).__name__, beside=_parameters(type(self)))
+        if chosen.queue_type == "quorum" and not self._has_quorum_queues:
+            raise InvalidSetting(f"{type(self).__name__}: queue_type='quorum' is for RabbitMQ.")
+        super().__init__(Routes(chosen.queue, chosen.routes), chosen.retry)
+        self.settings = chosen
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         """Dependencies to replace, for tests: `handler.dependency_overrides[get_session] = fake_session`."""
-        self.flush_deadline = flush_deadline
-        self.max_deliveries = max_deliveries
-        self.unknown_retry = unknown_retry
+        self.flush_deadline = chosen.flush_deadline
+        self.max_crashes = chosen.max_crashes
+        self.unknown_retry = chosen.unknown_retry
+        self.outbox = chosen.outbox
+        self.inbox = chosen.inbox
+        self.dead_letters = chosen.dead_letters
+        self.lanes = chosen.lanes
+        self.persists_before_response = chosen.durability == "response"
+        self.confirms_handled = chosen.confirm == "handled"
         self._fan_outs = frozenset(fan_out_name(each) for each in self.routes)
-        self._max_payload_bytes = max_payload_bytes
-        self._shutdown_deadline = shutdown_deadline
-        self.outbox = outbox
-        self.inbox = inbox
-        self.dead_letters = dead_letters
-        self.lanes = lanes
-        self._resend_after = resend_after
+        self._max_payload_bytes = chosen.max_payload_bytes
+        self._shutdown_deadline = chosen.shutdown_deadline
         order = None
-        if lanes is not None:
+        if self.lanes is not None:
             order = Order(
-                lanes, self.destination, self._send_in_worker, self._message_in_turn,
+                self.lanes, self.name, self._send_in_worker, self._message_in_turn,
                 stalled_after=self._longest_silence,
             )  # fmt: skip
         self._order = order
-        self.persists_before_response = durability == "response"
-        self.confirms_handled = confirm == "handled"
         self._publishing = Publishing(
             lambda messages: self._send(messages, from_web=True),
             begin=self._begin,
             routes=self.routes,
-            source=source,
-            deadline=flush_deadline,
-            max_pending=max_pending_events,
+            source=chosen.source,
+            deadline=chosen.flush_deadline,
+            max_pending=chosen.max_pending_events,
             # Where an event cannot be kept, one failure does not yet speak for those that follow.
-            breaker=Breaker(threshold=1 if outbox is not None else 3),
-            extensions={RECEIPT_TO: self.destination} if confirm == "handled" else {},
+            breaker=Breaker(threshold=1 if self.outbox is not None else 3),
+            extensions={RECEIPT_TO: self.name} if self.confirms_handled else {},
             order=order,
         )
         self._spool: Spool | None = None
         self._relaying: Relaying | None = None
-        if outbox is not None:
+        if self.outbox is not None:
             self._spool = Spool(
-                outbox,
-                self.destination,
-                confirm=confirm,
+                self.outbox,
+                self.name,
+                confirm=chosen.confirm,
                 seal=self._publishing.seal,
-                deadline=flush_deadline,
-                max_pending=max_pending_events,
+                deadline=chosen.flush_deadline,
+                max_pending=chosen.max_pending_events,
                 after_add=self._start_relaying,
             )
-            if relay:
+            if chosen.relay:
                 self._relaying = self.relaying()
-        self.flushing = Flushing(self.name, self._publishing, self._spool, resend_after=resend_after)
+        self.flushing = Flushing(self.name, self._publishing, self._spool, resend_after=chosen.resend_after)
         self._fan_out = FanOut(
-            self.name, self.subscriptions, self.routes, self._send_in_worker, outbox=outbox, order=order
+            self.name, self.subscriptions, self.routes, self._send_in_worker, outbox=self.outbox, order=order
         )
         self.perform = Perform(
             self,
             self.dependency_overrides,
             self.flushing,
-            outbox=outbox,
-            once=Once(inbox) if inbox is not None else None,
+            outbox=self.outbox,
+            once=Once(self.inbox) if self.inbox is not None else None,
             order=order,
             send=self._send_in_worker,
             routes=self.routes,
@@ -184,6 +141,20 @@ class TaskQueueHandler(Registering):
 
     _engine: str
     """The engine's name, in lower case."""
+
+    _has_quorum_queues = False
+    """Whether `queue_type="quorum"` means something to it."""
+
+    @property
+    def name(self) -> str:
+        """Engine and queue, such as `dramatiq:shop`: how logs, metrics, commands and stores call it."""
+        return f"{self._engine}:{self.queue}"
+
+    def __repr__(self) -> str:
+        count = len(list(self.subscriptions))
+        facts = [f"{type(self).__name__} {self.name}", f"{count} subscription{'' if count == 1 else 's'}"]
+        facts += [part for part in PARTS if getattr(self, part) is not None]
+        return f"<{', '.join(facts)}>"
 
     @abstractmethod
     def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
@@ -331,9 +302,9 @@ class TaskQueueHandler(Registering):
             ConfigurationError: When it has no outbox.
         """
         if self.outbox is None:
-            raise ConfigurationError(f"{self.destination} has no outbox that could be relayed: outbox=…")
+            raise ConfigurationError(f"{self.name} has no outbox that could be relayed: outbox=…")
         return Relaying(
-            self.name, self._publishing, self.outbox, self.destination, resend_after=self._resend_after
+            self.name, self._publishing, self.outbox, self.name, resend_after=self.settings.resend_after
         )
 
     def _start_relaying(self) -> None:
@@ -418,6 +389,12 @@ class TaskQueueHandler(Registering):
         """The subscription's policy, which also knows what no retry can mend."""
         policy = subscription.retry or self._retry
         return policy.giving_up_on(UnreadableEnvelope, InvalidPayload, DeliveredTooOften)
+
+
+def _parameters(handler: type[TaskQueueHandler]) -> frozenset[str]:
+    """What its constructor takes beside the settings of all queue handlers."""
+    found = inspect.signature(handler.__init__).parameters.values()
+    return frozenset(each.name for each in found if each.kind is each.KEYWORD_ONLY)
 
 
 def _publish_the_rest(reference: weakref.ref[TaskQueueHandler]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 
 from fastapi_events import codec
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.checks import shown
+from fastapi_events.errors import InvalidSetting
 from fastapi_events.event import EventName, names, wire_name
 from fastapi_events.subscriptions.pattern import PatternIndex
 
@@ -19,18 +20,24 @@ class Routes:
         routes: Shell-style patterns, each with its queue.
 
     Raises:
-        ConfigurationError: When a pattern is neither a string nor an Enum member, or a queue is no string.
+        InvalidSetting: When it is no mapping, a pattern is neither a string nor an Enum member, or a queue is
+            no string.
     """
 
     def __init__(self, queue: str, routes: Mapping[str, str] | None = None) -> None:
+        if routes is not None and not isinstance(routes, Mapping):
+            raise InvalidSetting(
+                f"routes={shown(routes)}: expected a mapping of patterns to queues, such as "
+                "{'billing.*': 'billing'}."
+            )
         self.default = queue
         self._index: PatternIndex[str] = PatternIndex()
         self._queues = [queue]
         for pattern, target in (routes or {}).items():
             if not isinstance(pattern, (str, Enum)):
-                raise ConfigurationError(f"routes={{{pattern!r}: {target!r}}}: expected a pattern of names.")
+                raise InvalidSetting(f"routes={{{pattern!r}: {target!r}}}: expected a pattern of names.")
             if not isinstance(target, str) or not target:
-                raise ConfigurationError(f"routes={{{pattern!r}: {target!r}}}: expected the name of a queue.")
+                raise InvalidSetting(f"routes={{{pattern!r}: {target!r}}}: expected the name of a queue.")
             self._index.add(wire_name(pattern), target)
             self._queues.append(target)
         self.is_one = len(self._queues) == 1

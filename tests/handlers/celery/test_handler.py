@@ -199,8 +199,8 @@ def test_a_broker_that_refuses_is_reported(scheme: str, handler_on: Any, diary: 
         dispatch("b")
 
     assert [(name, rest["handler"]) for name, rest in diary.of("lost")] == [
-        ("a", "CeleryHandler"),
-        ("b", "CeleryHandler"),
+        ("a", "celery:events"),
+        ("b", "celery:events"),
     ]
     assert all("refused" in rest["reason"] for _, rest in diary.of("lost"))
 

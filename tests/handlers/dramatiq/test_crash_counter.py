@@ -144,7 +144,7 @@ def test_a_message_is_run_when_it_cannot_be_counted(
 
 @pytest.mark.valkey
 def test_a_message_that_was_delivered_too_often_is_given_up_unrun(valkey_url: str, diary: Diary) -> None:
-    with dramatiq_on_redis(valkey_url, max_deliveries=2) as place:
+    with dramatiq_on_redis(valkey_url, max_crashes=2) as place:
         heard: list[Any] = []
         gave_up: list[Any] = []
 

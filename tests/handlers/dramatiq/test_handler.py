@@ -330,7 +330,7 @@ def test_a_black_hole_delays_no_response_and_blocks_no_loop(
 
     assert asyncio.run(asyncio.wait_for(main(), 30)) > 10
     [(name, rest)] = diary.of("lost")
-    assert (name, rest["handler"]) == ("hello", "DramatiqHandler")
+    assert (name, rest["handler"]) == ("hello", "dramatiq:events")
     assert "no answer from the broker within 0.3 s" in rest["reason"] or "Timeout" in rest["reason"]
 
 

@@ -46,7 +46,7 @@ def bury(
         handler.dead_letters.bury(
             DeadLetter(
                 id=message_id,
-                handler=handler.destination,
+                handler=handler.name,
                 subscription=subscription,
                 queue=queue,
                 event_id=events[0].id if events else None,

@@ -34,11 +34,11 @@ def replay_all(
     """
     letters = handler.dead_letters
     if letters is None:
-        raise ConfigurationError(f"{handler.destination} has no store of dead letters: dead_letters=…")
+        raise ConfigurationError(f"{handler.name} has no store of dead letters: dead_letters=…")
     began = datetime.now(UTC)
     while True:
         page = letters.list(
-            limit=_PAGE, handler=handler.destination, subscription=subscription, event_name=event_name
+            limit=_PAGE, handler=handler.name, subscription=subscription, event_name=event_name
         )
         page = [each for each in page if each.last_at < began]
         if not page:

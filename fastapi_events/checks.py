@@ -1,0 +1,141 @@
+"""Checks of settings on the line that writes them: each names the setting, the value and what is allowed.
+
+A check returns the value as it is kept, or raises `InvalidSetting`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+from typing import Any, TypeVar, get_args
+
+from fastapi_events.errors import InvalidSetting
+
+T = TypeVar("T")
+
+_LONGEST_REPR = 80
+
+
+def known_names(
+    given: Iterable[str],
+    known: Collection[str],
+    *,
+    asking: str,
+    what: str = "setting",
+    otherwise: str | None = None,
+) -> None:
+    """Refuse names that nobody knows, with the closest one that somebody does.
+
+    Parameters:
+        asking: Who was given them, in the words of the error.
+        what: What they are names of.
+        otherwise: What to say where nothing is close; the list of what is known if not given.
+    """
+    for name in given:
+        if name not in known:
+            hint = guess(name, known) or otherwise or f"there are {', '.join(sorted(known))}."
+            raise InvalidSetting(f"{asking}: unknown {what} {name!r}; {hint}")
+
+
+def guess(word: str, known: Iterable[str]) -> str:
+    """The question whether a word was meant that is close to this one; empty where none is."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def seconds(name: str, value: object, *, positive: bool = False) -> float:
+    """A length of time in seconds, which was given as a number or as a `timedelta`.
+
+    Parameters:
+        positive: Refuse zero as well.
+    """
+    expected = "expected a number of seconds or a timedelta"
+    if isinstance(value, timedelta):
+        number = value.total_seconds()
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _refused(name, value, expected)
+    else:
+        number = _as_float(value)
+    if not math.isfinite(number) or number < 0 or (positive and number == 0):
+        raise _refused(name, value, f"{expected}, {'above 0' if positive else '0 or more'} and finite")
+    return number
+
+
+def seconds_or_none(name: str, value: object, *, positive: bool = False) -> float | None:
+    """A length of time in seconds, or None."""
+    return None if value is None else seconds(name, value, positive=positive)
+
+
+def whole(name: str, value: object, *, least: int) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise _refused(name, value, f"expected a whole number, {least} or more")
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise _refused(name, value, "expected True or False")
+    return value
+
+
+def text(name: str, value: object, *, such_as: str) -> str:
+    """A text that is not empty.
+
+    Parameters:
+        such_as: An example.
+    """
+    if not isinstance(value, str) or not value:
+        raise _refused(name, value, f"expected a text that is not empty, such as {such_as!r}")
+    return value
+
+
+def one_of(name: str, value: object, literal: Any) -> None:
+    """Refuse a value that is not one of a `Literal`'s.
+
+    Parameters:
+        literal: The `Literal`.
+    """
+    allowed = get_args(literal)
+    if not isinstance(value, str) or value not in allowed:
+        hint = guess(value, allowed) if isinstance(value, str) else ""
+        choices = " or ".join(map(repr, allowed))
+        raise _refused(name, value, f"expected {choices}{'; ' if hint else ''}{hint}")
+
+
+def instance(name: str, value: object, kind: type[T], *, such_as: str) -> T:
+    """An instance of a class.
+
+    Parameters:
+        such_as: How to make one.
+    """
+    if not isinstance(value, kind):
+        raise _refused(name, value, f"expected a {kind.__name__}, such as {such_as}")
+    return value
+
+
+def callable_or_none(name: str, value: Any) -> Any:
+    """What can be called, or None."""
+    if value is not None and not callable(value):
+        raise _refused(name, value, "expected a function")
+    return value
+
+
+def shown(value: object) -> str:
+    """A value in an error: its `repr`, cut where it is long."""
+    found = repr(value)
+    return found if len(found) <= _LONGEST_REPR else f"{found[: _LONGEST_REPR - 1]}…"
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 300 digits
+        return math.inf
+
+
+def _refused(name: str, value: object, expected: str) -> InvalidSetting:
+    return InvalidSetting(f"{name}={shown(value)}: {expected}{'' if expected.endswith('?') else '.'}")
