@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from fastapi_events.context import event_store, handler_store, in_req_res_cycle
-from fastapi_events.crashing import crash_point
 from fastapi_events.delivery import call_dispatch_hooks
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, MissingDependencyError, StorageError
 from fastapi_events.event import Event, EventName
+from fastapi_events.failpoints import crash_point
 from fastapi_events.handlers.task_queue.flushing import Flushing
 from fastapi_events.handlers.task_queue.turns import KEEP_SECONDS, Claim, current_claim
 from fastapi_events.lifecycle import Lifecycle, tell

@@ -97,5 +97,5 @@ def _flag(variable: str, *, default: bool) -> bool:
 
 
 def crash_at() -> str | None:
-    """The point at which this process is to end, for tests of what survives that; see `crashing`."""
+    """The point at which this process is to end, for tests of what survives that; see `failpoints`."""
     return os.environ.get("FASTAPI_EVENTS_CRASH_AT") or None

@@ -46,7 +46,7 @@ from fastapi_events.handlers.task_queue.spool import Spool
 from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Once, Order, check_once
 from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
 from fastapi_events.handlers.task_queue.worker.perform import Perform
-from fastapi_events.keeping import LEASE_SECONDS
+from fastapi_events.leases import LEASE_SECONDS
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.base import DeadLetter

@@ -8,8 +8,8 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from fastapi_events.crashing import crash_point
 from fastapi_events.errors import StorageError
+from fastapi_events.failpoints import crash_point
 from fastapi_events.handlers.task_queue.publishing import Publishing
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.base import Entry, Outbox

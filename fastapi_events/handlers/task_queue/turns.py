@@ -19,7 +19,7 @@ from functools import partial
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import LANE, Outgoing, TryLater, message_id
-from fastapi_events.keeping import LEASE_SECONDS, keeper
+from fastapi_events.leases import LEASE_SECONDS, keeper
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.base import DONE, GONE, HEAD, Busy, Inbox, Lanes
 
@@ -85,7 +85,7 @@ class Once:
         token = current_claim.set(claim)
         extend = partial(self._inbox.extend, claim.key, owner=claim.owner, lease=LEASE_SECONDS)
         try:
-            with keeper.keeping(extend):
+            with keeper.keep(extend):
                 yield True
         except BaseException:
             self._inbox.release(claim.key, owner=claim.owner)
@@ -155,7 +155,7 @@ class Order:
             return
         extend = partial(self._lanes.extend, lane, item, owner=owner, lease=LEASE_SECONDS)
         try:
-            with keeper.keeping(extend):
+            with keeper.keep(extend):
                 yield True
         except BaseException:
             self._lanes.release(lane, item, owner=owner)

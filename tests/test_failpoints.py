@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from fastapi_events.crashing import crash_point
+from fastapi_events.failpoints import crash_point
 
 CRASH_AT = "FASTAPI_EVENTS_CRASH_AT"
 
 # What a process that is ended at once never does: leave its blocks, flush its output, run its exit hooks.
 PROGRAM = """
 import atexit
-from fastapi_events.crashing import crash_point
+from fastapi_events.failpoints import crash_point
 
 atexit.register(print, "exit hook")
 print("before", end=" ")

@@ -34,7 +34,7 @@ class Keeper:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def keeping(self, extend: Callable[[], bool]) -> Iterator[None]:
+    def keep(self, extend: Callable[[], bool]) -> Iterator[None]:
         """Call `extend` again and again while the block runs; it says whether the lease is still ours."""
         if self._pid != os.getpid():
             self._start_over()

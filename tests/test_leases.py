@@ -1,4 +1,4 @@
-"""Keeping leases: extended while the work goes on, no more often than need be, and no longer."""
+"""Leases: extended while the work goes on, no more often than need be, and no longer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from fastapi_events.errors import StorageError
-from fastapi_events.keeping import Keeper
+from fastapi_events.leases import Keeper
 
 OFTEN = 0.001
 RARELY = 3_600.0
@@ -44,15 +44,15 @@ def fails() -> bool:
 def test_a_lease_is_extended_again_and_again_while_the_block_runs() -> None:
     lease = Lease()
 
-    with Keeper(every=OFTEN).keeping(lease.extend):
+    with Keeper(every=OFTEN).keep(lease.extend):
         assert lease.extended(3)
 
 
 def test_it_is_not_extended_any_more_once_the_block_has_ended() -> None:
     keeper, ended, other = Keeper(every=OFTEN), Lease(), Lease()
 
-    with keeper.keeping(other.extend):
-        with keeper.keeping(ended.extend):
+    with keeper.keep(other.extend):
+        with keeper.keep(ended.extend):
             assert ended.extended()
         assert other.extended(2)  # the round in which it ended is over
         times = ended.times
@@ -64,9 +64,9 @@ def test_it_is_not_extended_any_more_once_the_block_has_ended() -> None:
 def test_it_is_not_extended_any_more_though_the_block_has_failed() -> None:
     keeper, failed, other = Keeper(every=OFTEN), Lease(), Lease()
 
-    with pytest.raises(ValueError, match="no"), keeper.keeping(failed.extend):
+    with pytest.raises(ValueError, match="no"), keeper.keep(failed.extend):
         raise ValueError("no")
-    with keeper.keeping(other.extend):
+    with keeper.keep(other.extend):
         assert other.extended(2)
 
     assert failed.times == 0
@@ -81,7 +81,7 @@ def test_all_leases_of_the_process_share_one_thread() -> None:
 
     one, other = Lease(), Lease()
     one.answer = other.answer = extend
-    with keeper.keeping(one.extend), keeper.keeping(other.extend):
+    with keeper.keep(one.extend), keeper.keeping(other.extend):
         assert one.extended(2)
         assert other.extended(2)
     assert len(threads) == 1
@@ -89,21 +89,21 @@ def test_all_leases_of_the_process_share_one_thread() -> None:
 
 def test_a_thread_that_has_had_nothing_to_do_takes_up_the_next_lease() -> None:
     keeper, lease = Keeper(every=OFTEN), Lease()
-    with keeper.keeping(lease.extend):
+    with keeper.keep(lease.extend):
         assert lease.extended()
     while not keeper._changed._waiters:  # type: ignore[attr-defined]  # until it waits for work
         time.sleep(OFTEN)
 
-    with keeper.keeping(lease.extend):
+    with keeper.keep(lease.extend):
         assert lease.extended()
 
 
 def test_who_begins_extends_nobodys_lease_before_its_time() -> None:
     keeper, long, others = Keeper(every=RARELY), Lease(), Lease()
 
-    with keeper.keeping(long.extend):
+    with keeper.keep(long.extend):
         for _ in range(100):
-            with keeper.keeping(others.extend):
+            with keeper.keep(others.extend):
                 pass
         assert not long.extended(within=0.05)
 
@@ -116,8 +116,8 @@ def test_a_lease_that_has_gone_is_given_up_with_a_warning(caplog: pytest.LogCapt
 
     with (
         caplog.at_level(logging.WARNING),
-        keeper.keeping(gone.extend),
-        keeper.keeping(other.extend),
+        keeper.keep(gone.extend),
+        keeper.keep(other.extend),
     ):
         assert other.extended(3)
 
@@ -131,8 +131,8 @@ def test_a_store_that_fails_is_asked_again(caplog: pytest.LogCaptureFixture) -> 
 
     with (
         caplog.at_level(logging.WARNING),
-        keeper.keeping(unlucky.extend),
-        keeper.keeping(other.extend),
+        keeper.keep(unlucky.extend),
+        keeper.keep(other.extend),
     ):
         assert unlucky.extended(2)
         assert other.extended(2)
@@ -149,10 +149,10 @@ def test_a_lease_that_is_given_back_while_the_store_is_asked_is_no_news(
     slow.answer = lambda: not given_back.wait(10)
 
     with caplog.at_level(logging.WARNING):
-        with keeper.keeping(slow.extend):
+        with keeper.keep(slow.extend):
             assert slow.extended()
         given_back.set()
-        with keeper.keeping(other.extend):
+        with keeper.keep(other.extend):
             assert other.extended()
 
     assert caplog.text == ""
@@ -163,14 +163,14 @@ def test_a_lease_that_is_given_back_while_the_store_is_asked_is_no_news(
 )  # that is the point
 def test_a_forked_child_keeps_its_own_leases_and_not_those_of_its_parent() -> None:
     keeper, inherited = Keeper(every=OFTEN), Lease()
-    with keeper.keeping(inherited.extend):
+    with keeper.keep(inherited.extend):
         assert inherited.extended()
         child = os.fork()
         if child == 0:
             good = False
             try:
                 before, own = inherited.times, Lease()
-                with keeper.keeping(own.extend):
+                with keeper.keep(own.extend):
                     good = own.extended(3) and inherited.times == before
             finally:
                 os._exit(0 if good else 1)
