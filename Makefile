@@ -67,6 +67,7 @@ check: $(VENV)/.test $(VENV)/.check ## Lint, format, types, floors and doors, an
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m tests.typing
 	@$(BIN)/lint-imports
 	@$(BIN)/mkdocs --quiet build --strict
 

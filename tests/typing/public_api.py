@@ -80,7 +80,8 @@ def check() -> None:
     assert_type(Bone(length=1), Bone)
     assert_type(Milk(litres=1.0).litres, float)
     function: Callable[[Event], None] = lambda event: None  # noqa: E731
-    assert_type(events.register(function, name="other"), Callable[[Event], None])
+    again: Callable[[Event], None] = events.register(function, name="other")
+    assert_type(again(event), None)
     with collect_events([local, events], flush_when=policy) as backlog:
         assert_type(backlog, Backlog)
         dispatch("hello", payload={"n": 1})

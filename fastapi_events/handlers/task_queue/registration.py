@@ -65,19 +65,22 @@ class Registering(BaseEventHandler):
     def register(
         self, _func_or_model: type, *, event_name: EventName = ..., name: str | None = ...,
         queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ...,
-        batch: int | None = ..., batch_window: float | timedelta = ..., **options: Any,
+        batch: int | None = ..., batch_window: float | timedelta = ...,
+        priority: int = ..., time_limit: float | timedelta = ..., **options: Any,
     ) -> Callable[[F], F]: ...  # fmt: skip
     @overload
     def register(
         self, _func_or_model: F, *, event_name: EventName = ..., name: str | None = ...,
         queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ...,
-        batch: int | None = ..., batch_window: float | timedelta = ..., **options: Any,
+        batch: int | None = ..., batch_window: float | timedelta = ...,
+        priority: int = ..., time_limit: float | timedelta = ..., **options: Any,
     ) -> F: ...  # fmt: skip
     @overload
     def register(
         self, _func_or_model: None = None, *, event_name: EventName = ..., name: str | None = ...,
         queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ...,
-        batch: int | None = ..., batch_window: float | timedelta = ..., **options: Any,
+        batch: int | None = ..., batch_window: float | timedelta = ...,
+        priority: int = ..., time_limit: float | timedelta = ..., **options: Any,
     ) -> Callable[[F], F]: ...  # fmt: skip
     def register(
         self,
