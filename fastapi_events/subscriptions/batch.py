@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
+from fastapi_events.subscriptions.annotations import asks_for_event, says_nothing
 from fastapi_events.subscriptions.dependencies import (
     Caller,
     Dependency,
@@ -21,7 +22,7 @@ from fastapi_events.subscriptions.dependencies import (
     find_depends,
     solve,
 )
-from fastapi_events.subscriptions.payload import PayloadType, is_payload_type
+from fastapi_events.subscriptions.payload import PayloadType
 from fastapi_events.subscriptions.signature import Parameter, describe, is_async, parameters_of
 
 MAX_BATCH = 1_000
@@ -109,7 +110,7 @@ def batch(
     if listed is None:
         raise ConfigurationError(f"{asking}: there is no parameter that could get the list of events.")
     item = _item_type(listed, asking)
-    kind = item if is_payload_type(item) else None if item is Event else model
+    kind = None if asks_for_event(item) else model if says_nothing(item) else item
     return Batch(
         function,
         is_async(function),
@@ -123,11 +124,11 @@ def batch(
 def _item_type(parameter: Parameter, asking: str) -> Any:
     annotation = parameter.annotation
     if annotation is inspect.Parameter.empty:
-        return None
+        return Any
     if typing.get_origin(annotation) in _LISTS:
         return typing.get_args(annotation)[0]
     if annotation in _LISTS:
-        return None
+        return Any
     raise ConfigurationError(
         f"{asking}: with batch= the first parameter gets a list; annotate {parameter.name!r} as "
         "list[Event] or list[Model]."

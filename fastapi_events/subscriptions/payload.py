@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
-from typing_extensions import is_typeddict
 
 from fastapi_events.errors import InvalidPayload
+from fastapi_events.subscriptions.annotations import class_of, spelled
 from fastapi_events.subscriptions.restorer import Restorer
 
 _ERRORS_SHOWN = 3
@@ -19,7 +19,7 @@ _QUOTING = frozenset({"value_error", "assertion_error", "union_tag_invalid"})
 
 
 class PayloadType:
-    """A model, dataclass or TypedDict, ready to build instances of itself. Made once, at registration.
+    """A type that pydantic knows, ready to build instances of itself. Made once, at registration.
 
     Parameters:
         annotation: The type, with its forward references resolved.
@@ -27,7 +27,8 @@ class PayloadType:
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
-        self._class = _class_of(annotation)
+        kind = class_of(annotation)
+        self._class = kind if isinstance(kind, type) and _is_checkable(kind) else None
         self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
         from_json = Restorer(with_bytes=True)
         self._restore = from_json.change_for(annotation)
@@ -58,7 +59,7 @@ class PayloadType:
         Raises:
             InvalidPayload: When the payload does not fit.
         """
-        if not is_typeddict(self._class) and isinstance(payload, self._class):
+        if self._class is not None and isinstance(payload, self._class):
             return payload
         if isinstance(payload, BaseModel):
             payload = payload.model_dump(by_alias=False, warnings=False)
@@ -82,19 +83,9 @@ class PayloadType:
         ]
         if more := len(found) - len(shown):
             shown.append(f"and {more} more")
-        return InvalidPayload(f"The payload is no {self._class.__qualname__}: {'; '.join(shown)}.")
+        return InvalidPayload(f"The payload is no {spelled(self.annotation)}: {'; '.join(shown)}.")
 
 
-def is_payload_type(annotation: Any) -> bool:
-    """Whether an annotation names a model, dataclass or TypedDict, which a payload can be turned into."""
-    kind = _class_of(annotation)
-    return isinstance(kind, type) and (
-        issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind) or is_typeddict(kind)
-    )
-
-
-def _class_of(annotation: Any) -> Any:
-    """The class itself, without its metadata and type arguments."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return get_origin(annotation) or annotation
+def _is_checkable(kind: type) -> bool:
+    """Whether an instance of the class needs no look at what is inside."""
+    return issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind)

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import PydanticUndefinedAnnotation, PydanticUserError
+
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
+from fastapi_events.subscriptions.annotations import (
+    asks_for_event,
+    is_payload_type,
+    is_structured,
+    says_nothing,
+)
 from fastapi_events.subscriptions.dependencies import Dependency, dependency_of, find_depends
-from fastapi_events.subscriptions.payload import PayloadType, is_payload_type
+from fastapi_events.subscriptions.payload import PayloadType
 from fastapi_events.subscriptions.signature import (
     UNRESOLVED,
     Parameter,
     describe,
+    inside,
     is_async,
     is_async_generator,
     is_generator,
+    is_in_class,
     parameters_of,
 )
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+_names_event = re.compile(r"\bEvent\b").search
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +47,7 @@ class Plan:
         is_async: Whether calling it gives a coroutine.
         takes_event: Whether its first positional argument is the event.
         payload_argument: Whether its first positional argument is the payload as `payload_type`.
+        first_name: The parameter that gets this argument, where a dependency stands before it.
         payload_type: The type as which the payload is handed over, None for plain data.
         events: Keyword parameters that get the event.
         payloads: Keyword parameters that get the payload, each as its type.
@@ -45,6 +62,7 @@ class Plan:
     events: tuple[str, ...] = ()
     payloads: tuple[tuple[str, PayloadType], ...] = ()
     dependencies: tuple[tuple[str, Dependency], ...] = ()
+    first_name: str | None = None
     is_simple: bool = field(init=False)
     """Whether the event is all that the function takes."""
 
@@ -62,15 +80,15 @@ class Plan:
 def plan(function: Callable[..., Any], *, model: type | None = None, by_annotation: bool = True) -> Plan:
     """Read a function's parameters.
 
-    The first parameter gets the event, or the payload where it is annotated with a model, a dataclass or a
-    `TypedDict`, or where `model` was registered. Others are dependencies, events or payloads by their
-    annotations; what has a default keeps it.
+    The first that is no dependency gets the event, or the payload as its annotation or `model` says. Others
+    are dependencies, events or payloads by their annotations. Of a function inside of a decorator made with
+    `functools.wraps`, what the decorator itself takes decides.
 
     Parameters:
-        function: What is going to be called.
-        model: The type as which the payload was asked for at registration.
-        by_annotation: Whether an annotation alone asks for the payload; without it the first parameter gets
-            the event, unless there is a `model`.
+        model: What the payload is to be, where the annotation asks for nothing else.
+        by_annotation: Whether an annotation alone asks for the payload. Without it the first parameter gets
+            the event, unless there is a `model`; what has a default keeps it, and a decorator fills by itself
+            what it hides.
 
     Raises:
         ConfigurationError: When a parameter cannot be filled, with its name and the likely cause.
@@ -78,58 +96,128 @@ def plan(function: Callable[..., Any], *, model: type | None = None, by_annotati
     asking = describe(function)
     if is_generator(function) or is_async_generator(function):
         raise ConfigurationError(f"{asking} yields, and would never run: a subscription is a plain function.")
-    model_type = PayloadType(model) if model is not None else None
-    positional: dict[str, Any] = {}
-    events, payloads, dependencies = [], [], []
-    for parameter in parameters_of(function):
-        depends = find_depends(parameter)
-        if depends is not None:
-            dependencies.append((parameter.name, dependency_of(parameter, depends, asking=asking)))
-        elif not positional and _can_be_first(parameter):
-            positional = _first(parameter, model_type, asking, by_annotation=by_annotation)
-        elif not parameter.required and not by_annotation:
+    parameters = parameters_of(function)
+    first, by_name = _find_first(function, parameters, by_annotation=by_annotation)
+    found = _Found(asking, by_annotation)
+    for parameter in parameters:
+        if parameter is first or found.take(parameter):
             continue
-        elif parameter.annotation is Event:
-            events.append(parameter.name)
-        elif is_payload_type(parameter.annotation):
-            payloads.append((parameter.name, PayloadType(parameter.annotation)))
-        elif parameter.required and not parameter.wrapped:
+        if parameter.required and not parameter.wrapped:
             raise ConfigurationError(_cannot_fill(parameter, asking))
+    if first is not None:
+        _refuse_a_method(function, first, found)
     return Plan(
         function,
         is_async(function),
-        events=tuple(events),
-        payloads=tuple(payloads),
-        dependencies=tuple(dependencies),
-        **positional,
+        events=tuple(found.events),
+        payloads=tuple(found.payloads),
+        dependencies=tuple(found.dependencies),
+        first_name=first.name if first is not None and by_name else None,
+        **({} if first is None else _what_first_gets(first, model, asking, by_annotation=by_annotation)),
     )
 
 
-def _can_be_first(parameter: Parameter) -> bool:
-    return parameter.kind in (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        inspect.Parameter.VAR_POSITIONAL,
-    )
+class _Found:
+    """The parameters beside the first, by what they get."""
+
+    def __init__(self, asking: str, by_annotation: bool) -> None:
+        self.asking = asking
+        self.by_annotation = by_annotation
+        self.events: list[str] = []
+        self.payloads: list[tuple[str, PayloadType]] = []
+        self.dependencies: list[tuple[str, Dependency]] = []
+
+    def take(self, parameter: Parameter) -> bool:
+        """Whether the parameter can be filled."""
+        depends = find_depends(parameter)
+        if depends is None and not self._asks(parameter):
+            return False
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            raise ConfigurationError(
+                f"{self.asking}: parameter {parameter.name!r} would be filled by its name; it must not stand "
+                "before the /."
+            )
+        if depends is not None:
+            self.dependencies.append((parameter.name, dependency_of(parameter, depends, asking=self.asking)))
+        elif asks_for_event(parameter.annotation):
+            self.events.append(parameter.name)
+        else:
+            self.payloads.append((parameter.name, _payload_type(parameter, self.asking)))
+        return True
+
+    def _asks(self, parameter: Parameter) -> bool:
+        if parameter.kind in _VARIABLE:
+            return False
+        if not self.by_annotation and (parameter.wrapped or not parameter.required):
+            return False
+        if parameter.annotation is Event or is_payload_type(parameter.annotation):
+            return True
+        return parameter.required and (
+            asks_for_event(parameter.annotation) or is_structured(parameter.annotation)
+        )
 
 
-def _first(
-    parameter: Parameter, model: PayloadType | None, asking: str, *, by_annotation: bool
+def _find_first(
+    function: Callable[..., Any], parameters: Sequence[Parameter], *, by_annotation: bool
+) -> tuple[Parameter | None, bool]:
+    """The parameter that gets the event or the payload, and whether by its name, after a dependency."""
+    after_dependency = False
+    for parameter in parameters:
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            # A decorator that takes anything, around a function that takes no event.
+            is_transparent = by_annotation and inside(function) is not function
+            return (None if after_dependency or is_transparent else parameter), False
+        if parameter.kind not in _POSITIONAL:
+            break
+        if find_depends(parameter) is None:
+            return parameter, after_dependency
+        after_dependency = True
+    return None, False
+
+
+def _what_first_gets(
+    parameter: Parameter, model: type | None, asking: str, *, by_annotation: bool
 ) -> dict[str, Any]:
     annotation = parameter.annotation
-    if model is None and not by_annotation:
-        return {"takes_event": True}
-    if annotation is UNRESOLVED and parameter.spelled.rpartition(".")[2] != "Event":
+    unknown = annotation is UNRESOLVED
+    event = _names_event(parameter.spelled) is not None if unknown else asks_for_event(annotation)
+    if event or (model is None and not by_annotation):
+        return {"takes_event": True, "payload_type": None if model is None else PayloadType(model)}
+    if unknown and by_annotation:
         raise ConfigurationError(
             f"{asking}: the annotation {parameter.spelled!r} of parameter {parameter.name!r} cannot be "
             "resolved where the function is defined; import the type at the top of the module, "
             "outside of TYPE_CHECKING."
         )
-    if is_payload_type(annotation):
-        return {"payload_argument": True, "payload_type": PayloadType(annotation)}
-    if model is not None and annotation is not Event and annotation is not UNRESOLVED:
-        return {"payload_argument": True, "payload_type": model}
-    return {"takes_event": True, "payload_type": model}
+    if by_annotation and not says_nothing(annotation):
+        return {"payload_argument": True, "payload_type": _payload_type(parameter, asking)}
+    if model is not None:
+        return {"payload_argument": True, "payload_type": PayloadType(model)}
+    return {"takes_event": True}
+
+
+def _payload_type(parameter: Parameter, asking: str) -> PayloadType:
+    try:
+        return PayloadType(parameter.annotation)
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+        raise ConfigurationError(
+            f"{asking}: parameter {parameter.name!r} is annotated {parameter.spelled}, which pydantic cannot "
+            f"make of a payload; annotate it as Event, or as the payload's type: {error.message}"
+        ) from error
+
+
+def _refuse_a_method(function: Callable[..., Any], first: Parameter, found: _Found) -> None:
+    """Refuse a first parameter that is meant for something else, as `self` is in the body of a class."""
+    if first.annotation is not inspect.Parameter.empty:
+        return
+    is_self = first.name in ("self", "cls") and is_in_class(function)
+    if found.events or (is_self and (found.payloads or found.by_annotation)):
+        raise ConfigurationError(
+            f"{found.asking}: its first parameter {first.name!r} would get the event"
+            + (f", and so would {found.events[0]!r}" if found.events else "")
+            + ". Register a method of an object, handler.register(Kitchen().cook), not the function in the "
+            "body of its class; elsewhere, put the parameter that gets the event first."
+        )
 
 
 def _cannot_fill(parameter: Parameter, asking: str) -> str:
@@ -137,7 +225,7 @@ def _cannot_fill(parameter: Parameter, asking: str) -> str:
         cause = f"its annotation {parameter.spelled!r} cannot be resolved where the function is defined"
     else:
         cause = (
-            "it is neither annotated as Event, as a model, dataclass or TypedDict (the payload), "
+            "it is neither annotated as Event, as a model, dataclass, TypedDict or collection (the payload), "
             "nor as a dependency (which needs FastAPI's Depends)"
         )
     return f"{asking}: parameter {parameter.name!r} cannot be filled: {cause}."

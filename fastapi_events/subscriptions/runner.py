@@ -86,6 +86,9 @@ async def run(
         first = (payload,) if plan.payload_argument else (event.with_payload(payload),)
     elif plan.takes_event:
         first = (event,)
+    if plan.first_name is not None:
+        arguments[plan.first_name] = first[0]
+        first = ()
     for name in plan.events:
         arguments[name] = event
     for name, kind in plan.payloads:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -77,8 +79,8 @@ def is_depends(value: Any) -> bool:
 
 def _own_and_wrapped(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, bool]]:
     """What a callable takes, each with whether only the function that it wraps has a name for it."""
-    own = _signature(function, follow_wrapped=False).parameters
-    claimed = _signature(function).parameters
+    own = _signature(function).parameters
+    claimed = _signature(inside(function)).parameters
     if list(own) == list(claimed):
         return [(parameter, False) for parameter in own.values()]
     # A dependency may stand as default of what is wrapped only, and the wrapper passes it on.
@@ -104,6 +106,20 @@ def _with_dependency(
     return parameter
 
 
+def inside(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that gets what a decorator made with `functools.wraps` passes on.
+
+    That is the first in the chain without `**kwargs`, or the last; the function itself where it is no
+    decorator's.
+    """
+    if isinstance(function, functools.partial):
+        return functools.partial(inside(function.func), *function.args, **function.keywords)
+    if inspect.ismethod(function):
+        return types.MethodType(inside(function.__func__), function.__self__)
+    last: Callable[..., Any] = inspect.unwrap(function, stop=lambda each: not _takes_any_keyword(each))
+    return last
+
+
 def describe(function: Callable[..., Any]) -> str:
     """The function's `module.qualname`, as far as it has one."""
     function = innermost(function)
@@ -116,6 +132,12 @@ def innermost(function: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(function, functools.partial):
         function = function.func
     return function
+
+
+def is_in_class(function: Callable[..., Any]) -> bool:
+    """Whether it was defined in the body of a class, and is bound to no object."""
+    name = "" if inspect.ismethod(function) else getattr(function, "__qualname__", "")
+    return "." in name and not name.rpartition(".")[0].endswith("<locals>")
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -140,11 +162,20 @@ def _is(test: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
     return not isinstance(function, type) and test(_call_method(function))
 
 
-def _signature(function: Callable[..., Any], *, follow_wrapped: bool = True) -> inspect.Signature:
-    try:
-        return inspect.signature(function, follow_wrapped=follow_wrapped)
-    except (TypeError, ValueError):  # of some built-in functions, and of mocks, Python cannot tell
-        return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """What a callable takes itself, not what it wraps."""
+    # A decorator written in C, such as `functools.cache`, can only be looked through; and of some built-in
+    # functions, and of mocks, Python cannot tell.
+    for follow_wrapped in (False, True):
+        with suppress(TypeError, ValueError):
+            return inspect.signature(function, follow_wrapped=follow_wrapped)
+    return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
+
+
+def _takes_any_keyword(function: Callable[..., Any]) -> bool:
+    return any(
+        each.kind is inspect.Parameter.VAR_KEYWORD for each in _signature(function).parameters.values()
+    )
 
 
 def _call_method(instance: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from fastapi_events.errors import ConfigurationError, MissingEventNameDuringRegistration
 from fastapi_events.event import EventName, names
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.subscriptions.annotations import is_payload_type
 from fastapi_events.subscriptions.batch import Batch
 from fastapi_events.subscriptions.pattern import PatternIndex
-from fastapi_events.subscriptions.payload import is_payload_type
 from fastapi_events.subscriptions.plan import Plan
 from fastapi_events.subscriptions.signature import describe
 

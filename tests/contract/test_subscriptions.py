@@ -148,11 +148,10 @@ def test_a_model_is_rebuilt_with_every_type_where_it_is_asked_for(place: Place) 
 def test_so_are_dataclasses_and_typed_dicts(place: Place, kind: Any, payload: Any, expected: Any) -> None:
     heard: list[Any] = []
 
-    def work(given) -> None:
+    @place.handler.register(kind, event_name="thing")
+    def work(given: Any) -> None:
         heard.append(given)
 
-    work.__annotations__["given"] = kind
-    place.handler.register(work, event_name="thing")
     place.dispatch("thing", payload)
 
     assert heard == [expected]

@@ -40,7 +40,7 @@ from typing_extensions import TypedDict
 
 from fastapi_events.codec import decode, encode
 from fastapi_events.errors import FastapiEventError, InvalidPayload
-from fastapi_events.subscriptions.payload import PayloadType, is_payload_type
+from fastapi_events.subscriptions.payload import PayloadType
 
 RAW = b"\xff\xfe\x00 raw"
 Token = NewType("Token", bytes)
@@ -384,28 +384,3 @@ def test_a_validators_own_words_may_quote_the_input_and_are_left_out() -> None:
         PayloadType(Login).from_json({"user": 1, "age": 1, "size": 1, "colour": "ginger", "word": "sesame"})
 
     assert "sesame" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("annotation", "expected"),
-    [
-        (Photo, True),
-        (Box[int], True),
-        (RootModel[int], True),
-        (Collar, True),
-        (Bell, True),
-        (Address, True),
-        (Annotated[Photo, "metadata"], True),
-        (dict, False),
-        (dict[str, Photo], False),
-        (Photo | None, False),
-        (Chip, False),
-        (int, False),
-        (None, False),
-        (Any, False),
-        ("Photo", False),
-        (Collar(RAW, date(2026, 1, 2)), False),
-    ],
-)
-def test_what_counts_as_a_payload_type(annotation: Any, expected: bool) -> None:
-    assert is_payload_type(annotation) is expected
