@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import logging
-from collections.abc import Iterator
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
 
-from fastapi_events.errors import ConfigurationError, StorageError
+from fastapi_events.errors import ConfigurationError, FastapiEventError, StorageError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 
 logger = logging.getLogger(__name__)
@@ -21,32 +26,68 @@ def handlers_in(target: str) -> list[TaskQueueHandler]:
     """The queue handlers that a target names.
 
     Parameters:
-        target: `package.module`, for all handlers in it, or `package.module:attribute` for one.
+        target: `package.module`, for all handlers in it; `package.module:attribute` for one, or for those
+            of an application's middleware.
 
     Raises:
         ConfigurationError: When there is no such module or attribute, or no queue handler there.
     """
     name, _, attribute = target.partition(":")
+    if "/" in name or name.endswith(".py"):
+        meant = name.removesuffix(".py").strip("./").replace("/", ".")
+        raise ConfigurationError(f"{name} is a file; name the module: {meant}.")
     if not name or name.startswith("."):
         raise ConfigurationError(f"{target!r} names no module; write app.events, or app.events:events.")
     module = _module(name)
     if attribute:
-        found: Any = module
-        for part in attribute.split("."):
-            if not hasattr(found, part):
-                raise ConfigurationError(f"{target}: {name} has no {attribute!r}.")
-            found = getattr(found, part)
-        if not isinstance(found, TaskQueueHandler):
-            kind = type(found).__name__
-            raise ConfigurationError(f"{target} is a {kind}; expected a DramatiqHandler or CeleryHandler.")
-        return [found]
-    handlers = {id(each): each for each in vars(module).values() if isinstance(each, TaskQueueHandler)}
+        return _handlers_of(_attribute(module, name, attribute), target)
+    handlers = _queue_handlers(vars(module).values())
     if not handlers:
         raise ConfigurationError(
             f"{name} holds no DramatiqHandler or CeleryHandler; name the module where it is made, such as "
             "app.events, or the handler itself: app.events:events."
         )
-    return list(handlers.values())
+    return handlers
+
+
+def _attribute(module: ModuleType, name: str, attribute: str) -> Any:
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            close = difflib.get_close_matches(part, dir(found), 1)
+            meant = f"; did you mean {close[0]!r}?" if close else "."
+            raise ConfigurationError(f"{name}:{attribute}: {name} has no {attribute!r}{meant}")
+        found = getattr(found, part)
+    return found
+
+
+def _handlers_of(found: Any, target: str) -> list[TaskQueueHandler]:
+    """The handler that was named, or those of the application that was."""
+    if isinstance(found, TaskQueueHandler):
+        return [found]
+    kind = found.__name__ if isinstance(found, type) else type(found).__name__
+    if isinstance(found, type):
+        raise ConfigurationError(f"{target} is the class {kind}; name what was made of it.")
+    given = getattr(found, "user_middleware", None)  # what Starlette and FastAPI call it
+    if given is None:
+        raise ConfigurationError(
+            f"{target} is a {kind}; expected a DramatiqHandler, a CeleryHandler, or an application with one."
+        )
+    handed_over = [getattr(each, "kwargs", {}).get("handlers", ()) for each in given]
+    handlers = _queue_handlers(
+        each for several in handed_over if isinstance(several, Collection) for each in several
+    )
+    if not handlers:
+        raise ConfigurationError(
+            f"The application {target} has no queue handler: add_middleware(EventHandlerASGIMiddleware, "
+            "handlers=[events]) gives it one."
+        )
+    return handlers
+
+
+def _queue_handlers(values: Iterable[Any]) -> list[TaskQueueHandler]:
+    """Each queue handler among them once."""
+    return list({id(each): each for each in values if isinstance(each, TaskQueueHandler)}.values())
 
 
 def _module(name: str) -> ModuleType:
@@ -55,9 +96,36 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ConfigurationError(
-                f"There is no module {name!r} here; run this where your application can be imported."
+                f"There is no module {name!r} here{_close_module(name)} Run this where your application can "
+                f"be imported; this is {os.getcwd()}."
             ) from error
-        raise
+        raise _failed_import(name, error) from error
+    except FastapiEventError:
+        raise  # it says what to do
+    except Exception as error:  # whatever an application's own module raises
+        raise _failed_import(name, error) from error
+
+
+def _close_module(name: str) -> str:
+    """A module beside it with a name that is close, as the end of a sentence."""
+    package, _, last = name.rpartition(".")
+    try:
+        path = importlib.import_module(package).__path__ if package else [os.getcwd()]
+    except (ImportError, AttributeError):
+        return "."
+    close = difflib.get_close_matches(last, [each.name for each in pkgutil.iter_modules(path)], 1)
+    return f"; did you mean {'.'.join(filter(None, (package, close[0])))!r}?" if close else "."
+
+
+def _failed_import(name: str, error: Exception) -> ConfigurationError:
+    """What to raise where a module is there, and cannot be imported."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    hint = ""
+    if isinstance(error, ModuleNotFoundError):
+        hint = f" Is it installed for {sys.executable}?"
+    return ConfigurationError(
+        f"{name} cannot be imported: {type(error).__name__}: {error} ({where.filename}:{where.lineno}).{hint}"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ def test_a_payload_that_cannot_travel_says_which_and_where() -> None:
         ("fastapi_events.storage.sqlalchemy", "sqlalchemy", "sql"),
         ("fastapi_events.commit", "sqlalchemy", "sql"),
         ("fastapi_events.cli.reloader", "watchfiles", "reload"),
+        ("fastapi_events.cli.completion", "shtab", "completion"),
         ("fastapi_events.handlers.dramatiq.redis_broker", "redis", "dramatiq"),
         ("fastapi_events.handlers.dramatiq.quorum", "pika", "rabbitmq"),
     ],

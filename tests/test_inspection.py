@@ -9,12 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
 from fastapi_events.errors import ConfigurationError, StorageError, StorageNotReady
 from fastapi_events.event import Event
+from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.handlers.task_queue.messages import Diagnosis, epitaph
 from fastapi_events.handlers.task_queue.worker.dead_letters import bury
 from fastapi_events.inspection import Finding, examine, handlers_in
+from fastapi_events.middleware import EventHandlerASGIMiddleware
 from fastapi_events.storage.base import Entry
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
 from tests.handlers.task_queue.broker import ListHandler
@@ -65,17 +68,39 @@ def test_an_attribute_names_one_however_deep(module: Any) -> None:
         ("", "names no module"),
         (":events", "names no module"),
         (".events", "names no module"),
+        ("inspected_shop/events.py", "is a file; name the module: inspected_shop.events"),
+        ("inspected_shop.evnts", "did you mean 'inspected_shop.events'"),
+        ("inspected_shop.events:tex", "did you mean 'text'"),
+        ("inspected_shop.events:Kind", "is the class Kind; name what was made of it"),
+        ("inspected_shop.events:app", "has no queue handler: add_middleware"),
     ],
 )
 def test_a_wrong_target_is_named(module: Any, target: str, said: str) -> None:
-    module.text = "no handler"
+    module.text, module.Kind, module.app = "no handler", type("Kind", (), {}), Starlette()
 
     with pytest.raises(ConfigurationError, match=said):
         handlers_in(target)
 
 
+def test_an_application_stands_for_the_handlers_of_its_middleware(module: Any) -> None:
+    handler, app = ListHandler(), Starlette()
+    app.add_middleware(EventHandlerASGIMiddleware, handlers=[LocalHandler(), handler])
+    module.app = app
+
+    assert handlers_in("inspected_shop.events:app") == [handler]
+
+
+def test_a_module_that_raises_says_where(module: Any, tmp_path: Path) -> None:
+    (tmp_path / "inspected_shop" / "wrong.py").write_text("\nint('x')\n")
+
+    with pytest.raises(ConfigurationError, match=r"cannot be imported: ValueError: .*wrong\.py:2"):
+        handlers_in("inspected_shop.wrong")
+
+
 def test_a_module_that_misses_another_says_which(module: Any) -> None:
-    with pytest.raises(ModuleNotFoundError, match="inspected_shop_needs_this"):
+    with pytest.raises(
+        ConfigurationError, match=r"No module named 'inspected_shop_needs_this'.*broken\.py:1"
+    ):
         handlers_in("inspected_shop.broken")
 
 

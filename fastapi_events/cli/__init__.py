@@ -1,4 +1,4 @@
-"""The command `fastapi-events`: each module here is one command."""
+"""The command `fastapi-events`: each module here is one command, or what commands share."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from collections.abc import Sequence
 
 from fastapi_events import __version__
 from fastapi_events.cli import dead, doctor, outbox, relay, worker
-from fastapi_events.errors import FastapiEventError
+from fastapi_events.cli.arguments import PrintCompletion, examples_of
+from fastapi_events.cli.text import block, flush, say
+from fastapi_events.errors import ConfigurationError, FastapiEventError
 
 _COMMANDS = (worker, dead, outbox, relay, doctor)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,30 +31,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     own, passed_on = _split(list(sys.argv[1:] if argv is None else argv))
     commands = parser()
-    arguments = commands.parse_args(own, argparse.Namespace(passed_on=passed_on, passes_on=False))
-    if passed_on and not arguments.passes_on:
-        commands.error("only `worker` passes on what follows --")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `dramatiq` and `celery` do, where the application's modules are
     try:
+        arguments = commands.parse_args(own, argparse.Namespace(passed_on=passed_on, passes_on=False))
+        if passed_on and not arguments.passes_on:
+            commands.error("only `worker` passes on what follows --")
+        if os.getcwd() not in sys.path:
+            sys.path.insert(
+                0, os.getcwd()
+            )  # as `dramatiq` and `celery` do, where the application's modules are
         return int(arguments.run(arguments))
+    except ConfigurationError as error:
+        return _failed(error, EXIT_USAGE)
     except FastapiEventError as error:
-        print(f"fastapi-events: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return _failed(error, EXIT_FAILED)
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
+    finally:
+        flush()
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands and their arguments."""
     whole = argparse.ArgumentParser(
-        prog="fastapi-events", description="Look after events: dead letters, the outbox, workers."
-    )
+        prog="fastapi-events", description="Look after events: dead letters, the outbox, workers.",
+        epilog=examples_of(
+            """
+            fastapi-events doctor app.events
+            fastapi-events worker app.handlers --reload
+            fastapi-events dead list app.events
+            """
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     whole.add_argument("--version", action="version", version=f"fastapi-events {__version__}")
+    whole.add_argument(
+        "--print-completion", action=PrintCompletion, choices=("bash", "zsh", "tcsh"), metavar="SHELL",
+        help="print a script that completes these commands in bash, zsh or tcsh",
+    )  # fmt: skip
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_parser(commands)
     return whole
+
+
+def _failed(error: FastapiEventError, code: int) -> int:
+    say(f"fastapi-events: {block(str(error))}", to=sys.stderr)
+    return code
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fastapi_events.cli.text import block, shown, table
+from fastapi_events.cli.arguments import add_command, add_group
+from fastapi_events.cli.selection import NotThereError, guess, only
+from fastapi_events.cli.text import block, local, say, say_json, shown, table
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.worker.replay import replay_all
@@ -20,35 +21,51 @@ from fastapi_events.storage.base import DeadLetter, DeadLetters
 
 _AGE = re.compile(r"(\d+)([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LISTING = "fastapi-events dead list"
+_PAGE = 1_000
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to those of `fastapi-events`."""
-    parser = commands.add_parser("dead", help="list, show, replay, discard and expire dead letters")
-    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    listing = _action(actions, "list", _list, "list dead letters, the oldest burial first")
+    actions = add_group(
+        commands, "dead", "list, show, replay, discard and expire dead letters",
+        examples="fastapi-events dead list app.events",
+    )  # fmt: skip
+    listing = add_command(
+        actions, "list", _list, "list dead letters, those first that were given up first",
+        examples="""
+        fastapi-events dead list app.events
+        fastapi-events dead list app.events --subscription app.handlers.cook
+        fastapi-events dead list app.events --json | jq -r .reason | sort | uniq -c
+        """,
+    )  # fmt: skip
     listing.add_argument("--limit", type=int, default=100, help="how many (100)")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line, complete")
     _filters(listing)
-    one = _action(actions, "show", _show, "show one letter with its payload and traceback")
-    one.add_argument("id")
-    for name, run, help_ in (
+    one = add_command(
+        actions, "show", _show, "show one letter with its payload and traceback",
+        examples="fastapi-events dead show app.events 0b6f2a5e",
+    )  # fmt: skip
+    one.add_argument("id", help="a letter's id, or how it begins")
+    for name, run, summary in (
         ("replay", _replay, "send letters to their subscriptions once more; interrupt and repeat it at will"),
         ("discard", _discard, "remove letters for ever"),
     ):
-        several = _action(actions, name, run, help_)
-        several.add_argument("ids", nargs="*", metavar="id")
+        several = add_command(
+            actions, name, run, summary,
+            examples=f"""
+            fastapi-events dead {name} app.events 0b6f2a5e
+            fastapi-events dead {name} app.events --subscription app.handlers.cook
+            fastapi-events dead {name} app.events --all
+            """,
+        )  # fmt: skip
+        several.add_argument("ids", nargs="*", metavar="id", help="a letter's id, or how it begins")
         several.add_argument("--all", action="store_true", help="all of them, or all that the filters leave")
         _filters(several)
-    expiry = _action(actions, "expire", _expire, "remove what was buried long ago")
+    expiry = add_command(
+        actions, "expire", _expire, "remove what was given up long ago",
+        examples="fastapi-events dead expire app.events --older-than 30d",
+    )  # fmt: skip
     expiry.add_argument("--older-than", type=_age, required=True, metavar="AGE", help="such as 30d or 12h")
-
-
-def _action(actions: Any, name: str, run: Callable[..., int], help_: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=help_, description=help_)
-    parser.add_argument("target", help="where the handlers are: app.events, or app.events:events")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _filters(parser: argparse.ArgumentParser) -> None:
@@ -57,101 +74,158 @@ def _filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    rows = []
-    for handler, letters in _stores(arguments.target):
-        found = letters.list(limit=arguments.limit, handler=handler.name, **_filter(arguments))
-        if arguments.json:
-            for letter in found:
-                print(json.dumps(dataclasses.asdict(letter), default=str))
-        rows += found
-    if not arguments.json:
-        _print(rows)
+    stores = list(_stores(arguments.target))
+    found = [
+        letter
+        for handler, letters in stores
+        for letter in letters.list(
+            limit=arguments.limit, handler=handler.name, **_filter(arguments)
+        )
+    ]  # fmt: skip
+    if not found:
+        _check_filters(arguments, stores)
+    if arguments.json:
+        for letter in found:
+            say_json(dataclasses.asdict(letter))
+    else:
+        _print(found)
     return 0
 
 
 def _print(letters: list[DeadLetter]) -> None:
     if not letters:
-        print("No dead letters.")
+        say("No dead letters.")
         return
-    head = ("ID", "BURIED", "TRIED", "SUBSCRIPTION", "EVENT", "REASON")
+    head = ("ID", "GIVEN UP", "TRIED", "SUBSCRIPTION", "EVENT", "REASON")
     rows = [
         (
-            shown(each.id), f"{each.last_at:%Y-%m-%d %H:%M:%S}", str(each.attempts),
+            shown(each.id), local(each.last_at), str(each.attempts),
             shown(each.subscription, 40), shown(each.event_name or "?", 30), shown(each.reason, 60),
         )
         for each in letters
     ]  # fmt: skip
-    print(table(head, rows))
+    say(table(head, rows))
 
 
 def _show(arguments: argparse.Namespace) -> int:
     letter, handler = _find(arguments.target, arguments.id)
+    if arguments.json:
+        say_json(dataclasses.asdict(letter))
+        return 0
     for name, value in (
         ("id", letter.id), ("handler", handler.name), ("subscription", letter.subscription),
         ("queue", letter.queue), ("event", letter.event_name), ("event id", letter.event_id),
-        ("attempts", letter.attempts), ("first", letter.first_at), ("buried", letter.last_at),
-        ("reason", letter.reason),
+        ("attempts", letter.attempts), ("first tried", local(letter.first_at)),
+        ("given up", local(letter.last_at)), ("reason", letter.reason),
     ):  # fmt: skip
-        print(f"{name + ':':<14}{shown(value)}")
-    print(f"\n{shown(letter.argument)}\n\n{block(letter.traceback)}")
+        say(f"{name + ':':<14}{shown(value)}")
+    say(f"\n{shown(letter.argument)}\n\n{block(letter.traceback)}")
     return 0
 
 
 def _replay(arguments: argparse.Namespace) -> int:
     if arguments.ids:
-        for each in _chosen(arguments):
-            letter, handler = _find(arguments.target, each)
+        for letter, handler in _chosen(arguments):
             handler.replay([letter])
             _letters(handler).replayed([letter])
-            print(f"{shown(letter.id)} replayed")
+            _say_done(arguments, letter.id, "replayed")
         return 0
-    _check_all(arguments)
+    stores = _asked_for_many(arguments)
     done = 0
-    for handler, letters in _stores(arguments.target):
+    for handler, letters in stores:
         total = letters.count(handler=handler.name, **_filter(arguments))
         for count in replay_all(handler, **_filter(arguments)):
             done += count
-            print(f"\r{done} of {total} replayed", end="", file=sys.stderr, flush=True)
-    print(f"\r{done} replayed".ljust(40), file=sys.stderr)
+            say(f"\r{done} of {total} replayed", to=sys.stderr, end="")
+    if arguments.json:
+        say_json({"count": done, "done": "replayed"})
+    else:
+        say(f"\r{done} replayed".ljust(40), to=sys.stderr)
     return 0
 
 
 def _discard(arguments: argparse.Namespace) -> int:
     if arguments.ids:
-        for each in _chosen(arguments):
-            letter, handler = _find(arguments.target, each)
+        for letter, handler in _chosen(arguments):
             _letters(handler).discard([letter.id])
-            print(f"{shown(letter.id)} discarded")
+            _say_done(arguments, letter.id, "discarded")
         return 0
-    _check_all(arguments)
+    stores = _asked_for_many(arguments)
     done = 0
-    for handler, letters in _stores(arguments.target):
-        while page := letters.list(limit=1_000, handler=handler.name, **_filter(arguments)):
+    for handler, letters in stores:
+        while page := letters.list(limit=_PAGE, handler=handler.name, **_filter(arguments)):
             done += letters.discard([each.id for each in page])
-    print(f"{done} discarded")
+    _say_count(arguments, done, "discarded")
     return 0
 
 
 def _expire(arguments: argparse.Namespace) -> int:
     before = datetime.now(UTC) - arguments.older_than
     stores = {id(letters): letters for _, letters in _stores(arguments.target)}
-    print(f"{sum(letters.expire(before) for letters in stores.values())} expired")
+    _say_count(arguments, sum(letters.expire(before) for letters in stores.values()), "expired")
     return 0
 
 
-def _chosen(arguments: argparse.Namespace) -> list[str]:
-    if arguments.all:
-        raise ConfigurationError("Name letters, or pass --all; not both.")
-    return list(arguments.ids)
+def _say_done(arguments: argparse.Namespace, id_: str, done: str) -> None:
+    if arguments.json:
+        say_json({"id": id_, "done": done})
+    else:
+        say(f"{shown(id_)} {done}")
 
 
-def _check_all(arguments: argparse.Namespace) -> None:
+def _say_count(arguments: argparse.Namespace, count: int, done: str) -> None:
+    if arguments.json:
+        say_json({"count": count, "done": done})
+    else:
+        say(f"{count} {done}")
+
+
+# Which letters
+
+
+def _chosen(arguments: argparse.Namespace) -> list[tuple[DeadLetter, TaskQueueHandler]]:
+    """Those whose ids were named, all of them found before anything happens to the first."""
+    if arguments.all or any(_filter(arguments).values()):
+        raise ConfigurationError(
+            "Name letters by their ids, or pass --all, --subscription or --event; not both."
+        )
+    found = [_find(arguments.target, each) for each in arguments.ids]
+    return list({letter.id: (letter, handler) for letter, handler in found}.values())
+
+
+def _asked_for_many(arguments: argparse.Namespace) -> list[tuple[TaskQueueHandler, DeadLetters]]:
     if not arguments.all and not any(_filter(arguments).values()):
         raise ConfigurationError("Name the letters by their ids, or pass --all, --subscription or --event.")
+    stores = list(_stores(arguments.target))
+    if not any(letters.count(handler=each.name, **_filter(arguments)) for each, letters in stores):
+        _check_filters(arguments, stores)
+    return stores
 
 
 def _filter(arguments: argparse.Namespace) -> dict[str, str | None]:
     return {"subscription": arguments.subscription, "event_name": arguments.event}
+
+
+def _check_filters(arguments: argparse.Namespace, stores: list[tuple[TaskQueueHandler, DeadLetters]]) -> None:
+    """Say which filter has left nothing.
+
+    Raises:
+        NotThereError: With the closest name that there is.
+    """
+    if not any(_filter(arguments).values()):
+        return
+    letters = [letter for handler, store in stores for letter in _all(store, handler)]
+    subscriptions = {each.subscription for each in letters}
+    registered = {each.name for handler, _ in stores for each in handler.subscriptions}
+    events = {each.event_name for each in letters if each.event_name}
+    if arguments.subscription is not None and arguments.subscription not in subscriptions:
+        close = guess(arguments.subscription, subscriptions | registered)
+        raise NotThereError(f"No dead letter is to the subscription {shown(arguments.subscription)}{close}")
+    if arguments.event is not None and arguments.event not in events:
+        raise NotThereError(
+            f"No dead letter is about the event {shown(arguments.event)}{guess(arguments.event, events)}"
+        )
+    raise NotThereError("No dead letter is both to that subscription and about that event.")
 
 
 def _stores(target: str) -> Iterator[tuple[TaskQueueHandler, DeadLetters]]:
@@ -168,14 +242,23 @@ def _letters(handler: TaskQueueHandler) -> DeadLetters:
     return handler.dead_letters
 
 
-def _find(target: str, id_: str) -> tuple[DeadLetter, TaskQueueHandler]:
+def _all(letters: DeadLetters, handler: TaskQueueHandler) -> Iterator[DeadLetter]:
+    after = None
+    while page := letters.list(limit=_PAGE, handler=handler.name, after=after):
+        yield from page
+        after = page[-1].cursor
+
+
+def _find(target: str, prefix: str) -> tuple[DeadLetter, TaskQueueHandler]:
+    found: dict[str, tuple[DeadLetter, TaskQueueHandler]] = {}
     for handler, letters in _stores(target):
-        letter = letters.get(id_)
-        if letter is not None and letter.handler == handler.name:
-            return letter, handler
-    raise ConfigurationError(
-        f"There is no dead letter '{shown(id_)}'; `fastapi-events dead list` shows them."
-    )
+        exact = letters.get(prefix)
+        if exact is not None and exact.handler == handler.name:
+            return exact, handler
+        for letter in _all(letters, handler):
+            if letter.id.startswith(prefix):
+                found[letter.id] = letter, handler
+    return found[only(found, prefix, what="dead letter", listing=_LISTING)]
 
 
 def _age(text: str) -> timedelta:

@@ -3,73 +3,113 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
 from typing import Any
 
-from fastapi_events.cli.text import shown, table
+from fastapi_events.cli.arguments import add_command, add_group
+from fastapi_events.cli.selection import NotThereError, only
+from fastapi_events.cli.text import local, say, say_json, shown, table
 from fastapi_events.envelope import unseal
 from fastapi_events.errors import ConfigurationError, UnreadableEnvelope
+from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
 from fastapi_events.storage.base import Entry, Outbox, Store
+
+_LISTING = "fastapi-events outbox list"
+_PAGE = 1_000
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to those of `fastapi-events`."""
-    parser = commands.add_parser("outbox", help="show what waits in the outbox; create tables")
-    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    _action(actions, "status", _status, "count what waits")
-    listing = _action(actions, "list", _list, "list what waits, the oldest first")
+    actions = add_group(
+        commands, "outbox", "show what waits in the outbox; create tables",
+        examples="fastapi-events outbox status app.events",
+    )  # fmt: skip
+    add_command(
+        actions, "status", _status, "count what waits", examples="fastapi-events outbox status app.events"
+    )
+    listing = add_command(
+        actions, "list", _list, "list what waits, the oldest first",
+        examples="fastapi-events outbox list app.events --limit 10",
+    )  # fmt: skip
     listing.add_argument("--limit", type=int, default=100, help="how many (100)")
-    discarding = _action(actions, "discard", _discard, "remove events that nobody shall get any more")
-    discarding.add_argument("ids", nargs="+", metavar="id")
-    _action(actions, "setup", _setup, "create what the stores of the handlers need")
-
-
-def _action(actions: Any, name: str, run: Callable[..., int], help_: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=help_, description=help_)
-    parser.add_argument("target", help="where the handlers are: app.events, or app.events:events")
-    parser.set_defaults(run=run)
-    return parser
+    discarding = add_command(
+        actions, "discard", _discard, "remove events that nobody shall get any more",
+        examples="fastapi-events outbox discard app.events 0b6f2a5e",
+    )  # fmt: skip
+    discarding.add_argument("ids", nargs="+", metavar="id", help="an event's id, or how it begins")
+    add_command(
+        actions, "setup", _setup, "create what the stores of the handlers need",
+        examples="fastapi-events outbox setup app.events",
+    )  # fmt: skip
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    for outbox in _outboxes(arguments.target):
+    rows = []
+    for outbox, handlers in _outboxes(arguments.target):
         status = outbox.status()
-        oldest = "-" if status.oldest is None else f"{status.oldest:%Y-%m-%d %H:%M:%S}"
-        print(
-            table(
-                ("WAITING", "CLAIMED", "UNCONFIRMED", "OLDEST"),
-                [(str(status.waiting), str(status.claimed), str(status.unconfirmed), oldest)],
-            )
-        )
+        if arguments.json:
+            say_json(
+                {
+                    "handlers": handlers, "waiting": status.waiting, "claimed": status.claimed,
+                    "unconfirmed": status.unconfirmed, "oldest": status.oldest,
+                }
+            )  # fmt: skip
+            continue
+        oldest = "-" if status.oldest is None else local(status.oldest)
+        counts = (str(status.waiting), str(status.claimed), str(status.unconfirmed))
+        rows.append((*counts, oldest, shown(", ".join(handlers))))
+    if rows:
+        say(table(("WAITING", "CLAIMED", "UNCONFIRMED", "OLDEST", "FOR"), rows))
     return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
     rows = []
-    for outbox in _outboxes(arguments.target):
+    for outbox, _ in _outboxes(arguments.target):
         for entry in outbox.list(limit=arguments.limit):
-            due = "now" if entry.due is None else f"{entry.due:%Y-%m-%d %H:%M:%S}"
+            if arguments.json:
+                say_json(
+                    {
+                        "id": entry.id, "event": _name(entry), "handler": entry.destination,
+                        "due": entry.due, "ordering_key": entry.ordering_key, "envelope": entry.envelope,
+                    }
+                )  # fmt: skip
+                continue
+            due = "now" if entry.due is None else local(entry.due)
             rows.append((shown(entry.id), shown(_name(entry), 40), shown(entry.destination), due))
-    print(table(("ID", "EVENT", "FOR", "DUE"), rows) if rows else "The outbox is empty.")
+    if not arguments.json:
+        say(table(("ID", "EVENT", "FOR", "DUE"), rows) if rows else "The outbox is empty.")
     return 0
 
 
 def _discard(arguments: argparse.Namespace) -> int:
-    wanted = set(arguments.ids)
-    found: set[str] = set()
-    for outbox in _outboxes(arguments.target):
-        after = None
-        while page := outbox.list(limit=1_000, after=after):
-            chosen = [entry for entry in page if entry.id in wanted]
-            outbox.discard(chosen)
-            found.update(entry.id for entry in chosen)
-            after = page[-1].cursor
-    for each in sorted(found):
-        print(f"{shown(each)} discarded")
-    if missing := wanted - found:
-        raise ConfigurationError(f"not in the outbox: {', '.join(map(shown, sorted(missing)))}")
-    return 0
+    outboxes = list(_outboxes(arguments.target))
+    entries = [
+        (outbox, entry)
+        for outbox, _ in outboxes
+        for entry in _entries(outbox)
+        if entry.id.startswith(tuple(arguments.ids))
+    ]
+    missing = []
+    for prefix in dict.fromkeys(arguments.ids):
+        ids = [entry.id for _, entry in entries if entry.id.startswith(prefix)]
+        try:
+            id_ = only(ids, prefix, what="event in the outbox", listing=_LISTING)
+        except NotThereError as error:
+            missing.append(error)
+            continue
+        for outbox, entry in entries:
+            if entry.id == id_:
+                outbox.discard([entry])
+        if arguments.json:
+            say_json({"id": id_, "done": "discarded"})
+        else:
+            say(f"{shown(id_)} discarded")
+    for each in missing:
+        say(f"fastapi-events: {shown(each)}", to=sys.stderr)
+    return 1 if missing else 0
 
 
 def _setup(arguments: argparse.Namespace) -> int:
@@ -81,17 +121,32 @@ def _setup(arguments: argparse.Namespace) -> int:
     for store in stores.values():
         store.setup()
         store.check()
-        print(f"{type(store).__name__} is ready")
-    if not stores:
-        print("The handlers have no stores.")
+        if arguments.json:
+            say_json({"store": type(store).__name__, "done": "ready"})
+        else:
+            say(f"{type(store).__name__} is ready")
+    if not stores and not arguments.json:
+        say("The handlers have no stores.")
     return 0
 
 
-def _outboxes(target: str) -> list[Outbox]:
-    found = {id(each.outbox): each.outbox for each in handlers_in(target) if each.outbox is not None}
+def _outboxes(target: str) -> Iterator[tuple[Outbox, list[str]]]:
+    """Each outbox once, with the handlers that it is for."""
+    found: dict[int, tuple[Outbox, list[TaskQueueHandler]]] = {}
+    for handler in handlers_in(target):
+        if handler.outbox is not None:
+            found.setdefault(id(handler.outbox), (handler.outbox, []))[1].append(handler)
     if not found:
         raise ConfigurationError(f"{target}: no handler has an outbox; pass outbox= to it.")
-    return list(found.values())
+    for outbox, handlers in found.values():
+        yield outbox, [each.name for each in handlers]
+
+
+def _entries(outbox: Outbox) -> Iterator[Entry]:
+    after = None
+    while page := outbox.list(limit=_PAGE, after=after):
+        yield from page
+        after = page[-1].cursor
 
 
 def _name(entry: Entry) -> str:

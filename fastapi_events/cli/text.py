@@ -2,7 +2,53 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+
+def say(text: str, *, to: TextIO | None = None, end: str = "\n") -> None:
+    """Print; where the reader has gone, as `head` does, the rest is printed for nobody.
+
+    The command goes on to its end, and its exit code says what it did.
+
+    Parameters:
+        to: Standard output if not given.
+    """
+    stream = sys.stdout if to is None else to
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except BrokenPipeError:
+        hush(stream)
+
+
+def say_json(value: Any) -> None:
+    """Print a value as one line of JSON; times have an offset."""
+    say(json.dumps(value, default=_plain))
+
+
+def hush(stream: TextIO) -> None:
+    """Let what else is written to a stream go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def flush() -> None:
+    """Write what argparse has printed, so that the interpreter finds no broken pipe at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            hush(stream)
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def shown(value: object, width: int | None = None) -> str:
@@ -15,6 +61,11 @@ def shown(value: object, width: int | None = None) -> str:
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(value)
     )
     return text if width is None or len(text) <= width else f"{text[: width - 1]}…"
+
+
+def local(time: datetime) -> str:
+    """A time as the clock on the wall shows it, with its distance from UTC."""
+    return time.astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def block(value: str) -> str:
@@ -30,3 +81,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+class JsonLines(logging.Formatter):
+    """Log records as one JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's time, level, logger and message; the traceback where there is one."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)

@@ -9,23 +9,27 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fastapi_events.cli.arguments import add_command
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
 
-_USAGE = 2
 _KILLED_BY = 128
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to those of `fastapi-events`."""
-    help_ = "run the worker of the handlers in a module, and start it again whenever it ends"
-    parser = commands.add_parser(
-        "worker", help=help_, description=help_,
+    parser = add_command(
+        commands, "worker", _run,
+        "run the worker of the handlers in a module, and start it again whenever it ends",
+        target="where the functions are registered: app.handlers", metavar="MODULE", json=False,
         usage="fastapi-events worker MODULE [--grace SECONDS] [--reload] [--watch DIR …] [-- ARGUMENT …]",
-        epilog="What follows -- is passed on to dramatiq or to celery worker.",
+        examples="""
+        fastapi-events worker app.handlers --reload
+        fastapi-events worker app.handlers -- --processes 2 --threads 8
+        """,
     )  # fmt: skip
-    parser.add_argument("target", metavar="MODULE", help="where the functions are registered: app.handlers")
+    parser.epilog = f"What follows -- is passed on to dramatiq or to celery worker.\n\n{parser.epilog}"
     parser.add_argument(
         "--grace", type=float, default=30.0, metavar="SECONDS",
         help="what functions at work have to finish, once it is to stop (default: %(default)s)",
@@ -34,17 +38,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--watch", action="append", metavar="DIR", help="with --reload: where; by default here"
     )
-    parser.set_defaults(run=_run, passes_on=True)
+    parser.set_defaults(passes_on=True)
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.watch and not arguments.reload:
+        raise ConfigurationError("--watch says where --reload looks; pass --reload as well.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        commands = dict(_commands(arguments.target, arguments.passed_on))
-        return _supervise(commands, arguments)
-    except ConfigurationError as error:
-        print(f"fastapi-events worker: {error}", file=sys.stderr)
-        return _USAGE
+    return _supervise(dict(_commands(arguments.target, arguments.passed_on)), arguments)
 
 
 def _commands(target: str, passed_on: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

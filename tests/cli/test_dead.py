@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +24,7 @@ def test_list_shows_a_line_each(run: Run, app: Any) -> None:
 
     assert ran.code == 0
     head, first, second = ran.out.splitlines()
-    assert head.split() == ["ID", "BURIED", "TRIED", "SUBSCRIPTION", "EVENT", "REASON"]
+    assert head.split() == ["ID", "GIVEN", "UP", "TRIED", "SUBSCRIPTION", "EVENT", "REASON"]
     assert first.split()[:1] + first.split()[3:5] == ["letter-1", "6", "shop.cook"]
     assert "shop.clean" in second
 
@@ -127,7 +128,7 @@ def test_nothing_happens_to_all_letters_by_accident(run: Run, app: Any, action: 
     ran = run("dead", action, "shop_events:events")
     both = run("dead", action, "shop_events:events", "letter-1", "--all")
 
-    assert (ran.code, both.code) == (1, 1)
+    assert (ran.code, both.code) == (2, 2)
     assert "pass --all, --subscription or --event" in ran.err
     assert app.events.dead_letters.count() == 1
 
@@ -165,7 +166,7 @@ def test_an_unknown_id_is_named(run: Run) -> None:
 def test_a_handler_without_a_store_says_what_to_do(run: Run) -> None:
     ran = run("dead", "list", "shop_events:bare")
 
-    assert ran.code == 1
+    assert ran.code == 2
     assert "pass dead_letters= to the handler" in ran.err
 
 
@@ -186,3 +187,110 @@ def test_a_letter_that_fails_again_while_it_is_replayed_is_not_lost(
     assert ran.code == 0
     [again] = app.events.dead_letters.list()
     assert again.reason == "ValueError: still no fish"
+
+
+# What people type
+
+
+def test_the_beginning_of_an_id_is_enough(run: Run, app: Any) -> None:
+    app.events.dead_letters.bury(letter(1, id="abc-1"))
+    app.events.dead_letters.bury(letter(2, id="abd-2"))
+
+    assert "abc-1" in run("dead", "show", "shop_events:events", "abc").out
+    assert run("dead", "replay", "shop_events:events", "abc").out == "abc-1 replayed\n"
+    assert run("dead", "discard", "shop_events:events", "ab").out == "abd-2 discarded\n"
+
+
+@pytest.mark.parametrize("action", ["show", "replay", "discard"])
+def test_a_beginning_of_several_ids_does_nothing(run: Run, app: Any, action: str) -> None:
+    for id_ in ("abc-1", "abd-2"):
+        app.events.dead_letters.bury(letter(1, id=id_))
+
+    ran = run("dead", action, "shop_events:events", "ab")
+
+    assert ran.code == 2
+    assert "2 ids of dead letters begin with 'ab': abc-1, abd-2" in ran.err
+    assert app.events.dead_letters.count() == 2
+
+
+def test_nothing_happens_to_the_first_where_the_second_is_unknown(run: Run, app: Any) -> None:
+    app.events.dead_letters.bury(letter(1))
+
+    ran = run("dead", "discard", "shop_events:events", "letter-1", "nobody")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert app.events.dead_letters.count() == 1
+
+
+@pytest.mark.parametrize("action", ["list", "replay", "discard"])
+@pytest.mark.parametrize(
+    ("filter_", "said"),
+    [
+        (("--subscription", "shop.cok"), "did you mean shop.cook?"),
+        (("--event", "cat-requested-fish"), "did you mean cat-requested-a-fish?"),
+        (("--event", "zzz"), "there is cat-requested-a-fish, other."),
+        (("--subscription", "shop.cook", "--event", "other"), "both to that subscription and about"),
+    ],
+)
+def test_a_filter_that_leaves_nothing_is_not_done(
+    run: Run, app: Any, action: str, filter_: tuple[str, ...], said: str
+) -> None:
+    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.bury(letter(2, subscription="shop.clean", event_name="other"))
+
+    ran = run("dead", action, "shop_events:events", *filter_)
+
+    assert (ran.code, ran.out) == (1, "")
+    assert said in ran.err
+    assert app.events.dead_letters.count() == 2
+
+
+def test_a_subscription_that_is_registered_needs_no_guess(run: Run, app: Any) -> None:
+    app.events.dead_letters.bury(letter(1))
+    app.events.register(print, event_name="x", name="shop.cookie")
+
+    ran = run("dead", "list", "shop_events:events", "--subscription", "shop.cookie")
+
+    assert ran.code == 1
+    assert ran.err.endswith("No dead letter is to the subscription shop.cookie.\n")
+
+
+def test_all_of_nothing_is_done(run: Run) -> None:
+    ran = run("dead", "discard", "shop_events:events", "--all")
+
+    assert (ran.code, ran.out) == (0, "0 discarded\n")
+
+
+def test_times_are_local_and_say_how_far_from_utc(
+    run: Run, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    app.events.dead_letters.bury(letter(1))
+
+    try:
+        listed, one = (
+            run("dead", "list", "shop_events:events"),
+            run("dead", "show", "shop_events:events", "letter-1"),
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert "2026-01-01 05:46:00+05:45" in listed.out
+    assert "given up:     2026-01-01 05:46:00+05:45" in one.out
+
+
+def test_what_is_done_can_be_read_by_programs(run: Run, app: Any) -> None:
+    for number in (1, 2, 3):
+        app.events.dead_letters.bury(letter(number))
+
+    def said(*arguments: str) -> Any:
+        return json.loads(run("dead", *arguments, "--json").out)
+
+    assert said("show", "shop_events:events", "letter-1")["reason"] == "ValueError: no fish"
+    assert said("replay", "shop_events:events", "letter-1") == {"id": "letter-1", "done": "replayed"}
+    assert said("discard", "shop_events:events", "letter-2") == {"id": "letter-2", "done": "discarded"}
+    assert said("replay", "shop_events:events", "--all") == {"count": 1, "done": "replayed"}
+    assert said("discard", "shop_events:events", "--all") == {"count": 0, "done": "discarded"}
+    assert said("expire", "shop_events:events", "--older-than", "1s") == {"count": 0, "done": "expired"}

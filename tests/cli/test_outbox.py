@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from fastapi_events.event import Event
@@ -22,7 +24,7 @@ def test_status_counts(run: Run, app: Any) -> None:
 
     head, line = run("outbox", "status", "shop_events:events").out.splitlines()
 
-    assert head.split() == ["WAITING", "CLAIMED", "UNCONFIRMED", "OLDEST"]
+    assert head.split() == ["WAITING", "CLAIMED", "UNCONFIRMED", "OLDEST", "FOR"]
     assert line.split()[:3] == ["2", "0", "0"]
 
 
@@ -45,7 +47,7 @@ def test_discard_removes_what_it_is_told_and_names_what_is_not_there(run: Run, a
 
     assert ran.code == 1
     assert ran.out == f"{first} discarded\n"
-    assert "not in the outbox: nobody" in ran.err
+    assert "There is no event in the outbox 'nobody'" in ran.err
     assert [entry.id for entry in app.events.outbox.list()] == [second]
 
 
@@ -58,5 +60,38 @@ def test_setup_names_what_is_ready(run: Run) -> None:
 def test_a_handler_without_an_outbox_says_so(run: Run) -> None:
     ran = run("outbox", "status", "shop_events:bare")
 
-    assert ran.code == 1
+    assert ran.code == 2
     assert "no handler has an outbox" in ran.err
+
+
+def test_the_beginning_of_an_id_is_enough(run: Run, app: Any) -> None:
+    first, _ = _add(app, "a", "b")
+
+    ran = run("outbox", "discard", "shop_events:events", first[:13])
+
+    assert (ran.code, ran.out) == (0, f"{first} discarded\n")
+
+
+def test_an_empty_id_discards_nothing(run: Run, app: Any) -> None:
+    _add(app, "a")
+
+    ran = run("outbox", "discard", "shop_events:events", "")
+
+    assert ran.code == 2
+    assert len(app.events.outbox.list()) == 1
+
+
+def test_everything_can_be_read_by_programs(run: Run, app: Any) -> None:
+    [first] = _add(app, "a")
+
+    def said(*arguments: str) -> Any:
+        return [json.loads(line) for line in run("outbox", *arguments, "--json").out.splitlines()]
+
+    [status] = said("status", "shop_events:events")
+    assert (status["waiting"], status["handlers"]) == (1, ["list:events"])
+    assert datetime.fromisoformat(status["oldest"]).tzinfo is not None
+    [entry] = said("list", "shop_events:events")
+    assert (entry["id"], entry["event"], entry["due"]) == (first, "a", None)
+    assert {"store": "MemoryLanes", "done": "ready"} in said("setup", "shop_events:events")
+    assert said("discard", "shop_events:events", first) == [{"id": first, "done": "discarded"}]
+    assert said("list", "shop_events:events") == []

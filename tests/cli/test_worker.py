@@ -118,8 +118,6 @@ def test_a_module_without_the_app_that_celery_looks_for(
     assert "import it as well" in capsys.readouterr().err
 
 
-def test_other_commands_pass_nothing_on(capsys: Any) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["doctor", "json", "--", "--pool", "solo"])
-    assert ended.value.code == 2
-    assert "only `worker` passes on what follows --" in capsys.readouterr().err
+def test_watch_without_reload_is_refused(capsys: Any) -> None:
+    assert main(["worker", "json", "--watch", "app"]) == 2
+    assert "pass --reload as well" in capsys.readouterr().err

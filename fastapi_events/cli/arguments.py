@@ -1,0 +1,78 @@
+"""What the parsers of all commands share: the target, `--json`, and an example at the end of `--help`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Run = Callable[[argparse.Namespace], int]
+
+TARGET = "where the handlers are: app.events, or app.events:events"
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    run: Run,
+    summary: str,
+    *,
+    examples: str,
+    target: str = TARGET,
+    metavar: str | None = None,
+    json: bool = True,
+    usage: str | None = None,
+) -> argparse.ArgumentParser:
+    """Add a command that looks at the handlers of a target.
+
+    Parameters:
+        commands: What `add_subparsers` gave.
+        run: Called with the arguments; returns the exit code.
+        summary: What it does, in a sentence that is imperative.
+        examples: Command lines, one a line, for the end of `--help`.
+        target: What `--help` says of the first argument.
+        metavar: What `--help` calls it.
+        json: Whether the command can answer as JSON.
+        usage: Where argparse's own would be wrong.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary, usage=usage, epilog=examples_of(examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("target", help=target, metavar=metavar)
+    if json:
+        parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_group(commands: Any, name: str, summary: str, *, examples: str) -> Any:
+    """Add a command that has actions, and return what takes them."""
+    parser = commands.add_parser(
+        name, help=summary, description=summary, epilog=examples_of(examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    return parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+
+
+def examples_of(lines: str) -> str:
+    """The end of a `--help`."""
+    return "Examples:\n" + "\n".join(f"  {line.strip()}" for line in lines.strip().splitlines())
+
+
+class PrintCompletion(argparse.Action):
+    """`--print-completion SHELL`: print a script for the shell, and end."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Print the script; raises `MissingDependencyError` where shtab is not installed."""
+        from fastapi_events.cli.completion import script  # an extra, which no other command needs
+        from fastapi_events.cli.text import say
+
+        say(script(parser, str(values)))
+        parser.exit()

@@ -1,0 +1,36 @@
+"""`fastapi-events doctor`: what it prints, and what its exit code says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from tests.cli.conftest import Ran
+
+Run = Callable[..., Ran]
+
+
+def test_a_module_stands_for_all_its_handlers(run: Run) -> None:
+    ran = run("doctor", "shop_events")
+
+    assert "list:events" in ran.out
+    assert "list:bare" in ran.out
+
+
+def test_it_finds_the_danger(run: Run) -> None:
+    good, bare = run("doctor", "shop_events:events"), run("doctor", "shop_events:bare")
+
+    assert (good.code, bare.code) == (0, 1)
+    assert "ok      outbox: 0 waiting" in good.out
+    assert "DANGER  outbox: none" in bare.out
+
+
+def test_programs_get_one_finding_a_line(run: Run) -> None:
+    ran = run("doctor", "shop_events", "--json")
+
+    findings = [json.loads(line) for line in ran.out.splitlines()]
+    assert {each["handler"] for each in findings} == {"list:events", "list:bare"}
+    assert {"handler": "list:bare", "severity": "danger", "subject": "outbox"}.items() <= next(
+        each for each in findings if each["severity"] == "danger"
+    ).items()
+    assert ran.code == 1
