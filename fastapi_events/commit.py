@@ -221,7 +221,7 @@ class _Follower:
         for claim in frame.claims[frame.claims_written :]:
             assert isinstance(claim.inbox, SqlInbox)  # noqa: S101 - complete_in has looked
             connection = session.connection()
-            if not claim.inbox.complete_in(connection, claim.key, owner=claim.owner, keep=KEEP_SECONDS):
+            if not claim.inbox.complete_in(connection, claim.key, token=claim.token, keep=KEEP_SECONDS):
                 raise StorageError(
                     "Another worker has taken this event over, so that the transaction must not be committed."
                 )

@@ -20,13 +20,17 @@ from fastapi_events.errors import StorageError
 from fastapi_events.handlers.celery import CeleryHandler
 from fastapi_events.handlers.dramatiq import DramatiqHandler
 from fastapi_events.storage import memory, redis, sqlalchemy
-from fastapi_events.storage.base import DeadLetters, Inbox, Lanes, Outbox, Store
+from fastapi_events.storage.base import Store
+from fastapi_events.storage.dead_letters import DeadLetters
+from fastapi_events.storage.inbox import Inbox
+from fastapi_events.storage.lanes import Lanes
+from fastapi_events.storage.outbox import Outbox
 from tests.handlers.task_queue.broker import ListHandler
 
 CALLS: dict[type[Store], tuple[str, ...]] = {
     Outbox: ("add", "claim", "extend", "published", "release", "expect", "receipt", "discard"),
     Inbox: ("begin", "extend", "complete", "release"),
-    DeadLetters: ("bury", "discard"),
+    DeadLetters: ("add", "discard"),
     Lanes: ("push", "enter", "extend", "release", "leave"),
 }
 """The calls of each interface that change or give out something."""
@@ -34,7 +38,7 @@ CALLS: dict[type[Store], tuple[str, ...]] = {
 REPEATABLE: dict[type[Store], tuple[str, ...]] = {
     Outbox: ("add", "receipt"),
     Inbox: ("begin", "extend", "complete", "release"),
-    DeadLetters: ("bury",),
+    DeadLetters: ("add",),
     Lanes: ("push", "enter", "extend", "release"),
 }
 """Those whose answer is the same when they are repeated."""

@@ -715,19 +715,19 @@ def kitchen(world: World) -> ListHandler:
 
 
 def test_a_completion_is_committed_with_what_the_function_wrote(world: World, kitchen: ListHandler) -> None:
-    owners: list[str] = []
+    tokens: list[str] = []
 
     @kitchen.register(event_name="cat-fed", name="feed", once=True)
     def feed(event: Event) -> None:
         with world.session() as session:
             claim = current_claim.get()
             assert claim is not None
-            owners.append(claim.owner)
+            tokens.append(claim.token)
             complete_in(session)
             session.add(Cat(name="tom"))
             session.commit()
         # The process could die here without the function running again.
-        assert world.store.inbox.begin(claim.key, owner="another", lease=1) is DONE
+        assert world.store.inbox.begin(claim.key, token="another", lease=1) is DONE
 
     with collect_events([kitchen]):
         dispatch("cat-fed")
@@ -736,7 +736,7 @@ def test_a_completion_is_committed_with_what_the_function_wrote(world: World, ki
         kitchen.sent.append(message)
     kitchen.run()
 
-    assert len(owners) == 1
+    assert len(tokens) == 1
     assert world.cats == ["tom"]
 
 
@@ -755,12 +755,12 @@ def test_a_completion_that_is_rolled_back_never_was(world: World, kitchen: ListH
     with pytest.raises(RuntimeError, match="no fish"):
         kitchen.run()
 
-    assert world.store.inbox.begin(message_id(event.id, "feed"), owner="next", lease=1) is NEW
+    assert world.store.inbox.begin(message_id(event.id, "feed"), token="next", lease=1) is NEW
 
 
 def test_who_has_lost_the_event_to_another_does_not_commit(world: World) -> None:
     inbox = world.store.inbox
-    assert inbox.begin("key", owner="other", lease=60) is NEW
+    assert inbox.begin("key", token="other", lease=60) is NEW
     token = current_claim.set(Claim(inbox, "key", "me"))
     try:
         with world.session() as session:
@@ -772,7 +772,7 @@ def test_who_has_lost_the_event_to_another_does_not_commit(world: World) -> None
         current_claim.reset(token)
 
     assert world.cats == []
-    assert isinstance(inbox.begin("key", owner="me", lease=1), Busy)
+    assert isinstance(inbox.begin("key", token="me", lease=1), Busy)
 
 
 def test_what_a_subscription_dispatches_and_commits_outlives_its_failure(

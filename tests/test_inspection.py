@@ -18,8 +18,8 @@ from fastapi_events.handlers.task_queue.messages import Diagnosis, epitaph
 from fastapi_events.handlers.task_queue.worker.dead_letters import bury
 from fastapi_events.inspection import Finding, examine, handlers_in
 from fastapi_events.middleware import EventHandlerASGIMiddleware
-from fastapi_events.storage.base import Entry
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
+from fastapi_events.storage.outbox import Entry
 from tests.handlers.task_queue.broker import ListHandler
 
 # Targets

@@ -17,7 +17,7 @@ from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.worker.replay import replay_all
 from fastapi_events.inspection import handlers_in
-from fastapi_events.storage.base import DeadLetter, DeadLetters
+from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 
 _AGE = re.compile(r"(\d+)([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

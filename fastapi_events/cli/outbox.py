@@ -14,7 +14,8 @@ from fastapi_events.envelope import unseal
 from fastapi_events.errors import ConfigurationError, UnreadableEnvelope
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
-from fastapi_events.storage.base import Entry, Outbox, Store
+from fastapi_events.storage.base import Store
+from fastapi_events.storage.outbox import Entry, Outbox
 
 _LISTING = "fastapi-events outbox list"
 _PAGE = 1_000

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fastapi_events.cli import main
-from fastapi_events.storage.base import DeadLetter
+from fastapi_events.storage.dead_letters import DeadLetter
 
 MODULE = """
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox

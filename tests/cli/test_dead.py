@@ -17,8 +17,8 @@ Run = Callable[..., Ran]
 
 
 def test_list_shows_a_line_each(run: Run, app: Any) -> None:
-    app.events.dead_letters.bury(letter(1))
-    app.events.dead_letters.bury(letter(2, subscription="shop.clean"))
+    app.events.dead_letters.add(letter(1))
+    app.events.dead_letters.add(letter(2, subscription="shop.clean"))
 
     ran = run("dead", "list", "shop_events:events")
 
@@ -34,8 +34,8 @@ def test_list_without_letters_says_so(run: Run) -> None:
 
 
 def test_list_can_be_filtered_and_read_by_programs(run: Run, app: Any) -> None:
-    app.events.dead_letters.bury(letter(1))
-    app.events.dead_letters.bury(letter(2, event_name="other"))
+    app.events.dead_letters.add(letter(1))
+    app.events.dead_letters.add(letter(2, event_name="other"))
 
     ran = run("dead", "list", "shop_events:events", "--event", "other", "--json")
 
@@ -44,7 +44,7 @@ def test_list_can_be_filtered_and_read_by_programs(run: Run, app: Any) -> None:
 
 
 def test_show_has_payload_and_traceback(run: Run, app: Any) -> None:
-    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.add(letter(1))
 
     ran = run("dead", "show", "shop_events:events", "letter-1")
 
@@ -55,7 +55,7 @@ def test_show_has_payload_and_traceback(run: Run, app: Any) -> None:
 
 
 def test_what_comes_from_outside_does_not_steer_the_terminal(run: Run, app: Any) -> None:
-    app.events.dead_letters.bury(
+    app.events.dead_letters.add(
         letter(1, event_name="\x1b[2Jgone\nforged-line", reason="<b>\x07", traceback="\x1b]0;title\x07")
     )
 
@@ -68,7 +68,7 @@ def test_what_comes_from_outside_does_not_steer_the_terminal(run: Run, app: Any)
 
 
 def test_replay_sends_a_letter_and_forgets_it(run: Run, app: Any) -> None:
-    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.add(letter(1))
 
     ran = run("dead", "replay", "shop_events:events", "letter-1")
 
@@ -80,7 +80,7 @@ def test_replay_sends_a_letter_and_forgets_it(run: Run, app: Any) -> None:
 
 def test_replaying_many_shows_progress(run: Run, app: Any) -> None:
     for number in range(1_200):
-        app.events.dead_letters.bury(letter(number))
+        app.events.dead_letters.add(letter(number))
 
     ran = run("dead", "replay", "shop_events:events", "--all")
 
@@ -92,7 +92,7 @@ def test_replaying_many_shows_progress(run: Run, app: Any) -> None:
 
 def test_an_interrupted_replay_can_be_resumed(run: Run, app: Any) -> None:
     for number in range(1_200):
-        app.events.dead_letters.bury(letter(number))
+        app.events.dead_letters.add(letter(number))
     send = app.events._send
 
     def break_after_the_first_page(messages: Any, **rest: Any) -> None:
@@ -112,7 +112,7 @@ def test_an_interrupted_replay_can_be_resumed(run: Run, app: Any) -> None:
 
 
 def test_a_letter_whose_message_is_not_sent_stays(app: Any) -> None:
-    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.add(letter(1))
     app.events.refusing = ConnectionError("away")
 
     with pytest.raises(NotPublished):
@@ -123,7 +123,7 @@ def test_a_letter_whose_message_is_not_sent_stays(app: Any) -> None:
 
 @pytest.mark.parametrize("action", ["replay", "discard"])
 def test_nothing_happens_to_all_letters_by_accident(run: Run, app: Any, action: str) -> None:
-    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.add(letter(1))
 
     ran = run("dead", action, "shop_events:events")
     both = run("dead", action, "shop_events:events", "letter-1", "--all")
@@ -135,7 +135,7 @@ def test_nothing_happens_to_all_letters_by_accident(run: Run, app: Any, action: 
 
 def test_discard_removes(run: Run, app: Any) -> None:
     for number in (1, 2, 3):
-        app.events.dead_letters.bury(letter(number, subscription=f"s{number}"))
+        app.events.dead_letters.add(letter(number, subscription=f"s{number}"))
 
     assert run("dead", "discard", "shop_events:events", "letter-1").out == "letter-1 discarded\n"
     assert run("dead", "discard", "shop_events:events", "--subscription", "s2").out == "1 discarded\n"
@@ -143,7 +143,7 @@ def test_discard_removes(run: Run, app: Any) -> None:
 
 
 def test_expire_removes_what_is_old(run: Run, app: Any) -> None:
-    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.add(letter(1))
 
     assert run("dead", "expire", "shop_events:events", "--older-than", "10000w").out == "0 expired\n"
     assert run("dead", "expire", "shop_events:events", "--older-than", "1s").out == "1 expired\n"
@@ -174,11 +174,11 @@ def test_a_handler_without_a_store_says_what_to_do(run: Run) -> None:
 def test_a_letter_that_fails_again_while_it_is_replayed_is_not_lost(
     run: Run, app: Any, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.add(letter(1))
 
     def work_at_once(_messages: Any, *, from_web: bool) -> None:
         now = datetime.now(UTC)
-        app.events.dead_letters.bury(letter(1, reason="ValueError: still no fish", last_at=now))
+        app.events.dead_letters.add(letter(1, reason="ValueError: still no fish", last_at=now))
 
     monkeypatch.setattr(app.events, "_send", work_at_once)
 

@@ -21,7 +21,8 @@ import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 
-from fastapi_events.storage.base import DeadLetter, Entry
+from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.outbox import Entry
 from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.faults.brokers import Broker
 from tests.faults.history import History, Verdict

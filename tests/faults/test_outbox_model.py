@@ -19,8 +19,8 @@ from fastapi_events.envelope import read_batch, unseal
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import Outgoing
-from fastapi_events.storage.base import Entry, Outbox
 from fastapi_events.storage.memory import MemoryOutbox
+from fastapi_events.storage.outbox import Entry, Outbox
 from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.handlers.task_queue.broker import ListHandler
 
@@ -110,10 +110,10 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(target=held, limit=st.integers(1, 4))
     def claim(self, limit: int) -> tuple[str, list[Entry]]:
         self.owners += 1
-        owner = f"relay-{self.owners}"
-        entries = self.outbox.claim(owner, destinations=[self.handler.name], limit=limit, lease=LEASE)
-        self.holder.update(dict.fromkeys([entry.id for entry in entries], owner))
-        return owner, entries
+        token = f"relay-{self.owners}"
+        entries = self.outbox.claim(token, destinations=[self.handler.name], limit=limit, lease=LEASE)
+        self.holder.update(dict.fromkeys([entry.id for entry in entries], token))
+        return token, entries
 
     @rule(claimed=held, fault=BROKER_FAULTS)
     def publish(self, claimed: tuple[str, list[Entry]], fault: str | None) -> None:
@@ -127,20 +127,20 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(claimed=consumes(held))
     def mark(self, claimed: tuple[str, list[Entry]]) -> None:
-        """Only what has arrived is marked, as a relay does; a late owner changes nothing."""
-        owner, entries = claimed
+        """Only what has arrived is marked, as a relay does; a late token changes nothing."""
+        token, entries = claimed
         arrived = [entry for entry in entries if entry.id in self.handler.arrived]
         there = {entry.id for entry in self.outbox.list()}
-        ours = [entry for entry in arrived if entry.id in there and self.holder.get(entry.id) == owner]
-        assert self.outbox.published(owner, arrived) == len(ours)
+        ours = [entry for entry in arrived if entry.id in there and self.holder.get(entry.id) == token]
+        assert self.outbox.published(token, arrived) == len(ours)
         assert {entry.id for entry in self.outbox.list()} == there - {entry.id for entry in ours}
 
     @rule(claimed=consumes(held))
     def release(self, claimed: tuple[str, list[Entry]]) -> None:
-        owner, entries = claimed
+        token, entries = claimed
         there = {entry.id for entry in self.outbox.list()}
-        ours = [each for each in entries if each.id in there and self.holder.get(each.id) == owner]
-        assert self.outbox.release(owner, entries) == len(ours)
+        ours = [each for each in entries if each.id in there and self.holder.get(each.id) == token]
+        assert self.outbox.release(token, entries) == len(ours)
         for entry in ours:
             del self.holder[entry.id]
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fastapi_events.storage.base import DeadLetter
-from fastapi_events.storage.redis import RedisStore, _argument
+from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.redis import RedisStore
+from fastapi_events.storage.redis.server import _argument
 from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.storage.sqlalchemy.schema import dead_letters
 from tests.processes import Project, until
@@ -59,27 +60,29 @@ def letter(number: int) -> DeadLetter:
     )  # fmt: skip
 
 
-def bury_in_redis(project: Project) -> Any:
+def add_in_redis(project: Project) -> Any:
     """As the store does it, many in one round trip."""
     store = RedisStore(project.url)
     server: Any = store._server
-    bury = server._scripts["dead_bury"]
+    scripts: dict[str, Any] = {}
     pipeline = project.redis.pipeline(transaction=False)
 
-    def queue(_name: str, *arguments: object) -> int:
-        bury(keys=[], args=[server.prefix, "", *map(_argument, arguments)], client=pipeline)
+    def queue(script: str, *arguments: object) -> int:
+        if script not in scripts:
+            scripts[script] = server.client.register_script(script)
+        scripts[script](keys=[], args=[server.prefix, "", *map(_argument, arguments)], client=pipeline)
         return 1
 
     server.run, run = queue, server.run
     for number in range(LETTERS):
-        store.dead_letters.bury(letter(number))
+        store.dead_letters.add(letter(number))
         if number % 1_000 == 999:
             pipeline.execute()
     server.run = run
     return store
 
 
-def bury_in_sqlite(project: Project) -> Any:
+def add_in_sqlite(project: Project) -> Any:
     """Straight into the table."""
     store = SqlStore(f"sqlite:///{project.folder / 'letters.db'}")
     store.setup()
@@ -94,7 +97,7 @@ def bury_in_sqlite(project: Project) -> Any:
     return store
 
 
-BURY: dict[str, Callable[[Project], Any]] = {"redis": bury_in_redis, "sqlite": bury_in_sqlite}
+ADD: dict[str, Callable[[Project], Any]] = {"redis": add_in_redis, "sqlite": add_in_sqlite}
 
 
 def sent(project: Project) -> int:
@@ -119,7 +122,7 @@ def memory_of(process: subprocess.Popen[bytes]) -> int:
 def test_what_is_interrupted_and_killed_goes_on_where_it_was(project: Project, kind: str) -> None:
     # Given many letters
     project.write(events=EVENTS.replace("    STORE\n", STORES[kind].lstrip("\n")))
-    store = BURY[kind](project)
+    store = ADD[kind](project)
     letters = store.dead_letters
     assert letters.count() == LETTERS
     # When their replay is interrupted

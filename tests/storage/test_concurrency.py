@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from fastapi_events.storage.base import NEW, Entry
+from fastapi_events.storage.base import NEW
+from fastapi_events.storage.outbox import Entry
 from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.embedded.conftest import Python, python
 from tests.storage.conftest import SQL, opened, postgres_url, schema_of_its_own
@@ -33,11 +34,11 @@ def in_threads(number: int, work: Callable[[int], None]) -> None:
         thread.join()
 
 
-def claim_all(store: Any, owner: str) -> list[str]:
+def claim_all(store: Any, token: str) -> list[str]:
     """Claim until nothing is left; that nothing comes may also mean that others hold the rest just now."""
     found: list[str] = []
     while store.outbox.status().waiting:
-        claimed = store.outbox.claim(owner, destinations=["h"], limit=17, lease=600)
+        claimed = store.outbox.claim(token, destinations=["h"], limit=17, lease=600)
         found += [entry.id for entry in claimed]
     return found
 
@@ -119,7 +120,7 @@ def test_the_last_of_two_receipts_removes_the_entry(kind: str, request: pytest.F
 
 def test_of_many_who_begin_at_once_one_may(on_own_clock: Any) -> None:
     answers: list[object] = []
-    in_threads(8, lambda each: answers.append(on_own_clock.inbox.begin("key", owner=str(each), lease=600)))
+    in_threads(8, lambda each: answers.append(on_own_clock.inbox.begin("key", token=str(each), lease=600)))
     assert answers.count(NEW) == 1
     assert len(answers) == 8
 
@@ -139,13 +140,13 @@ def test_many_add_at_once(on_own_clock: Any) -> None:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_opens_connections_of_its_own(on_own_clock: Any) -> None:
     # Given a store that has been used in the parent
-    assert on_own_clock.inbox.begin("parent", owner="parent", lease=600) is NEW
+    assert on_own_clock.inbox.begin("parent", token="parent", lease=600) is NEW
     # When a child uses it as well
     child = os.fork()
     if not child:  # pragma: no cover
         code = 1
         try:
-            answer = on_own_clock.inbox.begin("child", owner="child", lease=600)
+            answer = on_own_clock.inbox.begin("child", token="child", lease=600)
             on_own_clock.close()
             code = 0 if answer is NEW else 2
         finally:
@@ -153,5 +154,5 @@ def test_a_forked_child_opens_connections_of_its_own(on_own_clock: Any) -> None:
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     # Then both see one store, and the parent's connections still work
-    assert on_own_clock.inbox.complete("child", owner="parent", keep=60) is False
-    assert on_own_clock.inbox.complete("parent", owner="parent", keep=60) is True
+    assert on_own_clock.inbox.complete("child", token="parent", keep=60) is False
+    assert on_own_clock.inbox.complete("parent", token="parent", keep=60) is True

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from fastapi_events.errors import StorageFull
-from fastapi_events.storage.base import Entry
+from fastapi_events.storage.outbox import Entry
 from fastapi_events.storage.sqlalchemy import SqlStore
 
 ENVELOPE = "x" * 4_000

@@ -14,8 +14,8 @@ from tests.storage.conftest import Clock
 LANE = "app.handlers.feed cat-7"
 
 
-def enter(store: Any, id_: str, owner: str = "a", lease: float = 30.0) -> object:
-    return store.lanes.enter(LANE, id_, owner=owner, lease=lease)
+def enter(store: Any, id_: str, token: str = "a", lease: float = 30.0) -> object:
+    return store.lanes.enter(LANE, id_, token=token, lease=lease)
 
 
 def test_items_leave_in_the_order_in_which_they_came(store: Any) -> None:
@@ -24,12 +24,12 @@ def test_items_leave_in_the_order_in_which_they_came(store: Any) -> None:
     assert lanes.push(LANE, [("3", "three")]) is None
     assert enter(store, "2") is WAITING
     assert enter(store, "1") is HEAD
-    assert lanes.leave(LANE, "1", owner="a") == ("2", "two")
+    assert lanes.leave(LANE, "1", token="a") == ("2", "two")
     assert enter(store, "1") is GONE
     assert enter(store, "2") is HEAD
-    assert lanes.leave(LANE, "2", owner="a") == ("3", "three")
+    assert lanes.leave(LANE, "2", token="a") == ("3", "three")
     assert enter(store, "3") is HEAD
-    assert lanes.leave(LANE, "3", owner="a") is None
+    assert lanes.leave(LANE, "3", token="a") is None
     assert lanes.push(LANE, [("4", "four")]) == "4"
 
 
@@ -37,8 +37,8 @@ def test_what_is_pushed_again_stays_where_it_is(store: Any) -> None:
     store.lanes.push(LANE, [("1", "one"), ("2", "two"), ("2", "again")])
     assert store.lanes.push(LANE, [("2", "again"), ("3", "three")]) is None
     assert store.lanes.push(LANE, [("1", "again")]) == "1"  # its message may have been lost
-    assert store.lanes.leave(LANE, "1", owner="a") == ("2", "two")
-    assert store.lanes.leave(LANE, "2", owner="a") == ("3", "three")
+    assert store.lanes.leave(LANE, "1", token="a") == ("2", "two")
+    assert store.lanes.leave(LANE, "2", token="a") == ("3", "three")
 
 
 def test_pushing_nothing_makes_no_lane(store: Any) -> None:
@@ -50,7 +50,7 @@ def test_lanes_are_strangers(store: Any) -> None:
     store.lanes.push(LANE, [("1", "one")])
     assert store.lanes.push("another", [("1", "other")]) == "1"
     enter(store, "1")
-    assert store.lanes.enter("another", "1", owner="b", lease=30) is HEAD
+    assert store.lanes.enter("another", "1", token="b", lease=30) is HEAD
 
 
 def test_one_owner_at_a_time(store: Any, clock: Clock) -> None:
@@ -61,10 +61,10 @@ def test_one_owner_at_a_time(store: Any, clock: Clock) -> None:
     assert enter(store, "1", "a", lease=20) is HEAD
     clock.forward(20)
     assert enter(store, "1", "b") is HEAD
-    # the late owner changes nothing
-    assert store.lanes.extend(LANE, "1", owner="a", lease=1000) is False
-    store.lanes.release(LANE, "1", owner="a")
-    assert store.lanes.leave(LANE, "1", owner="a") is None
+    # the late one changes nothing
+    assert store.lanes.extend(LANE, "1", token="a", lease=1000) is False
+    store.lanes.release(LANE, "1", token="a")
+    assert store.lanes.leave(LANE, "1", token="a") is None
     assert isinstance(enter(store, "1", "c"), Busy)
 
 
@@ -72,8 +72,8 @@ def test_an_extended_lease_lasts_longer(store: Any, clock: Clock) -> None:
     store.lanes.push(LANE, [("1", "one")])
     enter(store, "1", lease=30)
     clock.forward(20)
-    assert store.lanes.extend(LANE, "1", owner="a", lease=30) is True
-    assert store.lanes.extend(LANE, "2", owner="a", lease=30) is False
+    assert store.lanes.extend(LANE, "1", token="a", lease=30) is True
+    assert store.lanes.extend(LANE, "2", token="a", lease=30) is False
     clock.forward(20)
     assert isinstance(enter(store, "1", "b"), Busy)
 
@@ -81,7 +81,7 @@ def test_an_extended_lease_lasts_longer(store: Any, clock: Clock) -> None:
 def test_a_released_head_may_be_entered_at_once(store: Any) -> None:
     store.lanes.push(LANE, [("1", "one"), ("2", "two")])
     enter(store, "1")
-    store.lanes.release(LANE, "1", owner="a")
+    store.lanes.release(LANE, "1", token="a")
     assert enter(store, "1", "b") is HEAD
 
 
@@ -89,21 +89,21 @@ def test_leaving_gives_what_was_pushed_meanwhile(store: Any) -> None:
     store.lanes.push(LANE, [("1", "one")])
     enter(store, "1")
     assert store.lanes.push(LANE, [("2", "two")]) is None
-    assert store.lanes.leave(LANE, "1", owner="a") == ("2", "two")
+    assert store.lanes.leave(LANE, "1", token="a") == ("2", "two")
 
 
 def test_leaving_twice_is_harmless(store: Any) -> None:
     store.lanes.push(LANE, [("1", "one"), ("2", "two")])
     enter(store, "1")
-    store.lanes.leave(LANE, "1", owner="a")
-    assert store.lanes.leave(LANE, "1", owner="a") == ("2", "two")
-    assert store.lanes.leave(LANE, "2", owner="a") is None
-    assert store.lanes.leave(LANE, "2", owner="a") is None
+    store.lanes.leave(LANE, "1", token="a")
+    assert store.lanes.leave(LANE, "1", token="a") == ("2", "two")
+    assert store.lanes.leave(LANE, "2", token="a") is None
+    assert store.lanes.leave(LANE, "2", token="a") is None
 
 
 def test_only_the_head_leaves(store: Any) -> None:
     store.lanes.push(LANE, [("1", "one"), ("2", "two")])
-    assert store.lanes.leave(LANE, "2", owner="a") is None
+    assert store.lanes.leave(LANE, "2", token="a") is None
     assert enter(store, "1") is HEAD
 
 
@@ -120,7 +120,7 @@ def test_heads_that_nobody_works_at_are_found(store: Any, clock: Clock) -> None:
     assert store.lanes.stalled(older_than=60, lane="nowhere") == []
     assert len(store.lanes.stalled(older_than=60, limit=1)) == 1
     # When the head leaves, the next one has only just come
-    store.lanes.leave(LANE, "1", owner="a")
+    store.lanes.leave(LANE, "1", token="a")
     assert store.lanes.stalled(older_than=60) == [("another", "1", "other")]
 
 
@@ -160,7 +160,7 @@ def test_of_many_who_push_at_once_one_has_the_head(on_own_clock: Any) -> None:
     id_, seen = heads[0], []
     while id_:
         seen.append(id_)
-        assert on_own_clock.lanes.enter(LANE, id_, owner="a", lease=30) is HEAD
-        after = on_own_clock.lanes.leave(LANE, id_, owner="a")
+        assert on_own_clock.lanes.enter(LANE, id_, token="a", lease=30) is HEAD
+        after = on_own_clock.lanes.leave(LANE, id_, token="a")
         id_ = after[0] if after else ""
     assert len(set(seen)) == 40

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fastapi_events.errors import StorageFull
-from fastapi_events.storage.base import Entry
+from fastapi_events.storage.outbox import Entry
 from tests.storage.conftest import Clock
 
 HANDLER = "dramatiq:events"
@@ -19,8 +19,8 @@ def entry(id_: str, **settings: Any) -> Entry:
     return Entry(**{"id": id_, "destination": HANDLER, "envelope": f'{{"id": "{id_}"}}', **settings})
 
 
-def claim(store: Any, owner: str = "relay", limit: int = 10, lease: float = 30.0) -> list[Entry]:
-    return store.outbox.claim(owner, destinations=[HANDLER], limit=limit, lease=lease)
+def claim(store: Any, token: str = "relay", limit: int = 10, lease: float = 30.0) -> list[Entry]:
+    return store.outbox.claim(token, destinations=[HANDLER], limit=limit, lease=lease)
 
 
 def ids(entries: list[Entry]) -> list[str]:

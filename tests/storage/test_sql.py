@@ -13,7 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from fastapi_events.errors import ConfigurationError, StorageError, StorageFull, StorageNotReady
-from fastapi_events.storage.base import DONE, NEW, Entry
+from fastapi_events.storage.base import DONE, NEW
+from fastapi_events.storage.outbox import Entry
 from fastapi_events.storage.sqlalchemy import SqlStore, metadata
 from fastapi_events.storage.sqlalchemy.schema import version
 from tests.storage.conftest import postgres_url, schema_of_its_own
@@ -35,26 +36,26 @@ class TestTheCallersTransaction:
         engine = sa.create_engine(f"sqlite:///{path}")
         with engine.begin() as connection:
             file.outbox.add_in(connection, [entry("1")])
-            assert file.inbox.complete_in(connection, "key", owner="a", keep=60) is True
+            assert file.inbox.complete_in(connection, "key", token="a", keep=60) is True
         engine.dispose()
         assert file.outbox.list() == [entry("1")]
-        assert file.inbox.begin("key", owner="b", lease=60) is DONE
+        assert file.inbox.begin("key", token="b", lease=60) is DONE
 
     def test_or_rolls_it_back(self, file: SqlStore, path: Path) -> None:
         engine = sa.create_engine(f"sqlite:///{path}")
         with engine.connect() as connection:
             file.outbox.add_in(connection, [entry("1")])
-            file.inbox.complete_in(connection, "key", owner="a", keep=60)
+            file.inbox.complete_in(connection, "key", token="a", keep=60)
             connection.rollback()
         engine.dispose()
         assert file.outbox.list() == []
-        assert file.inbox.begin("key", owner="b", lease=60) is NEW
+        assert file.inbox.begin("key", token="b", lease=60) is NEW
 
     def test_and_knows_that_the_lease_has_gone(self, file: SqlStore, path: Path) -> None:
-        file.inbox.begin("key", owner="b", lease=60)
+        file.inbox.begin("key", token="b", lease=60)
         engine = sa.create_engine(f"sqlite:///{path}")
         with engine.begin() as connection:
-            assert file.inbox.complete_in(connection, "key", owner="a", keep=60) is False
+            assert file.inbox.complete_in(connection, "key", token="a", keep=60) is False
         engine.dispose()
 
     def test_waits_for_whoever_writes_rather_than_being_refused(self, file: SqlStore, path: Path) -> None:

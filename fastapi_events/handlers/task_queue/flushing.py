@@ -14,7 +14,7 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.publishing import Publishing
 from fastapi_events.handlers.task_queue.spool import Spool
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.storage.base import Entry, Outbox
+from fastapi_events.storage.outbox import Entry, Outbox
 
 logger = logging.getLogger(__name__)
 

@@ -49,7 +49,7 @@ from fastapi_events.handlers.task_queue.worker.perform import Perform
 from fastapi_events.leases import LEASE_SECONDS
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.storage.base import DeadLetter
+from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.subscriptions.subscription import Subscription
 
 # Fan-out fails only with its broker, or when a message is no batch of events.

@@ -26,7 +26,7 @@ from fastapi_events.handlers.task_queue.messages import (
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
 from fastapi_events.registry.payload_schema import registry
-from fastapi_events.storage.base import Entry
+from fastapi_events.storage.outbox import Entry
 
 Begin: TypeAlias = Callable[
     [Callable[[], Sequence[Outgoing]], Callable[[bool], None]], Callable[[], None] | None

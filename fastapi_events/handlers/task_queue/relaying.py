@@ -12,7 +12,7 @@ from fastapi_events.errors import StorageError
 from fastapi_events.failpoints import crash_point
 from fastapi_events.handlers.task_queue.publishing import Publishing
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.storage.base import Entry, Outbox
+from fastapi_events.storage.outbox import Entry, Outbox
 
 logger = logging.getLogger(__name__)
 

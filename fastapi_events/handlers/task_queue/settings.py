@@ -12,7 +12,10 @@ from fastapi_events.constants import DEFAULT_QUEUE, DEFAULT_SOURCE, MAX_PAYLOAD_
 from fastapi_events.errors import InvalidSetting
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.storage.base import DeadLetters, Inbox, Lanes, Outbox
+from fastapi_events.storage.dead_letters import DeadLetters
+from fastapi_events.storage.inbox import Inbox
+from fastapi_events.storage.lanes import Lanes
+from fastapi_events.storage.outbox import Outbox
 
 Seconds: TypeAlias = float | timedelta
 """A length of time: a number of seconds, or a `timedelta`."""

@@ -10,7 +10,7 @@ from typing import Literal
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.publisher import Publisher
-from fastapi_events.storage.base import Entry, Outbox
+from fastapi_events.storage.outbox import Entry, Outbox
 
 _MAX_BATCH = 1_000
 """Entries written at once."""

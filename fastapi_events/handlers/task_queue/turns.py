@@ -21,7 +21,9 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import LANE, Outgoing, TryLater, message_id
 from fastapi_events.leases import LEASE_SECONDS, keeper
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.storage.base import DONE, GONE, HEAD, Busy, Inbox, Lanes
+from fastapi_events.storage.base import DONE, GONE, HEAD, Busy
+from fastapi_events.storage.inbox import Inbox
+from fastapi_events.storage.lanes import Lanes
 
 KEEP_SECONDS = 7 * 86_400.0
 """How long it is remembered that a subscription has completed an event."""
@@ -43,13 +45,13 @@ class Claim:
     Parameters:
         inbox: Where it is recorded.
         key: Names the work.
-        owner: This attempt's token.
+        token: This attempt's token.
         recorded: Whether the function's own transaction has recorded the completion.
     """
 
     inbox: Inbox
     key: str
-    owner: str
+    token: str
     recorded: bool = False
 
 
@@ -75,7 +77,7 @@ class Once:
             TryLater: When another worker is at it.
         """
         claim = Claim(self._inbox, message_id(event.id, subscription), str(uuid.uuid4()))
-        begun = self._inbox.begin(claim.key, owner=claim.owner, lease=LEASE_SECONDS)
+        begun = self._inbox.begin(claim.key, token=claim.token, lease=LEASE_SECONDS)
         if isinstance(begun, Busy):
             raise TryLater(min(begun.seconds, _LONGEST_PAUSE_SECONDS))
         if begun is DONE:
@@ -83,17 +85,17 @@ class Once:
             yield False
             return
         token = current_claim.set(claim)
-        extend = partial(self._inbox.extend, claim.key, owner=claim.owner, lease=LEASE_SECONDS)
+        extend = partial(self._inbox.extend, claim.key, token=claim.token, lease=LEASE_SECONDS)
         try:
             with keeper.keep(extend):
                 yield True
         except BaseException:
-            self._inbox.release(claim.key, owner=claim.owner)
+            self._inbox.release(claim.key, token=claim.token)
             raise
         finally:
             current_claim.reset(token)
         if not claim.recorded:
-            self._inbox.complete(claim.key, owner=claim.owner, keep=KEEP_SECONDS)
+            self._inbox.complete(claim.key, token=claim.token, keep=KEEP_SECONDS)
 
 
 class Order:
@@ -144,8 +146,8 @@ class Order:
             TryLater: When another worker is at it.
         """
         self._sweep()
-        lane, owner = self._lane(target, key), str(uuid.uuid4())
-        entered = self._lanes.enter(lane, item, owner=owner, lease=LEASE_SECONDS)
+        lane, token = self._lane(target, key), str(uuid.uuid4())
+        entered = self._lanes.enter(lane, item, token=token, lease=LEASE_SECONDS)
         if isinstance(entered, Busy):
             raise TryLater(min(entered.seconds, _LONGEST_PAUSE_SECONDS))
         if entered is GONE:  # done before; whoever did it may have died before the next one was told
@@ -153,14 +155,14 @@ class Order:
         if entered is not HEAD:  # the message of one that waits is sent when its turn has come
             yield False
             return
-        extend = partial(self._lanes.extend, lane, item, owner=owner, lease=LEASE_SECONDS)
+        extend = partial(self._lanes.extend, lane, item, token=token, lease=LEASE_SECONDS)
         try:
             with keeper.keep(extend):
                 yield True
         except BaseException:
-            self._lanes.release(lane, item, owner=owner)
+            self._lanes.release(lane, item, token=token)
             raise
-        self._pass_on(target, lane, item, owner)
+        self._pass_on(target, lane, item, token)
 
     def give_up(self, target: str, key: str, item: str) -> None:
         """An item is among the dead letters: those behind it go on."""
@@ -183,8 +185,8 @@ class Order:
             self._next_sweep = now + _SWEEP_EVERY_SECONDS
             self.sweep()
 
-    def _pass_on(self, target: str, lane: str, item: str, owner: str) -> None:
-        head = self._lanes.leave(lane, item, owner=owner)
+    def _pass_on(self, target: str, lane: str, item: str, token: str) -> None:
+        head = self._lanes.leave(lane, item, token=token)
         if head is not None:
             self._send([self._message(target, *head)])
 

@@ -14,11 +14,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from fastapi_events.errors import ConfigurationError, MissingDependencyError, StorageError
+from fastapi_events.errors import ConfigurationError, InvalidSetting, MissingDependencyError, StorageError
 from fastapi_events.process_loop import process_loop
 from fastapi_events.storage.base import CLOCK_SLACK_SECONDS, Clock
 from fastapi_events.storage.sqlalchemy import schema
-from fastapi_events.storage.sqlalchemy.faults import translated
+from fastapi_events.storage.sqlalchemy.errors import translated
 from fastapi_events.storage.sqlalchemy.forking import gate
 from fastapi_events.storage.sqlalchemy.sqlite import GROWS, SqliteOptions, prepare
 
@@ -86,7 +86,7 @@ class Database:
         if isinstance(target, (sa.Engine, AsyncEngine)):
             self.url, self._pool = target.url, target.pool
         else:
-            self.url = _with_driver(sa.make_url(target))
+            self.url = _with_driver(_url(target))
         driver = self.url.get_driver_name()
         if isinstance(target, AsyncEngine) or self.url.get_dialect().is_async:
             if driver in _SYNCHRONOUS_HALF:
@@ -223,9 +223,19 @@ def free(table: sa.FromClause, now: Seconds) -> sa.ColumnElement[bool]:
     )
 
 
-def held_by_another(table: sa.FromClause, owner: str, now: Seconds) -> sa.ColumnElement[bool]:
+def held_by_another(table: sa.FromClause, token: str, now: Seconds) -> sa.ColumnElement[bool]:
     """That somebody else holds a row."""
-    return sa.and_(table.c.owner.is_not(None), table.c.owner != owner, sa.not_(free(table, now)))
+    return sa.and_(table.c.owner.is_not(None), table.c.owner != token, sa.not_(free(table, now)))
+
+
+def _url(target: sa.URL | str) -> sa.URL:
+    try:
+        return sa.make_url(target)
+    except sa.exc.ArgumentError:
+        raise InvalidSetting(
+            f"SqlStore({type(target).__name__}): expected an engine or the URL of a database, such as "
+            "sqlite:///events.db or postgresql://localhost/shop."
+        ) from None
 
 
 def _with_driver(url: sa.URL) -> sa.URL:

@@ -10,16 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from fastapi_events.errors import StorageFull
-from fastapi_events.storage.base import (
-    MAX_LETTERS,
-    DeadLetter,
-    DeadLetters,
-    Letters,
-    moment,
-    read_cursor,
-)
+from fastapi_events.storage.base import moment
+from fastapi_events.storage.dead_letters import MAX_LETTERS, DeadLetter, DeadLetters, Letters, read_cursor
+from fastapi_events.storage.sqlalchemy.base import CHUNK, Room, SqlPart, among, delete_in_batches
 from fastapi_events.storage.sqlalchemy.database import Database
-from fastapi_events.storage.sqlalchemy.part import CHUNK, Room, SqlPart, among, delete_in_batches
 from fastapi_events.storage.sqlalchemy.schema import dead_letters
 
 _FIELDS = [field.name for field in fields(DeadLetter)]
@@ -38,7 +32,7 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         DeadLetters.__init__(self, max_letters=max_letters)
         self._room = Room(dead_letters, max_letters)
 
-    def bury(self, letter: DeadLetter) -> None:
+    def add(self, letter: DeadLetter) -> None:
         row = {name: getattr(letter, name) for name in _FIELDS}
         row |= {"first_at": letter.first_at.timestamp(), "last_at": letter.last_at.timestamp()}
         insert = self._database.insert(dead_letters).values(row)
@@ -90,16 +84,16 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         )
 
     def replayed(self, letters: Sequence[DeadLetter]) -> int:
-        buried = {each.id: each.last_at.timestamp() for each in letters}
+        given_up = {each.id: each.last_at.timestamp() for each in letters}
 
         def remove(connection: sa.Connection) -> int:
             count = 0
-            for chunk in _chunks(buried):
+            for chunk in _chunks(given_up):
                 there = sa.select(dead_letters.c.id, dead_letters.c.last_at).where(
                     among(connection, dead_letters.c.id, chunk)
                 )
                 rows = connection.execute(there.order_by(dead_letters.c.id).with_for_update())
-                same = [row.id for row in rows if row.last_at == buried[row.id]]
+                same = [row.id for row in rows if row.last_at == given_up[row.id]]
                 connection.execute(sa.delete(dead_letters).where(among(connection, dead_letters.c.id, same)))
                 count += len(same)
             return count

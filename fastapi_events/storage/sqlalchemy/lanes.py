@@ -9,19 +9,10 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from fastapi_events.errors import StorageFull
-from fastapi_events.storage.base import (
-    CLOCK_SLACK_SECONDS,
-    GONE,
-    HEAD,
-    MAX_LANE_ITEMS,
-    WAITING,
-    Busy,
-    Entered,
-    Item,
-    Lanes,
-)
+from fastapi_events.storage.base import CLOCK_SLACK_SECONDS, GONE, HEAD, WAITING, Busy
+from fastapi_events.storage.lanes import MAX_LANE_ITEMS, Entered, Item, Lanes
+from fastapi_events.storage.sqlalchemy.base import CHUNK, SqlPart
 from fastapi_events.storage.sqlalchemy.database import Database, free, held_by_another
-from fastapi_events.storage.sqlalchemy.part import CHUNK, SqlPart
 from fastapi_events.storage.sqlalchemy.schema import lanes
 
 T = TypeVar("T")
@@ -66,13 +57,13 @@ class SqlLanes(SqlPart, Lanes):
 
         return self._in_lane(lane, append, grows=True)
 
-    def enter(self, lane: str, id: str, *, owner: str, lease: float) -> Entered:  # noqa: A002
+    def enter(self, lane: str, id: str, *, token: str, lease: float) -> Entered:  # noqa: A002
         def take(connection: sa.Connection) -> Entered:
             now = self._database.now()
             head = _head(
                 connection,
                 lane,
-                held_by_another(lanes, owner, now).label("taken"),
+                held_by_another(lanes, token, now).label("taken"),
                 (lanes.c.held_until - now).label("left"),
             )
             if head is None or head.id != id:
@@ -80,39 +71,39 @@ class SqlLanes(SqlPart, Lanes):
                 return GONE if connection.execute(there).first() is None else WAITING
             if head.taken:
                 return Busy(head.left)
-            self._hold(connection, head.seq, owner, lease)
+            self._hold(connection, head.seq, token, lease)
             return HEAD
 
         return self._in_lane(lane, take)
 
-    def extend(self, lane: str, id: str, *, owner: str, lease: float) -> bool:  # noqa: A002
+    def extend(self, lane: str, id: str, *, token: str, lease: float) -> bool:  # noqa: A002
         def again(connection: sa.Connection) -> bool:
             head = _head(connection, lane)
-            if head is None or head.id != id or head.owner != owner:
+            if head is None or head.id != id or head.owner != token:
                 return False
-            self._hold(connection, head.seq, owner, lease)
+            self._hold(connection, head.seq, token, lease)
             return True
 
         return self._in_lane(lane, again)
 
-    def release(self, lane: str, id: str, *, owner: str) -> None:  # noqa: A002
+    def release(self, lane: str, id: str, *, token: str) -> None:  # noqa: A002
         self._in_lane(
             lane,
             lambda connection: connection.execute(
                 sa.update(lanes)
-                .where(lanes.c.lane == lane, lanes.c.id == id, lanes.c.owner == owner)
+                .where(lanes.c.lane == lane, lanes.c.id == id, lanes.c.owner == token)
                 .values(owner=None, held_from=None, held_until=None)
             ),
         )
 
-    def leave(self, lane: str, id: str, *, owner: str) -> Item | None:  # noqa: A002
+    def leave(self, lane: str, id: str, *, token: str) -> Item | None:  # noqa: A002
         def remove(connection: sa.Connection) -> Item | None:
             row = connection.execute(
                 sa.select(lanes.c.seq, lanes.c.owner).where(lanes.c.lane == lane, lanes.c.id == id)
             ).first()
             head = _head(connection, lane)
             if row is not None and head is not None:
-                if head.seq != row.seq or row.owner not in (None, owner):
+                if head.seq != row.seq or row.owner not in (None, token):
                     return None
                 connection.execute(sa.delete(lanes).where(lanes.c.seq == row.seq))
                 self._begin_head(connection, lane)
@@ -157,12 +148,12 @@ class SqlLanes(SqlPart, Lanes):
 
         return self._database.write(alone, grows=grows)
 
-    def _hold(self, connection: sa.Connection, seq: int, owner: str, lease: float) -> None:
+    def _hold(self, connection: sa.Connection, seq: int, token: str, lease: float) -> None:
         now = self._database.now()
         connection.execute(
             sa.update(lanes)
             .where(lanes.c.seq == seq)
-            .values(owner=owner, held_from=now, held_until=now + lease)
+            .values(owner=token, held_from=now, held_until=now + lease)
         )
 
     def _begin_head(self, connection: sa.Connection, lane: str) -> None:

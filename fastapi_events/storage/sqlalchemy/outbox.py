@@ -9,19 +9,19 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from fastapi_events.errors import StorageFull
-from fastapi_events.storage.base import (
+from fastapi_events.storage.base import moment
+from fastapi_events.storage.outbox import (
     MAX_ENTRIES,
     RESEND_AFTER_SECONDS,
     Entries,
     Entry,
     Outbox,
     OutboxStatus,
-    moment,
     read_place,
 )
+from fastapi_events.storage.sqlalchemy.base import CHUNK, Room, SqlPart, among
 from fastapi_events.storage.sqlalchemy.database import Database, free, held_by_another
 from fastapi_events.storage.sqlalchemy.notifications import Notifications, notify
-from fastapi_events.storage.sqlalchemy.part import CHUNK, Room, SqlPart, among
 from fastapi_events.storage.sqlalchemy.schema import outbox, receipts
 
 _Rows: TypeAlias = list[sa.Row[Any]]
@@ -67,20 +67,20 @@ class SqlOutbox(SqlPart, Outbox):
             connection.execute(sa.update(outbox).where(sa.false()).values(expected=False))
         self._add(connection, entries)
 
-    def claim(self, owner: str, *, destinations: Collection[str], limit: int, lease: float) -> Entries:
+    def claim(self, token: str, *, destinations: Collection[str], limit: int, lease: float) -> Entries:
         if not destinations or limit < 1:
             return []
         rows = self._database.write(
-            lambda connection: self._claim(connection, owner, destinations, limit, lease)
+            lambda connection: self._claim(connection, token, destinations, limit, lease)
         )
         return [_entry(row) for row in rows]
 
-    def extend(self, owner: str, entries: Sequence[Entry], *, lease: float) -> int:
+    def extend(self, token: str, entries: Sequence[Entry], *, lease: float) -> int:
         now = self._database.now()
-        return self._change_owned(owner, entries, held_from=now, held_until=now + lease)
+        return self._change_owned(token, entries, held_from=now, held_until=now + lease)
 
     def published(
-        self, owner: str, entries: Sequence[Entry], *, resend_after: float = RESEND_AFTER_SECONDS
+        self, token: str, entries: Sequence[Entry], *, resend_after: float = RESEND_AFTER_SECONDS
     ) -> int:
         def mark(connection: sa.Connection) -> int:
             now = self._database.now()
@@ -88,7 +88,7 @@ class SqlOutbox(SqlPart, Outbox):
             for chunk in _chunks(entries):
                 rows = connection.execute(
                     sa.select(outbox.c.seq, outbox.c.confirm)
-                    .where(_are(connection, chunk), outbox.c.owner == owner)
+                    .where(_are(connection, chunk), outbox.c.owner == token)
                     .order_by(outbox.c.seq)
                     .with_for_update()
                 ).all()
@@ -105,8 +105,8 @@ class SqlOutbox(SqlPart, Outbox):
 
         return self._database.write(mark)
 
-    def release(self, owner: str, entries: Sequence[Entry]) -> int:
-        count = self._change_owned(owner, entries, **_NOBODY)
+    def release(self, token: str, entries: Sequence[Entry]) -> int:
+        count = self._change_owned(token, entries, **_NOBODY)
         if count:
             self._bell.ring()
         return count
@@ -259,7 +259,7 @@ class SqlOutbox(SqlPart, Outbox):
         notify(connection)
 
     def _claim(
-        self, connection: sa.Connection, owner: str, destinations: Collection[str], limit: int, lease: float
+        self, connection: sa.Connection, token: str, destinations: Collection[str], limit: int, lease: float
     ) -> _Rows:
         if self._database.dialect == "postgresql":
             # The planner would sort a long backlog at each claim where its statistics are old; the primary
@@ -272,7 +272,7 @@ class SqlOutbox(SqlPart, Outbox):
         blocked = (
             sa.exists(sa.literal(1))
             .select_from(before)
-            .where(_precedes(before, outbox), held_by_another(before, owner, now))
+            .where(_precedes(before, outbox), held_by_another(before, token, now))
             .correlate(outbox)
         )
         rows: _Rows = list(
@@ -290,17 +290,17 @@ class SqlOutbox(SqlPart, Outbox):
             )
         )
         if self._database.dialect == "postgresql":
-            rows = self._in_order(connection, owner, rows)
+            rows = self._in_order(connection, token, rows)
         for begin in range(0, len(rows), CHUNK):
             connection.execute(
                 sa.update(outbox)
                 .where(among(connection, outbox.c.seq, [row.seq for row in rows[begin : begin + CHUNK]]))
-                .values(owner=owner, held_from=now, held_until=now + lease)
+                .values(owner=token, held_from=now, held_until=now + lease)
             )
         return rows
 
-    def _in_order(self, connection: sa.Connection, owner: str, rows: _Rows) -> _Rows:
-        """The locked rows without those that would overtake one which another owner has locked just now."""
+    def _in_order(self, connection: sa.Connection, token: str, rows: _Rows) -> _Rows:
+        """The locked rows without those that would overtake one which another token has locked just now."""
         keyed = [row.seq for row in rows if row.ordering_key is not None]
         if not keyed:
             return rows
@@ -316,7 +316,7 @@ class SqlOutbox(SqlPart, Outbox):
                     {row.ordering_key for row in rows if row.ordering_key is not None},
                 ),
                 sa.or_(
-                    held_by_another(outbox, owner, now),
+                    held_by_another(outbox, token, now),
                     sa.and_(free(outbox, now), _is_due(outbox, now)),
                 ),
             )
@@ -327,11 +327,11 @@ class SqlOutbox(SqlPart, Outbox):
             first[lane] = min(other.seq, first.get(lane, other.seq))
         return [row for row in rows if row.seq < first.get((row.destination, row.ordering_key), row.seq + 1)]
 
-    def _change_owned(self, owner: str, entries: Sequence[Entry], /, **values: Any) -> int:
+    def _change_owned(self, token: str, entries: Sequence[Entry], /, **values: Any) -> int:
         return self._database.write(
             lambda connection: sum(
                 connection.execute(
-                    sa.update(outbox).where(_are(connection, chunk), outbox.c.owner == owner).values(**values)
+                    sa.update(outbox).where(_are(connection, chunk), outbox.c.owner == token).values(**values)
                 ).rowcount
                 for chunk in _chunks(entries)
             )

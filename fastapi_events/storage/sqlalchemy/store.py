@@ -9,14 +9,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fastapi_events.storage.base import MAX_ENTRIES, MAX_LANE_ITEMS, MAX_LETTERS, Clock
+from fastapi_events.storage.base import Clock
+from fastapi_events.storage.dead_letters import MAX_LETTERS
+from fastapi_events.storage.lanes import MAX_LANE_ITEMS
+from fastapi_events.storage.outbox import MAX_ENTRIES
+from fastapi_events.storage.sqlalchemy.base import SqlPart
 from fastapi_events.storage.sqlalchemy.database import Database
 from fastapi_events.storage.sqlalchemy.dead_letters import SqlDeadLetters
-from fastapi_events.storage.sqlalchemy.faults import Corrupt
+from fastapi_events.storage.sqlalchemy.errors import Corrupt
 from fastapi_events.storage.sqlalchemy.inbox import SqlInbox
 from fastapi_events.storage.sqlalchemy.lanes import SqlLanes
 from fastapi_events.storage.sqlalchemy.outbox import SqlOutbox
-from fastapi_events.storage.sqlalchemy.part import SqlPart
 from fastapi_events.storage.sqlalchemy.sqlite import SqliteOptions, Synchronous, set_aside
 
 

@@ -25,8 +25,8 @@ from fastapi_events.handlers.task_queue.publishing import Publishing
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import Order
 from fastapi_events.registry.payload_schema import registry
-from fastapi_events.storage.base import Entry
 from fastapi_events.storage.memory import MemoryLanes
+from fastapi_events.storage.outbox import Entry
 
 AWAY = ConnectionError("connection refused")
 AT_ONCE = 0.0
@@ -231,7 +231,7 @@ def test_only_the_head_of_a_lane_is_sent_and_the_rest_waits(broker: Broker) -> N
 
     assert sorted(map(names, broker.messages)) == [["first"], ["free"], ["other"]]
     lane = "list:events\nfan-out\nuser-42"
-    assert lanes.leave(lane, first.id, owner="test") == (second.id, it.seal([second])[0])
+    assert lanes.leave(lane, first.id, token="test") == (second.id, it.seal([second])[0])
 
 
 def test_events_in_lanes_say_whose_lanes_these_are(broker: Broker) -> None:

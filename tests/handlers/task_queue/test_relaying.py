@@ -10,8 +10,8 @@ import pytest
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import Outgoing
-from fastapi_events.storage.base import Entry
 from fastapi_events.storage.memory import MemoryOutbox
+from fastapi_events.storage.outbox import Entry
 from tests.handlers.task_queue.broker import ListHandler
 from tests.processes import until
 from tests.recording import Diary

@@ -14,8 +14,8 @@ from fastapi_events.envelope import seal, unseal
 from fastapi_events.errors import StorageError, StorageFull
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.spool import Spool
-from fastapi_events.storage.base import Entry
 from fastapi_events.storage.memory import MemoryOutbox
+from fastapi_events.storage.outbox import Entry
 
 DESTINATION = "list:events"
 AT_ONCE = 0.0

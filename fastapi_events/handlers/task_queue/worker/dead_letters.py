@@ -14,7 +14,7 @@ from fastapi_events.errors import StorageError
 from fastapi_events.event import wire_name
 from fastapi_events.handlers.task_queue.handler import TaskQueueHandler
 from fastapi_events.handlers.task_queue.messages import Epitaph, events_in
-from fastapi_events.storage.base import DeadLetter
+from fastapi_events.storage.dead_letters import DeadLetter
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def bury(
     now = datetime.now(UTC)
     events = events_in(arguments)
     try:
-        handler.dead_letters.bury(
+        handler.dead_letters.add(
             DeadLetter(
                 id=message_id,
                 handler=handler.name,

@@ -18,7 +18,7 @@ from fastapi_events.handlers.task_queue.messages import (
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.storage.base import Outbox
+from fastapi_events.storage.outbox import Outbox
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
 
 

@@ -26,7 +26,7 @@ from fastapi_events.handlers.task_queue.worker.perform_batch import Batches
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.otel import tracing
 from fastapi_events.registry.payload_schema import registry
-from fastapi_events.storage.base import Outbox
+from fastapi_events.storage.outbox import Outbox
 from fastapi_events.subscriptions.dependencies import Overrides
 from fastapi_events.subscriptions.payload import PayloadType
 from fastapi_events.subscriptions.runner import run

@@ -15,8 +15,9 @@ from fastapi_events.errors import StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import Epitaph
 from fastapi_events.handlers.task_queue.worker.dead_letters import bury, let_others_go_on
-from fastapi_events.storage.base import DeadLetter, Entry
+from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes, MemoryOutbox
+from fastapi_events.storage.outbox import Entry
 from tests.handlers.task_queue.broker import ListHandler
 
 GRAVE: Epitaph = {

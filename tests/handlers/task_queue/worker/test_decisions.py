@@ -25,7 +25,7 @@ from fastapi_events.handlers.dramatiq.middleware import middleware_of
 from fastapi_events.handlers.task_queue.messages import TryLater
 from fastapi_events.lifecycle import Lifecycle, forget, observe
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.storage.base import DeadLetter
+from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryDeadLetters
 
 DISPATCHED = datetime.now(UTC) - timedelta(hours=1)
@@ -59,7 +59,7 @@ class Kept(MemoryDeadLetters):
         super().__init__()
         self.decision = decision
 
-    def bury(self, letter: DeadLetter) -> None:
+    def add(self, letter: DeadLetter) -> None:
         self.decision.told.append("kept")
         self.decision.letter = letter
 

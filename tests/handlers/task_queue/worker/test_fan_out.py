@@ -16,8 +16,8 @@ from fastapi_events.handlers.task_queue.messages import Outgoing, TryLater, mess
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
 from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
-from fastapi_events.storage.base import Entry
 from fastapi_events.storage.memory import MemoryLanes, MemoryOutbox
+from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.batch import batch
 from fastapi_events.subscriptions.plan import Plan, plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
@@ -383,7 +383,7 @@ def test_an_event_that_another_worker_fans_out_is_tried_later(
     lanes, event = MemoryLanes(), ordered("a")
     subscriptions.add(listens("*", "one"))
     in_lane(lanes, event)
-    lanes.enter(f"{DESTINATION}\n{FAN_OUT_TURN}\nuser-42", event.id, owner="another", lease=60.0)
+    lanes.enter(f"{DESTINATION}\n{FAN_OUT_TURN}\nuser-42", event.id, token="another", lease=60.0)
 
     with pytest.raises(TryLater):
         fan_out_with(lanes=lanes)([read(event, lane=DESTINATION)])

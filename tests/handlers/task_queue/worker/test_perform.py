@@ -20,8 +20,8 @@ from fastapi_events.handlers.task_queue.turns import Once, Order
 from fastapi_events.handlers.task_queue.worker.perform import Perform
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.storage.base import Entry
 from fastapi_events.storage.memory import MemoryInbox, MemoryLanes, MemoryOutbox
+from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.batch import batch as batch_of
 from fastapi_events.subscriptions.plan import Plan, plan
 from fastapi_events.subscriptions.subscription import Subscription
@@ -398,7 +398,7 @@ def test_what_another_worker_is_at_is_tried_later_without_a_receipt(
 ) -> None:
     event, inbox = Event("cat"), MemoryInbox()
     outbox = held(event)
-    inbox.begin(message_id(event.id, "one"), owner="another", lease=60.0)
+    inbox.begin(message_id(event.id, "one"), token="another", lease=60.0)
 
     with pytest.raises(TryLater):
         perform_with(inbox=inbox, outbox=outbox)(
@@ -525,7 +525,7 @@ def test_what_another_worker_is_at_is_sent_alone_for_later_and_has_not_failed(
     perform_with: Make, broker: Broker, diary: Diary
 ) -> None:
     event, inbox, ran = Event("a"), MemoryInbox(), []
-    inbox.begin(message_id(event.id, "many"), owner="another", lease=3.0)
+    inbox.begin(message_id(event.id, "many"), token="another", lease=3.0)
 
     def insert(events: list[Event]) -> None:
         ran.extend(events)

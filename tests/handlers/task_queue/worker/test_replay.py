@@ -13,7 +13,7 @@ from fastapi_events.errors import ConfigurationError, NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import Outgoing
 from fastapi_events.handlers.task_queue.worker.replay import replay_all
-from fastapi_events.storage.base import DeadLetter
+from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes
 from tests.handlers.task_queue.broker import ListHandler
 
@@ -56,7 +56,7 @@ def ids(handler: ListHandler) -> list[str]:
 
 def test_a_letter_becomes_the_message_that_it_was(handler: ListHandler, letters: MemoryDeadLetters) -> None:
     buried = letter(1)
-    letters.bury(buried)
+    letters.add(buried)
 
     assert list(replay_all(handler)) == [1]
 
@@ -71,7 +71,7 @@ def test_no_letters_are_no_pages(handler: ListHandler) -> None:
 
 def test_many_go_page_by_page_the_oldest_first(handler: ListHandler, letters: MemoryDeadLetters) -> None:
     for number in reversed(range(2 * PAGE + 1)):
-        letters.bury(letter(number))
+        letters.add(letter(number))
 
     assert list(replay_all(handler)) == [PAGE, PAGE, 1]
 
@@ -81,10 +81,10 @@ def test_many_go_page_by_page_the_oldest_first(handler: ListHandler, letters: Me
 
 
 def test_only_what_was_asked_for_is_replayed(handler: ListHandler, letters: MemoryDeadLetters) -> None:
-    letters.bury(letter(1))
-    letters.bury(letter(2, subscription="wash"))
-    letters.bury(letter(3, event=Event("dog")))
-    letters.bury(letter(4, handler="list:other"))
+    letters.add(letter(1))
+    letters.add(letter(2, subscription="wash"))
+    letters.add(letter(3, event=Event("dog")))
+    letters.add(letter(4, handler="list:other"))
 
     assert list(replay_all(handler, subscription="feed", event_name="cat")) == [1]
     assert ids(handler) == ["m00001"]
@@ -96,7 +96,7 @@ def test_only_what_was_asked_for_is_replayed(handler: ListHandler, letters: Memo
 def test_a_page_that_the_broker_does_not_take_stays(handler: ListHandler, letters: MemoryDeadLetters) -> None:
     # Given a broker that goes away after a page
     for number in range(PAGE + 2):
-        letters.bury(letter(number))
+        letters.add(letter(number))
     pages = replay_all(handler)
     assert next(pages) == PAGE
     handler.refusing = ConnectionError("refused")
@@ -113,7 +113,7 @@ def test_a_page_that_the_broker_does_not_take_stays(handler: ListHandler, letter
 
 def test_whoever_stops_halfway_leaves_the_rest(handler: ListHandler, letters: MemoryDeadLetters) -> None:
     for number in range(PAGE + 1):
-        letters.bury(letter(number))
+        letters.add(letter(number))
 
     pages = replay_all(handler)
     next(pages)
@@ -133,7 +133,7 @@ def test_a_store_that_fails_after_the_broker_has_confirmed_sends_a_page_twice_wi
 
     letters = Forgetful()
     handler = ListHandler(dead_letters=letters)
-    letters.bury(letter(1))
+    letters.add(letter(1))
 
     with pytest.raises(StorageError):
         list(replay_all(handler))
@@ -150,11 +150,11 @@ def test_what_fails_again_meanwhile_is_left_and_not_tried_for_ever(letters: Memo
         def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
             super()._send(messages, from_web=from_web)
             for message in messages:
-                letters.bury(letter(int(message.id[1:]), last_at=datetime.now(UTC)))
+                letters.add(letter(int(message.id[1:]), last_at=datetime.now(UTC)))
 
     handler = Quick(dead_letters=letters)
-    letters.bury(letter(1))
-    letters.bury(letter(2))
+    letters.add(letter(1))
+    letters.add(letter(2))
 
     assert list(replay_all(handler)) == [2]
 
@@ -168,13 +168,13 @@ def test_an_event_in_order_queues_up_again_at_the_end(letters: MemoryDeadLetters
     handler = ListHandler(dead_letters=letters, lanes=lanes)
     event = Event("cat", headers={"lane": "list:events"})
     event.ordering_key = "user-42"
-    letters.bury(letter(1, event=event))
+    letters.add(letter(1, event=event))
     lanes.push("list:events\nfeed\nuser-42", [("before", "{}")])
 
     assert list(replay_all(handler)) == [1]
 
     assert handler.sent == []  # its turn comes when the one before it has left
-    left = lanes.leave("list:events\nfeed\nuser-42", "before", owner="me")
+    left = lanes.leave("list:events\nfeed\nuser-42", "before", token="me")
     assert left is not None
     assert left[0] == event.id
 

@@ -1,0 +1,152 @@
+"""Dead letters: messages that were given up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TypeAlias
+
+from fastapi_events import checks
+from fastapi_events.storage.base import Store, check_aware
+
+MAX_LETTERS = 1_000_000
+"""Dead letters that are kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLetter:
+    """A message that was given up.
+
+    Characters that a database cannot hold (NUL, lone surrogates) are kept as their JSON escapes.
+
+    Parameters:
+        id: The message's id.
+        handler: The handler's name.
+        subscription: The subscription's name.
+        queue: The queue that it came from.
+        event_id: The event's id, where the envelope could be read.
+        event_name: The event's name, where the envelope could be read.
+        argument: The message's one argument, JSON text: the envelope where it could be read.
+        reason: Why it was given up, in one line.
+        traceback: Where the last attempt failed.
+        attempts: How often it was tried.
+        first_at: The first attempt, if known, else the last one.
+        last_at: When it was given up.
+    """
+
+    id: str
+    handler: str
+    subscription: str
+    queue: str
+    event_id: str | None
+    event_name: str | None
+    argument: str
+    reason: str
+    traceback: str
+    attempts: int
+    first_at: datetime
+    last_at: datetime
+
+    def __post_init__(self) -> None:
+        check_aware("first_at", self.first_at)
+        check_aware("last_at", self.last_at)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, str):
+                # The class is frozen for its users; until here it is still being made.
+                object.__setattr__(self, each.name, _storable(value))
+
+    @property
+    def cursor(self) -> str:
+        """Where the letter stands in the list; opaque, and good even after the letter has gone."""
+        return f"{self.last_at.timestamp()!r}/{self.id}"
+
+
+Letters: TypeAlias = list[DeadLetter]
+
+
+def read_cursor(cursor: str) -> tuple[float, str]:
+    """When the letter was given up, and its id.
+
+    Raises:
+        ValueError: When it is not a cursor.
+    """
+    time, slash, id_ = cursor.partition("/")
+    try:
+        if slash:
+            return float(time), id_
+    except ValueError:
+        pass
+    raise ValueError(f"{cursor!r} is not a cursor of a dead letter")
+
+
+class DeadLetters(Store, ABC):
+    """Messages that were given up, until somebody decides about them.
+
+    Parameters:
+        max_letters: How many are kept at most; several processes that add at once may exceed it a little.
+    """
+
+    max_letters: int = MAX_LETTERS
+
+    def __init__(self, *, max_letters: int = MAX_LETTERS) -> None:
+        self.max_letters = checks.whole("max_letters", max_letters, least=0)
+
+    @abstractmethod
+    def add(self, letter: DeadLetter) -> None:
+        """Keep a letter; one with the same id is replaced.
+
+        Raises:
+            StorageFull: When there is no room for it.
+        """
+
+    @abstractmethod
+    def list(
+        self,
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        subscription: str | None = None,
+        event_name: str | None = None,
+        handler: str | None = None,
+    ) -> Letters:
+        """Show letters, the one that was given up first at the head.
+
+        Parameters:
+            after: Begin behind the letter with this `cursor`, which may have gone meanwhile.
+        """
+
+    @abstractmethod
+    def get(self, id: str) -> DeadLetter | None:  # noqa: A002 - the word of the field
+        """The letter with this id."""
+
+    @abstractmethod
+    def discard(self, ids: Collection[str]) -> int:
+        """Remove letters, and count those that were there."""
+
+    @abstractmethod
+    def replayed(self, letters: Sequence[DeadLetter]) -> int:
+        """Their messages have been sent once more: remove them, and count those that were there.
+
+        One that has been added again since it was read stays: its message has failed again already.
+        """
+
+    @abstractmethod
+    def expire(self, before: datetime) -> int:
+        """Remove what was given up before that time, and count it."""
+
+    @abstractmethod
+    def count(
+        self,
+        *,
+        subscription: str | None = None,
+        event_name: str | None = None,
+        handler: str | None = None,
+    ) -> int:
+        """Count letters."""
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\u0000")

@@ -1,0 +1,47 @@
+"""All stores in this process's memory."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi_events.storage.base import Clock
+from fastapi_events.storage.dead_letters import MAX_LETTERS
+from fastapi_events.storage.lanes import MAX_LANE_ITEMS
+from fastapi_events.storage.memory.dead_letters import MemoryDeadLetters
+from fastapi_events.storage.memory.inbox import MemoryInbox
+from fastapi_events.storage.memory.lanes import MemoryLanes
+from fastapi_events.storage.memory.outbox import MemoryOutbox
+from fastapi_events.storage.outbox import MAX_ENTRIES
+
+
+class MemoryStore:
+    """All four stores, in this process's memory.
+
+    Parameters:
+        max_entries: Events that the outbox holds at most.
+        max_letters: Dead letters that are kept at most.
+        max_items: Items that wait in one lane at most.
+        clock: Tells the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_entries: int = MAX_ENTRIES,
+        max_letters: int = MAX_LETTERS,
+        max_items: int = MAX_LANE_ITEMS,
+        clock: Clock = time.time,
+    ) -> None:
+        self.outbox = MemoryOutbox(max_entries=max_entries, clock=clock)
+        self.inbox = MemoryInbox(clock=clock)
+        self.dead_letters = MemoryDeadLetters(max_letters=max_letters)
+        self.lanes = MemoryLanes(max_items=max_items, clock=clock)
+
+    def setup(self) -> None:
+        """Nothing needs to be created."""
+
+    def check(self) -> None:
+        """Nothing can be missing."""
+
+    def close(self) -> None:
+        """Nothing has to be closed."""

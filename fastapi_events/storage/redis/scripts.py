@@ -1,0 +1,41 @@
+"""What all scripts share that `storage.redis` has the server do, in Lua.
+
+A script's first arguments are the prefix of all keys and the time, which is the server's if it is empty.
+Numbers are formatted by hand: Lua would round them to 14 digits. Under memory pressure Redis refuses a script
+at its first write or lets it finish, so that nothing is done by halves.
+
+Keys, behind the prefix:
+
+    inbox:KEY                hash: owner, from, till, done
+    dead:letters             hash: id to letter (JSON)
+    dead:all                 sorted set: ids by the time at which they were given up; likewise
+    dead:by:FIELD:VALUE      for each subscription, event_name and handler
+    lane:ids:LANE            list: ids, the head first
+    lane:texts:LANE          hash: id to text
+    lane:hold:LANE           hash: owner, from, till of the head
+    lane:heads               sorted set: lanes by the time at which their heads came there
+"""
+
+from __future__ import annotations
+
+from fastapi_events.storage.base import CLOCK_SLACK_SECONDS
+
+COMMON = f"""
+local prefix, slack = ARGV[1], {CLOCK_SLACK_SECONDS}
+local now = tonumber(ARGV[2])
+if not now then
+    local time = redis.call('TIME')
+    now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+local function number(value) return string.format('%.6f', value) end
+local function read(key)
+    local row = redis.call('HMGET', key, 'owner', 'from', 'till', 'done')
+    local hold = {{owner = row[1], done = row[4] == '1'}}
+    hold.from, hold.till = tonumber(row[2] or 0), tonumber(row[3] or 0)
+    hold.lasts = row[1] and hold.from - slack <= now and now < hold.till
+    return hold
+end
+local function take(key, owner, seconds, done)
+    redis.call('HSET', key, 'owner', owner, 'from', number(now), 'till', number(now + seconds), 'done', done)
+end
+"""

@@ -1,0 +1,105 @@
+"""One Redis or Valkey server: its connection, and the scripts that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from fastapi_events.errors import InvalidSetting, StorageError, StorageFull, StorageNotReady
+from fastapi_events.storage.base import Clock, Store
+
+_SCHEMES = ("redis", "rediss", "unix")
+
+
+class Server:
+    """A connection to the server, and the scripts that it runs.
+
+    redis-py opens connections anew in a forked process by itself.
+    """
+
+    def __init__(self, target: redis.Redis | str, prefix: str, clock: Clock | None) -> None:
+        if isinstance(target, str):
+            _check_url(target)
+        # A server that does not answer must not hold a thread for ever; our callers know when to try again.
+        self.client: Any = (
+            redis.Redis.from_url(
+                target, socket_timeout=5.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0)
+            )
+            if isinstance(target, str)
+            else target
+        )
+        self.is_ours = isinstance(target, str)
+        self.prefix = f"{{{prefix}}}:"
+        self._clock = clock
+        self._scripts: dict[str, Any] = {}
+
+    def run(self, script: str, *arguments: object) -> Any:
+        """Run a script, whose text the server is sent only once."""
+        if script not in self._scripts:
+            self._scripts[script] = self.client.register_script(script)
+        now = "" if self._clock is None else repr(self._clock())
+        with in_our_words():
+            return self._scripts[script](keys=[], args=[self.prefix, now, *map(_argument, arguments)])
+
+    def check(self) -> None:
+        with in_our_words():
+            memory = self.client.info("memory")
+        if memory.get("maxmemory") and str(memory.get("maxmemory_policy")).startswith("allkeys"):
+            raise StorageNotReady(
+                f"Redis may evict what it should keep: maxmemory-policy is {memory['maxmemory_policy']}. "
+                "Set it to noeviction."
+            )
+
+    def close(self) -> None:
+        if self.is_ours:
+            self.client.close()
+
+
+class RedisPart(Store):
+    """A store on a server that it shares with others."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def check(self) -> None:
+        self._server.check()
+
+    def close(self) -> None:
+        self._server.close()
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Raise our errors for the driver's."""
+    try:
+        yield
+    except (redis.RedisError, OSError) as error:
+        text = f"Redis: {type(error).__name__}: {error}"
+        if isinstance(error, redis.ReadOnlyError) or "READONLY" in str(error):
+            raise StorageNotReady(f"{text} (connect to the primary)") from error
+        if any(word in str(error) for word in ("OOM", "MISCONF")):
+            raise StorageFull(f"{text} (make room)") from error
+        raise StorageError(text) from error
+
+
+def _check_url(url: str) -> None:
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme not in _SCHEMES:
+        raise InvalidSetting(
+            f"RedisStore({url.rpartition('@')[2]!r}): expected the URL of a Redis or Valkey server, such as "
+            f"redis://localhost:6379/0; it begins with one of {', '.join(_SCHEMES)}."
+        )
+
+
+def _argument(value: object) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def text_of(value: Any) -> str:
+    """An answer of the server, whether or not the client decodes answers."""
+    return value.decode() if isinstance(value, bytes) else str(value)

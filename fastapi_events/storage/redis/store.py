@@ -1,0 +1,39 @@
+"""Inbox, dead letters, lanes and catalogue on one server."""
+
+from __future__ import annotations
+
+import redis
+
+from fastapi_events.storage.base import Clock
+from fastapi_events.storage.dead_letters import MAX_LETTERS
+from fastapi_events.storage.lanes import MAX_LANE_ITEMS
+from fastapi_events.storage.redis.dead_letters import RedisDeadLetters
+from fastapi_events.storage.redis.inbox import RedisInbox
+from fastapi_events.storage.redis.lanes import RedisLanes
+from fastapi_events.storage.redis.server import RedisPart, Server
+
+
+class RedisStore(RedisPart):
+    """Inbox, dead letters and lanes on one Redis or Valkey server.
+
+    Parameters:
+        target: A URL, or a client; a client keeps its own time-outs, and is not closed by us.
+        prefix: What the keys begin with, in braces.
+        max_letters: Dead letters that are kept at most.
+        max_items: Items that wait in one lane at most.
+        clock: Tells the time instead of the server.
+    """
+
+    def __init__(
+        self,
+        target: redis.Redis | str,
+        *,
+        prefix: str = "fastapi_events",
+        max_letters: int = MAX_LETTERS,
+        max_items: int = MAX_LANE_ITEMS,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(Server(target, prefix, clock))
+        self.inbox = RedisInbox(self._server)
+        self.dead_letters = RedisDeadLetters(self._server, max_letters=max_letters)
+        self.lanes = RedisLanes(self._server, max_items=max_items)
