@@ -15,8 +15,9 @@ from fastapi_events import lifecycle
 from fastapi_events.embedded import EmbeddedServer
 from tests import places
 from tests.faulty import Faults, install
+from tests.fork_server import ForkServer
 from tests.ports import free_port
-from tests.processes import Project
+from tests.processes import Project, a_project
 from tests.recording import Diary
 
 # A shell that starts us in the background has us ignore SIGINT, and our processes, too; some are to get it.
@@ -140,10 +141,16 @@ def place(request: pytest.FixtureRequest) -> Iterator[places.Place]:
         yield place
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Where real processes start at once."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
+def project(tmp_path: Path, fork_server: ForkServer) -> Iterator[Project]:
     """A folder for an application, a server of its own, and processes that end with the test."""
-    with EmbeddedServer(tmp_path / "valkey", port=free_port()) as server:
-        project = Project(tmp_path, server.url)
+    with a_project(tmp_path, fork_server) as project:
         yield project
-        project.close()

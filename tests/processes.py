@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import redis
+
+from fastapi_events.embedded import EmbeddedServer
+from tests.fork_server import ForkedProcess, ForkServer
+from tests.ports import free_port
 
 PATIENCE_SECONDS = 60
 
@@ -20,11 +23,13 @@ PATIENCE_SECONDS = 60
 class Project:
     """Files, processes, and a Redis through which they tell the test what they do."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, fork_server: ForkServer) -> None:
         self.folder = folder
         self.url = url
         self.redis: Any = redis.Redis.from_url(url, decode_responses=True, socket_timeout=None)
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[ForkedProcess] = []
+        self._fork_server = fork_server
+        self._started = 0
 
     def write(self, **files: str) -> None:
         """Write modules of the package `app`."""
@@ -34,22 +39,21 @@ class Project:
             text = textwrap.dedent(text).replace("redis://localhost:6379/0", self.url)
             (self.folder / "app" / f"{name}.py").write_text(text)
 
-    def start(self, *command: str, **env: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, **env: str) -> ForkedProcess:
         """Start `python -m command…` in the folder, in a process group of its own."""
-        log = (self.folder / f"{len(self.processes)}.log").open("wb")
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=self.folder,
-            env={**os.environ, "dramatiq_worker_timeout": "50", "PYTHONPATH": str(self.folder), **env},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        log.close()
-        self.processes.append(process)
-        return process
+        self.processes.append(self._start("-m", *command, **env))
+        return self.processes[-1]
 
-    def worker(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, *command: str, **env: str) -> ForkedProcess:
+        self._started += 1
+        return self._fork_server.start(
+            command,
+            folder=self.folder,
+            env={**os.environ, "dramatiq_worker_timeout": "50", "PYTHONPATH": str(self.folder), **env},
+            output=self.folder / f"{self._started}.log",
+        )
+
+    def worker(self, *arguments: str) -> ForkedProcess:
         """Start `dramatiq app.handlers`."""
         return self.start("dramatiq", "app.handlers", "--processes", "1", "--threads", "4", *arguments)
 
@@ -63,17 +67,8 @@ class Project:
 
     def run(self, code: str) -> None:
         """Run a script in the folder, to its end."""
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=self.folder,
-            check=False,
-            timeout=PATIENCE_SECONDS,
-            env={**os.environ, "PYTHONPATH": str(self.folder)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, f"the script has failed\n{code}\n{done.stdout}"
+        exit_code = self.wait(self._start("-c", code))
+        assert exit_code == 0, f"the script has failed\n{code}\n{self.logs()}"
 
     def told(self, key: str) -> str:
         """The next thing that a process has told by `rpush(key, …)`."""
@@ -87,11 +82,11 @@ class Project:
             f"--- {log.name}\n{log.read_text(errors='replace')}" for log in sorted(self.folder.glob("*.log"))
         )
 
-    def kill_group(self, process: subprocess.Popen[bytes], number: int) -> None:
+    def kill_group(self, process: ForkedProcess, number: int) -> None:
         """Send a signal to a process and its children."""
         os.killpg(process.pid, number)
 
-    def wait(self, process: subprocess.Popen[bytes]) -> int:
+    def wait(self, process: ForkedProcess) -> int:
         """Wait for the process to end by itself."""
         return process.wait(PATIENCE_SECONDS)
 
@@ -102,6 +97,17 @@ class Project:
                     self.kill_group(process, signal.SIGKILL)
                 process.wait(PATIENCE_SECONDS)
         self.redis.close()
+
+
+@contextlib.contextmanager
+def a_project(folder: Path, fork_server: ForkServer) -> Iterator[Project]:
+    """A project with a server of its own, whose processes end with the block."""
+    with EmbeddedServer(folder / "valkey", port=free_port()) as server:
+        project = Project(folder, server.url, fork_server)
+        try:
+            yield project
+        finally:
+            project.close()
 
 
 def until(condition: Any, what: str) -> None:

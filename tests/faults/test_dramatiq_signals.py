@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.fork_server import ForkedProcess
 from tests.processes import Project, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.valkey]
@@ -53,7 +53,7 @@ class Shop:
             """
         )
 
-    def worker(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def worker(self, *arguments: str) -> ForkedProcess:
         return self.project.start(
             "dramatiq", "workers", "--processes", "1", "--threads", "2", *arguments,
             FASTAPI_EVENTS_BROKER_URL=self.project.url, FASTAPI_EVENTS_HANDLERS="shop",

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from fastapi_events.storage.redis import RedisStore
 from fastapi_events.storage.redis.server import _argument
 from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.storage.sqlalchemy.schema import dead_letters
+from tests.fork_server import ForkedProcess
 from tests.processes import Project, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.valkey, pytest.mark.timeout(600)]
@@ -104,12 +104,12 @@ def sent(project: Project) -> int:
     return int(project.redis.llen("dramatiq:events"))
 
 
-def replay(project: Project) -> subprocess.Popen[bytes]:
+def replay(project: Project) -> ForkedProcess:
     path = f"{project.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     return project.start("fastapi_events", "dead", "replay", "app.events", "--all", PYTHONPATH=path)
 
 
-def memory_of(process: subprocess.Popen[bytes]) -> int:
+def memory_of(process: ForkedProcess) -> int:
     """The most bytes that it has had by now; 0 where the system does not say."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()

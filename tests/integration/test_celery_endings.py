@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 
 import pytest
 
+from tests.fork_server import ForkedProcess
 from tests.processes import Project, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.valkey]
@@ -65,7 +65,7 @@ HANDLERS = """
 """
 
 
-def start(project: Project, pool: str) -> subprocess.Popen[bytes]:
+def start(project: Project, pool: str) -> ForkedProcess:
     project.write(events=EVENTS, handlers=HANDLERS)
     return project.start(
         "celery", "-A", "app.handlers", "worker", "--pool", pool, "--concurrency", "2",

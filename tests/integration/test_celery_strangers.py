@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from fastapi_events.embedded import Backoff, Supervisor
-from tests.processes import Project
+from tests.fork_server import ForkServer
+from tests.processes import Project, a_project
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.valkey]
 
@@ -41,11 +42,12 @@ HANDLERS = """
 """
 
 
-@pytest.fixture(autouse=True)
-def worker(project: Project) -> Iterator[None]:
-    """A worker that is started again whenever it ends."""
-    project.write(events=EVENTS, handlers=HANDLERS)
-    with (project.folder / "worker.log").open("w") as log:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Iterator[Project]:
+    """A project whose worker is started again whenever it ends; no test leaves anything there."""
+    folder = tmp_path_factory.mktemp("strangers")
+    with a_project(folder, fork_server) as project, (folder / "worker.log").open("w") as log:
+        project.write(events=EVENTS, handlers=HANDLERS)
         supervisor = Supervisor(backoff=Backoff(first=0.1, longest=0.5), output=log)
         supervisor.add(
             "worker",
@@ -55,7 +57,7 @@ def worker(project: Project) -> Iterator[None]:
         with supervisor:
             project.dispatch("hello", 0)
             assert project.told("handled") == "0"
-            yield
+            yield project
 
 
 SEND = """

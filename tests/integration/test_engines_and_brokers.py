@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import uuid
 from typing import Any
 
 import pytest
 
+from tests.fork_server import ForkedProcess
 from tests.processes import Project
 
 pytestmark = pytest.mark.acceptance
@@ -114,7 +114,7 @@ class Combination:
             handlers=HANDLERS,
         )
 
-    def worker(self, *, pool: str = "prefork") -> subprocess.Popen[bytes]:
+    def worker(self, *, pool: str = "prefork") -> ForkedProcess:
         if self.engine == "dramatiq":
             return self.project.worker()
         return self.project.start(
