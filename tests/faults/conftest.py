@@ -15,6 +15,7 @@ from tests.faults.brokers import BROKERS, Broker, VirtualHost, virtual_hosts
 from tests.faults.history import Verdict
 from tests.faults.results import Result, record
 from tests.faults.running import Shop
+from tests.fork_server import ForkServer
 from tests.proxy import Proxy
 from tests.rabbitmq import server_program
 
@@ -37,11 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Row:
     """One row of the table on one engine and broker: makes shops, and records what came of them."""
 
-    def __init__(self, folder: Path, engine: str, broker: Broker) -> None:
+    def __init__(self, folder: Path, engine: str, broker: Broker, fork_server: ForkServer) -> None:
         self.engine = engine
         self.broker = broker
         self.events = EVENTS
         self._folder = folder
+        self._fork_server = fork_server
         self._stack = ExitStack()
 
     def shop(self, *, through: Proxy | None = None, **config: Any) -> Shop:
@@ -57,7 +59,7 @@ class Row:
         folder = self._folder / "shop"
         folder.mkdir()
         url = None if through is None else self.broker.url_through(through.port)
-        shop = Shop(folder, self.engine, self.broker, broker_url=url, **config)
+        shop = Shop(folder, self.engine, self.broker, fork_server=self._fork_server, broker_url=url, **config)
         self._stack.callback(shop.close)
         return shop
 
@@ -104,7 +106,7 @@ def _row(request: pytest.FixtureRequest, folder: Path) -> Iterator[Row]:
     else:
         server = BROKERS[broker](folder / "broker")
     try:
-        row = Row(folder, engine, server)
+        row = Row(folder, engine, server, request.getfixturevalue("fork_server"))
         try:
             yield row
         finally:

@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import celery
 import dramatiq
@@ -27,6 +27,7 @@ from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.faults.brokers import Broker
 from tests.faults.history import History, Verdict
 from tests.faults.traffic import Traffic
+from tests.fork_server import ForkedProcess, ForkServer
 from tests.ports import free_port
 from tests.proxy import Proxy
 
@@ -34,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 180
 """Until the test gives up on something that should happen by itself."""
 
-Process = subprocess.Popen[bytes]
+Process: TypeAlias = ForkedProcess | subprocess.Popen[bytes]
 
 
 class Shop:
@@ -44,17 +45,26 @@ class Shop:
         folder: Where its processes write down what they do.
         engine: `dramatiq` or `celery`.
         broker: Its server.
+        fork_server: Where its processes start.
         broker_url: Where its processes look for the broker, if there is a proxy in between.
         config: See `tests.faults.shop.events`.
     """
 
     def __init__(
-        self, folder: Path, engine: str, broker: Broker, *, broker_url: str | None = None, **config: Any
+        self,
+        folder: Path,
+        engine: str,
+        broker: Broker,
+        *,
+        fork_server: ForkServer,
+        broker_url: str | None = None,
+        **config: Any,
     ) -> None:
         self.folder = folder
         self.engine = engine
         self.broker = broker
         self.history = History(folder)
+        self._fork_server = fork_server
         self.restarts = 0
         self.config: dict[str, Any] = {"engine": engine, "broker_url": broker_url or broker.url, **config}
         self.failed_requests = 0
@@ -103,7 +113,7 @@ class Shop:
     def run(self, code: str, *arguments: str) -> Process:
         """Start a script that uses the shop."""
         (self.folder / "script.py").write_text(code)
-        return self._start("script", [str(self.folder / "script.py"), *arguments], {}, as_module=False)
+        return self._start_fresh([str(self.folder / "script.py"), *arguments])
 
     def output(self, *command: str) -> str:
         """Run a command to its end, and return what it prints."""
@@ -148,28 +158,35 @@ class Shop:
                 self.signal(process, signal.SIGKILL)
                 process.wait(PATIENCE_SECONDS)
 
-    def _start(
-        self, kind: str, command: list[str], env: dict[str, str], *, as_module: bool = True
-    ) -> Process:
-        log = (self.folder / f"{kind}-{len(self._processes)}.log").open("wb")
-        process = subprocess.Popen(
-            [sys.executable, *(["-m"] if as_module else []), *command],
-            cwd=self.folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "dramatiq_worker_timeout": "50",
-                "SHOP_FOLDER": str(self.folder),
-                "SHOP_CONFIG": json.dumps(self.config),
-                **env,
-            },
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+    def _start(self, kind: str, command: list[str], env: dict[str, str]) -> Process:
+        process = self._fork_server.start(
+            ["-m", *command],
+            folder=self.folder,
+            env={**self._env, **env},
+            output=self.folder / f"{kind}-{len(self._processes)}.log",
         )
-        log.close()
         self._processes.append(process)
         return process
+
+    def _start_fresh(self, command: list[str]) -> Process:
+        """Start a script that forks: in a process that is none itself."""
+        with (self.folder / f"script-{len(self._processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=self.folder, env=self._env, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        self._processes.append(process)
+        return process
+
+    @property
+    def _env(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "dramatiq_worker_timeout": "50",
+            "SHOP_FOLDER": str(self.folder),
+            "SHOP_CONFIG": json.dumps(self.config),
+        }
 
     def _answers(self, web: Process) -> bool:
         assert web.poll() is None, f"the web process has ended\n{self.logs()}"
