@@ -11,6 +11,7 @@ FastapiEventError
 ├── UnserialisablePayload (ValueError)        a payload that cannot travel
 ├── DelayTooLong (ValueError)                 an event that no one can hold back for so long
 ├── InvalidPayload (ValueError)               a payload that does not fit its subscription
+├── FunctionExited (RuntimeError)             a function that wanted to end the process
 ├── BatchFailed (RuntimeError)                some events of a batch
 ├── UnreadableEnvelope (ValueError)           a message that is no event
 ├── DeliveredTooOften (RuntimeError)          a message that seems to kill its workers
@@ -116,6 +117,17 @@ class DelayTooLong(FastapiEventError, ValueError):
 
 class InvalidPayload(FastapiEventError, ValueError):
     """Raised when a payload does not validate for its schema or subscription; no retry can mend it."""
+
+
+class FunctionExited(FastapiEventError, RuntimeError):
+    """Raised when a function in a worker calls `sys.exit()` or raises `KeyboardInterrupt`.
+
+    It has failed then, as with any other error; the worker goes on.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        raised = f"SystemExit({error.code!r})" if isinstance(error, SystemExit) else type(error).__name__
+        super().__init__(f"The function raised {raised}, which ends no worker: it has failed.")
 
 
 class BatchFailed(FastapiEventError, RuntimeError):

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import os
 import threading
+import time
 from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
+
+from fastapi_events import green_threads
+from fastapi_events.thread_calls import ThreadCalls
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -28,56 +35,98 @@ class LoopThread:
     """An event loop that runs for ever in a daemon thread.
 
     Nobody ends it: it serves the process until the process ends.
+
+    Parameters:
+        loop: A loop that runs in a thread of somebody else's; one of our own is started if not given.
     """
 
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="fastapi-events-loop", daemon=True)
-        self._thread.start()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._is_ours = loop is None
+        self._has_ended = False
+        self.loop = loop or asyncio.new_event_loop()
+        if not self._is_ours:
+            return
+        if green_threads.are_threads_green():
+            # A green thread shares the real one with others, which would all find a loop running.
+            green_threads.start_real_thread(self._serve)
+        else:
+            threading.Thread(target=self._serve, name="fastapi-events-loop", daemon=True).start()
 
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Start a coroutine on the loop, with the caller's context."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+    @property
+    def is_running(self) -> bool:
+        """Whether somebody who waits for the loop will be answered."""
+        return not self._has_ended if self._is_ours else self.loop.is_running()
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for it, open to interruption by the engine's time limit."""
-        if threading.current_thread() is self._thread:
+    def run(self, coroutine: Coroutine[Any, Any, T], *, calls: ThreadCalls | None = None) -> T:
+        """Run a coroutine on the loop and wait for it, open to interruption by the engine's time limit.
+
+        Parameters:
+            calls: What the coroutine has this thread do meanwhile.
+
+        Raises:
+            RuntimeError: On the loop itself, and when the loop ends before the coroutine.
+        """
+        if _running_loop() is self.loop:
             coroutine.close()
             raise RuntimeError("Waiting for the event loop inside of it would never end; await instead.")
-        supervised = _Supervised(coroutine)
+        supervised = _Supervised(coroutine, calls or ThreadCalls())
         try:
-            future = self.submit(supervised.run())
+            self.loop.call_soon_threadsafe(supervised.start)
+            while supervised.calls.serve(INTERRUPT_CHECK_SECONDS):
+                if not self.is_running:
+                    raise RuntimeError("The process's event loop has ended, and with it what ran on it.")
+        except BaseException:
+            if not supervised.has_ended and self.is_running:
+                self.loop.call_soon_threadsafe(supervised.cancel)
+                until = time.monotonic() + CANCEL_GRACE_SECONDS
+                while time.monotonic() < until and supervised.calls.serve(INTERRUPT_CHECK_SECONDS):
+                    pass
+            raise
+        return supervised.result()
+
+    def _serve(self) -> None:
+        try:
             while True:
                 try:
-                    return future.result(timeout=INTERRUPT_CHECK_SECONDS)
-                except concurrent.futures.TimeoutError:
-                    if future.done():  # it is the coroutine's own TimeoutError
-                        raise
-        except BaseException:
-            if not supervised.ended.is_set():
-                self.loop.call_soon_threadsafe(supervised.cancel)
-                supervised.ended.wait(CANCEL_GRACE_SECONDS)
-            raise
+                    self.loop.run_forever()
+                except (SystemExit, KeyboardInterrupt) as error:  # of a task that nobody waits for
+                    logger.error("A task on the process's event loop raised %r; the loop goes on.", error)
+                else:
+                    break
+        finally:
+            self._has_ended = True
 
 
 class _Supervised(Generic[T]):
     """A coroutine that can be cancelled at any moment, also before it has started."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self.ended = threading.Event()
+    def __init__(self, coroutine: Coroutine[Any, Any, T], calls: ThreadCalls) -> None:
+        self.calls = calls
+        self.has_ended = False
         self._coroutine = coroutine
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._cancelled = False
+        self._outcome: list[T] = []
+        self._error: BaseException | None = None
 
-    async def run(self) -> T:
-        self._task = asyncio.current_task()
+    def start(self) -> None:
+        """To be called on the loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
         try:
             if self._cancelled:
                 self._coroutine.close()
                 raise asyncio.CancelledError
-            return await self._coroutine
+            self._outcome.append(await self._coroutine)
+        except asyncio.CancelledError:
+            self._error = concurrent.futures.CancelledError()
+        except BaseException as error:
+            # SystemExit as well: raised on the loop it would end the loop, and it is the waiting thread's.
+            self._error = error
         finally:
-            self.ended.set()
+            self.has_ended = True
+            self.calls.close()
 
     def cancel(self) -> None:
         """To be called on the loop."""
@@ -85,15 +134,39 @@ class _Supervised(Generic[T]):
         if self._task is not None:
             self._task.cancel()
 
+    def result(self) -> T:
+        """What the coroutine returned; raises what it raised."""
+        error, self._error = self._error, None
+        if error is None:
+            return self._outcome[0]
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
 
 _lock = threading.Lock()
 _current: tuple[int, LoopThread] | None = None
 
 
 def process_loop() -> LoopThread:
-    """This process's loop, started at first use; a forked child starts its own."""
+    """This process's loop, started at first use, and anew when it has ended and in a forked child."""
     global _current
     with _lock:
-        if _current is None or _current[0] != os.getpid():
+        if _current is None or _current[0] != os.getpid() or not _current[1].is_running:
             _current = os.getpid(), LoopThread()
         return _current[1]
+
+
+def adopt(loop: asyncio.AbstractEventLoop) -> None:
+    """Let a loop that runs in another thread be this process's, for as long as it runs."""
+    global _current
+    with _lock:
+        _current = os.getpid(), LoopThread(loop)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import ctypes
+import gc
 import os
 import threading
+import weakref
+from collections.abc import Iterator
 
 import pytest
 
-from fastapi_events.process_loop import process_loop
+from fastapi_events.process_loop import adopt, process_loop
+from fastapi_events.thread_calls import ThreadCalls
 
 
 def test_there_is_one_loop_for_the_life_of_the_process() -> None:
@@ -97,3 +102,132 @@ def test_a_forked_child_starts_a_loop_of_its_own() -> None:
     os.close(writing)
 
     assert os.read(reading, 10) == b"ran"
+
+
+@pytest.mark.parametrize("error", [SystemExit(2), KeyboardInterrupt()])
+def test_what_would_end_the_loop_is_raised_where_somebody_waits(error: BaseException) -> None:
+    async def leave() -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    before = process_loop()
+    with pytest.raises(type(error)) as raised:
+        before.run(leave())
+
+    assert raised.value is error
+    assert process_loop() is before
+    assert before.run(asyncio.sleep(0, "alive")) == "alive"
+
+
+def test_a_task_that_nobody_waits_for_does_not_end_the_loop_either(caplog: pytest.LogCaptureFixture) -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    async def start() -> asyncio.Task[None]:
+        return asyncio.create_task(leave())
+
+    before = process_loop()
+    task = before.run(start())
+
+    assert before.run(asyncio.sleep(0.01, "alive")) == "alive"
+    assert process_loop() is before
+    assert "SystemExit(3)" in caplog.text
+    assert isinstance(task.exception(), SystemExit)
+
+
+def test_a_loop_that_has_ended_is_replaced_and_who_waits_is_told() -> None:
+    async def stop() -> None:
+        asyncio.get_running_loop().stop()
+        await asyncio.Event().wait()
+
+    before = process_loop()
+    with pytest.raises(RuntimeError, match="loop has ended"):
+        before.run(stop())
+
+    assert process_loop() is not before
+    assert process_loop().run(asyncio.sleep(0, "alive")) == "alive"
+
+
+def test_a_coroutine_that_cancels_itself_is_told_from_one_that_is_interrupted() -> None:
+    async def give_up() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(concurrent.futures.CancelledError):
+        process_loop().run(give_up())
+
+
+def test_an_error_leaves_no_cycle_behind() -> None:
+    class Lost(Exception):
+        pass
+
+    def fail() -> weakref.ref[BaseException]:
+        async def work() -> None:
+            raise Lost
+
+        try:
+            process_loop().run(work())
+        except Lost as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        error = fail()
+        process_loop().run(asyncio.sleep(0))
+        assert error() is None
+    finally:
+        gc.enable()
+
+
+@pytest.fixture
+def foreign_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+def test_a_loop_of_somebody_elses_is_adopted_for_as_long_as_it_runs(
+    foreign_loop: asyncio.AbstractEventLoop,
+) -> None:
+    async def where() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    ready = threading.Event()
+    foreign_loop.call_soon_threadsafe(ready.set)
+    assert ready.wait(10)
+    adopt(foreign_loop)
+
+    assert process_loop().run(where()) is foreign_loop
+
+    stopped = threading.Event()
+    foreign_loop.call_soon_threadsafe(lambda: (foreign_loop.stop(), stopped.set()))
+    assert stopped.wait(10)
+    while foreign_loop.is_running():
+        stopped.wait(0.01)
+    assert process_loop().loop is not foreign_loop
+
+
+def test_an_interrupted_thread_still_makes_the_calls_of_the_clean_up() -> None:
+    class Interrupt(BaseException):
+        pass
+
+    made_by: list[threading.Thread] = []
+    calls = ThreadCalls()
+
+    def interrupted() -> None:
+        raise Interrupt
+
+    async def work() -> None:
+        try:
+            await calls.make(interrupted)
+        finally:
+            await calls.make(lambda: made_by.append(threading.current_thread()))
+
+    with pytest.raises(Interrupt):
+        process_loop().run(work(), calls=calls)
+
+    assert made_by == [threading.current_thread()]

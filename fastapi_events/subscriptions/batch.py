@@ -5,8 +5,7 @@ from __future__ import annotations
 import collections.abc
 import inspect
 import typing
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,13 +15,14 @@ from fastapi_events.event import Event
 from fastapi_events.subscriptions.annotations import asks_for_event, says_nothing
 from fastapi_events.subscriptions.dependencies import (
     Caller,
+    Dependencies,
     Dependency,
     Overrides,
     dependency_of,
     find_depends,
-    solve,
 )
 from fastapi_events.subscriptions.payload import PayloadType
+from fastapi_events.subscriptions.runner import with_dependencies
 from fastapi_events.subscriptions.signature import Parameter, describe, is_async, parameters_of
 
 MAX_BATCH = 1_000
@@ -49,7 +49,7 @@ class Batch:
     size: int
     window: float
     payload_type: PayloadType | None
-    dependencies: tuple[tuple[str, Dependency], ...]
+    dependencies: Dependencies
 
     def item(self, event: Event) -> Any:
         """What the function gets of an event.
@@ -61,15 +61,12 @@ class Batch:
 
     async def call(self, items: Sequence[Any], first: Event, *, caller: Caller, overrides: Overrides) -> None:
         """Call the function with a list of items."""
-        cache: dict[Callable[..., Any], Any] = {}
-        arguments: dict[str, Any] = {}
-        async with AsyncExitStack() as stack:
-            for name, dependency in self.dependencies:
-                arguments[name] = await solve(
-                    dependency, first, caller=caller, overrides=overrides, cache=cache, stack=stack
-                )
-            call = caller.coro if self.is_async else caller.sync
-            await call(self.function, list(items), **arguments)
+
+        async def call(caller: Caller, values: Mapping[str, Any]) -> None:
+            how = caller.coro if self.is_async else caller.sync
+            await how(self.function, list(items), **values)
+
+        await with_dependencies(self.dependencies, first, call, self.is_async, caller, overrides)
 
 
 def batch(

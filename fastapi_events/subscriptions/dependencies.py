@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
@@ -36,6 +36,13 @@ class Caller(Protocol):
     async def coro(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function that gives a coroutine, and wait for its result."""
 
+    async def together(self, steps: Steps, *, is_sync: bool) -> None:
+        """Take steps that belong together: in one thread where all of them are sync, else in one task."""
+
+
+Steps: TypeAlias = Callable[[Caller], Coroutine[Any, Any, None]]
+"""Calls that share a thread or a task, made by the means that they are given."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
@@ -47,6 +54,12 @@ class Dependency:
     """Parameters filled by other dependencies."""
     events: tuple[str, ...]
     """Parameters annotated `Event`, which get the event."""
+    is_sync: bool
+    """Whether neither it nor what it needs is async."""
+
+
+Dependencies: TypeAlias = tuple[tuple[str, Dependency], ...]
+"""Parameters, each with the dependency that fills it."""
 
 
 def find_depends(parameter: Parameter) -> Any | None:
@@ -97,7 +110,25 @@ def analyse(
                 f"{parameter.name!r}, but an event is handled after the request, often in another process. "
                 "Put what it needs into the payload, or use a dependency that does without."
             )
-    return Dependency(call, use_cache, tuple(needs), tuple(events))
+    is_sync = not (is_async(call) or is_async_generator(call)) and all(each.is_sync for _, each in needs)
+    return Dependency(call, use_cache, tuple(needs), tuple(events), is_sync)
+
+
+def is_sync_throughout(dependency: Dependency, overrides: Overrides) -> bool:
+    """Whether nothing async runs when a dependency is solved."""
+    if not overrides:
+        return dependency.is_sync
+    dependency = _overridden(dependency, overrides)
+    return not (is_async(dependency.call) or is_async_generator(dependency.call)) and all(
+        is_sync_throughout(each, overrides) for _, each in dependency.needs
+    )
+
+
+def _overridden(dependency: Dependency, overrides: Overrides) -> Dependency:
+    replacement = overrides.get(dependency.call)
+    if replacement is None:
+        return dependency
+    return analyse(replacement, asking=f"the override of {describe(dependency.call)}")
 
 
 def _wants_request_data(parameter: Parameter) -> bool:
@@ -131,9 +162,7 @@ async def solve(
     original = dependency.call
     if dependency.use_cache and original in cache:
         return cache[original]
-    replacement = overrides.get(original)
-    if replacement is not None:
-        dependency = analyse(replacement, asking=f"the override of {describe(original)}")
+    dependency = _overridden(dependency, overrides)
     arguments: dict[str, Any] = dict.fromkeys(dependency.events, event)
     for name, needed in dependency.needs:
         arguments[name] = await solve(

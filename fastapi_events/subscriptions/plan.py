@@ -18,7 +18,7 @@ from fastapi_events.subscriptions.annotations import (
     is_structured,
     says_nothing,
 )
-from fastapi_events.subscriptions.dependencies import Dependency, dependency_of, find_depends
+from fastapi_events.subscriptions.dependencies import Dependencies, Dependency, dependency_of, find_depends
 from fastapi_events.subscriptions.payload import PayloadType
 from fastapi_events.subscriptions.signature import (
     UNRESOLVED,
@@ -61,7 +61,7 @@ class Plan:
     payload_type: PayloadType | None = None
     events: tuple[str, ...] = ()
     payloads: tuple[tuple[str, PayloadType], ...] = ()
-    dependencies: tuple[tuple[str, Dependency], ...] = ()
+    dependencies: Dependencies = ()
     first_name: str | None = None
     is_simple: bool = field(init=False)
     """Whether the event is all that the function takes."""

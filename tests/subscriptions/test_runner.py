@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import queue
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
+import anyio
 import pytest
 from fastapi import Depends
 
@@ -197,3 +202,128 @@ def test_in_a_worker_async_work_always_meets_the_same_loop() -> None:
     in_thread(work)
     in_thread(work)
     assert loops == {process_loop().loop}
+
+
+tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
+
+
+@run_it
+def test_a_sync_function_shares_task_and_context_with_what_surrounds_it(execute: Any) -> None:
+    seen: list[Any] = []
+
+    async def scope() -> AsyncIterator[str]:
+        token = tenant.set("acme")
+        task = asyncio.current_task()
+        async with anyio.create_task_group():
+            yield "scope"
+        seen.append(asyncio.current_task() is task)
+        tenant.reset(token)
+
+    def connection(around: Annotated[str, Depends(scope)]) -> Iterator[int]:
+        token = tenant.set("connected")
+        yield threading.get_ident()
+        seen.append(threading.get_ident())
+        tenant.reset(token)
+
+    def work(event, around: Annotated[str, Depends(scope)], thread: Annotated[int, Depends(connection)]):
+        seen.extend([tenant.get(), thread == threading.get_ident()])
+        seen.append(thread)
+
+    work.__annotations__.update(
+        around=Annotated[str, Depends(scope)], thread=Annotated[int, Depends(connection)]
+    )
+    connection.__annotations__["around"] = Annotated[str, Depends(scope)]
+    execute(work)
+
+    name, same_thread, thread, left_in, same_task = seen
+    assert (name, same_thread, same_task) == ("connected", True, True)
+    assert thread == left_in
+
+
+@run_it
+def test_where_all_is_sync_it_is_one_visit_to_one_thread(execute: Any) -> None:
+    threads: list[int] = []
+
+    def connection() -> Iterator[None]:
+        token = tenant.set("acme")
+        threads.append(threading.get_ident())
+        yield
+        threads.append(threading.get_ident())
+        tenant.reset(token)
+
+    def work(event, _=Depends(connection)):
+        threads.append(threading.get_ident())
+        assert tenant.get() == "acme"
+
+    execute(work)
+
+    assert len(threads) == 3
+    assert len(set(threads)) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_who_holds_a_connection_never_waits_for_a_thread(is_async: bool) -> None:
+    free = queue.Queue[int]()
+    for number in range(2):
+        free.put(number)
+    done: list[int] = []
+
+    def connection() -> Iterator[int]:
+        number = free.get(timeout=10)
+        try:
+            yield number
+        finally:
+            free.put(number)
+
+    def sync(event, number: int = Depends(connection)) -> None:
+        done.append(number)
+
+    async def coroutine(event, number: int = Depends(connection)) -> None:
+        await asyncio.sleep(0)
+        done.append(number)
+
+    read = plan(coroutine if is_async else sync, by_annotation=False)
+
+    async def many() -> None:
+        await asyncio.gather(
+            *(run(read, Event("hello", number), caller=OnLoop(), overrides={}) for number in range(100))
+        )
+
+    started = time.monotonic()
+    asyncio.run(many())
+    assert len(done) == 100
+    assert time.monotonic() - started < 9  # nobody has waited in vain for a connection
+
+
+def test_a_function_that_hides_that_it_is_async_runs_on_the_loop_that_calls() -> None:
+    loops: list[Any] = []
+
+    async def hidden() -> None:
+        loops.append(asyncio.get_running_loop())
+
+    def nothing() -> None: ...
+
+    async def main() -> None:
+        work = lambda event, _=Depends(nothing): hidden()  # noqa: E731
+        await run(plan(work), Event("hello"), caller=OnLoop(), overrides={})
+        assert loops == [asyncio.get_running_loop()]
+
+    asyncio.run(main())
+
+
+@run_it
+def test_an_override_may_be_async_where_the_original_is_not(execute: Any) -> None:
+    seen: list[str] = []
+
+    def original() -> str:
+        return "original"
+
+    async def replacement() -> str:
+        await asyncio.sleep(0)
+        return "replacement"
+
+    def work(event, value=Depends(original)) -> None:
+        seen.append(value)
+
+    execute(work, {original: replacement})
+    assert seen == ["replacement"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from fastapi_events.errors import FunctionExited
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.flushing import Flushing
@@ -44,10 +46,25 @@ class Chained:
 
         async def run_on_loop() -> None:
             async with scope:
-                await call(OnLoop())
+                try:
+                    await call(OnLoop())
+                except (SystemExit, KeyboardInterrupt) as error:
+                    raise FunctionExited(error) from error
 
         if is_async:
             process_loop().run(run_on_loop())
         else:
             with scope:
-                drive(call(InThread()))
+                try:
+                    drive(call(InThread()))
+                except (SystemExit, KeyboardInterrupt) as error:
+                    if _may_come_from_outside(error):
+                        raise
+                    raise FunctionExited(error) from error
+
+
+def _may_come_from_outside(error: BaseException) -> bool:
+    """Whether it may be meant for the process: a signal's, which Python raises in the main thread."""
+    if type(error) is SystemExit:  # Celery's own signals raise subclasses of it
+        return False
+    return threading.current_thread() is threading.main_thread()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fastapi_events.dispatcher import dispatch
-from fastapi_events.errors import NotPublished
+from fastapi_events.errors import FunctionExited, NotPublished
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.process_loop import process_loop
@@ -149,9 +149,45 @@ def test_what_may_block_runs_in_this_thread_and_what_waits_on_the_loop_of_the_pr
     chained.run(awaiting(work), is_async=True)
     chained.run(blocking(work), is_async=True)  # a dependency of what waits: beside the loop
 
-    here, loop = threading.current_thread(), process_loop()._thread
+    async def its_thread() -> threading.Thread:
+        return threading.current_thread()
+
+    here, loop = threading.current_thread(), process_loop().run(its_thread())
     assert threads[:2] == [here, loop]
     assert threads[2] not in (here, loop)
+
+
+@pytest.mark.parametrize("error", [SystemExit(2), KeyboardInterrupt()])
+def test_a_function_that_wants_to_end_the_process_has_failed(
+    chained: Chained, way: Way, error: BaseException
+) -> None:
+    def leave() -> None:
+        dispatch("never")
+        raise error
+
+    outcome: list[BaseException] = []
+
+    def work() -> None:
+        for kind, is_async in ((blocking, False), (awaiting, True)):
+            try:
+                chained.run(kind(leave), is_async=is_async)
+            except FunctionExited as failed:
+                outcome.append(failed)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(10)
+
+    assert [each.__cause__ for each in outcome] == [error, error]
+    assert way.flushes == []
+
+
+def test_a_signal_of_the_process_is_let_through(chained: Chained) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        chained.run(blocking(interrupted), is_async=False)
 
 
 def test_it_goes_by_the_name_of_its_handler(chained: Chained) -> None:
