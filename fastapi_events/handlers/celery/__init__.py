@@ -14,6 +14,7 @@ except ImportError as missing:
     raise MissingDependencyError("celery", "celery") from missing
 
 from fastapi_events.handlers.celery.handler import CeleryHandler
+from fastapi_events.handlers.celery.scope_signals import open_scopes
 from fastapi_events.handlers.celery.tasks import DEAD, UNKNOWN, dead_queue
 
-__all__ = ["DEAD", "UNKNOWN", "CeleryHandler", "dead_queue"]
+__all__ = ["DEAD", "UNKNOWN", "CeleryHandler", "dead_queue", "open_scopes"]

@@ -16,5 +16,6 @@ except ImportError as missing:
 
 from fastapi_events.handlers.dramatiq.handler import DramatiqHandler
 from fastapi_events.handlers.dramatiq.middleware import DEAD, UNKNOWN
+from fastapi_events.handlers.dramatiq.scope_middleware import ScopeMiddleware
 
-__all__ = ["DEAD", "UNKNOWN", "DramatiqHandler"]
+__all__ = ["DEAD", "UNKNOWN", "DramatiqHandler", "ScopeMiddleware"]
