@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import Celery
-
-from fastapi_events.handlers.celery import CeleryHandler
+from fastapi_events.handlers.celery import CeleryHandler  # says what to install where it is not
 from fastapi_events.settings import Settings
+from workers.queues import own_queue
+
+from celery import Celery  # isort: skip
 
 
 def app_from(url: str) -> Celery:
@@ -38,11 +39,6 @@ def app_from(url: str) -> Celery:
         worker_prefetch_multiplier=1,
     )
     return app
-
-
-def own_queue(url: str, queue: str) -> str:
-    """The queue of a name for Celery: on RabbitMQ, unlike Redis, the engines would share the name."""
-    return f"{queue}.celery" if url.startswith("amqp") else queue
 
 
 _settings = Settings()

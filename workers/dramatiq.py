@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
-import dramatiq
-
-from fastapi_events.handlers.dramatiq import DramatiqHandler
+from fastapi_events.errors import MissingDependencyError
+from fastapi_events.handlers.dramatiq import DramatiqHandler  # says what to install where it is not
 from fastapi_events.settings import Settings
+
+import dramatiq  # isort: skip
 
 # For each failure these two repeat at INFO, with the whole message, what our own log says without payload.
 for _name in ("dramatiq.worker.WorkerThread", "dramatiq.middleware.retries.Retries"):
@@ -21,15 +22,17 @@ def broker_from(url: str) -> dramatiq.Broker:
     another takes over its messages a few seconds later. RabbitMQ confirms what it was given.
     """
     if url.startswith("amqp"):
-        from dramatiq.brokers.rabbitmq import RabbitmqBroker
-
+        try:
+            from dramatiq.brokers.rabbitmq import RabbitmqBroker
+        except ImportError as missing:
+            raise MissingDependencyError("pika, which amqp:// needs,", "rabbitmq") from missing
         return RabbitmqBroker(url=url, confirm_delivery=True)
 
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
     from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
+
+    import redis  # isort: skip
+    from redis.backoff import NoBackoff  # isort: skip
+    from redis.retry import Retry  # isort: skip
 
     client = redis.Redis.from_url(
         url,
