@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 import dramatiq
-from dramatiq.brokers.redis import RedisBroker
 
 from examples.transactions.database import engine
 from fastapi_events.handlers.dramatiq import DramatiqHandler
+from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
 from fastapi_events.storage.sqlalchemy import SqlStore
 
-broker = RedisBroker(url=os.environ.get("FASTAPI_EVENTS_BROKER_URL", "redis://localhost:6379/0"))
+broker = SafeRedisBroker(url=os.environ.get("FASTAPI_EVENTS_BROKER_URL", "redis://localhost:6379/0"))
 dramatiq.set_broker(broker)
 
 store = SqlStore(engine)

@@ -26,7 +26,7 @@ class EmbeddedServer:
     """A Valkey (or Redis) server on 127.0.0.1 that ends with this process and keeps its data in a directory.
 
         with EmbeddedServer(".valkey") as server:
-            broker = RedisBroker(url=server.url)
+            broker = SafeRedisBroker(url=server.url)
 
     Every write is appended to a file: what a client was told to be stored survives the end of the server,
     by SIGKILL too; at a power cut up to a second of it is lost. A full memory refuses writes, and evicts

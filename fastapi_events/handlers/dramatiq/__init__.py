@@ -1,7 +1,7 @@
 """Handle events in Dramatiq workers.
 
 ```python
-broker = RedisBroker(url="redis://localhost:6379/0")
+broker = SafeRedisBroker(url="redis://localhost:6379/0")
 dramatiq.set_broker(broker)
 events = DramatiqHandler(broker)
 ```

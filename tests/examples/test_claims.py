@@ -1,0 +1,90 @@
+"""What the README and the pages claim, where it can be held against the code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fastapi_events import __version__
+from fastapi_events.cli import parser
+from fastapi_events.lifecycle import Lifecycle
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def console(page: Path) -> list[str]:
+    """The commands in a page's console blocks."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+COMMANDS = [
+    (page.stem, line)
+    for page in PAGES
+    for line in console(page)
+    if line.startswith(("fastapi-events ", "python -m fastapi_events "))
+]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_a_command_of_a_page_can_be_typed(page: str, line: str) -> None:
+    line = re.split(r" \| | > |…", line.replace("python -m fastapi_events", "fastapi-events"))[0]
+    typed = shlex.split(line, comments=True)[1:]
+    typed = typed[: typed.index("--")] if "--" in typed else typed
+    if typed[0] != "--print-completion" and len(typed) > 1:
+        parser().parse_args(typed)
+
+
+def test_enough_commands_are_shown() -> None:
+    assert len(COMMANDS) > 15
+
+
+def test_each_hook_stands_in_the_table_of_the_life_of_an_event() -> None:
+    page = (ROOT / "docs" / "extending.md").read_text()
+    table = page[page.index("| hook | says |") : page.index("A hook is called where")]
+    named = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
+
+    assert named == [name for name in vars(Lifecycle) if not name.startswith("_")]
+
+
+def test_the_install_line_does_not_bring_the_predecessor() -> None:
+    installs = [
+        line
+        for page in (ROOT / "README.md", ROOT / "docs" / "index.md")
+        for line in console(page)
+        if "pip install" in line
+    ]
+
+    assert installs
+    for line in installs:
+        assert "'.[" in line or re.search(r"'fastapi-events\[[a-z,]+\]>=1'", line), line
+    assert int(__version__.partition(".")[0]) >= 1
+
+
+def test_every_page_names_the_same_oldest_python() -> None:
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    newest = PROJECT["classifiers"][-2].rpartition(" ")[2]
+
+    assert f"Python {oldest} to {newest}" in (ROOT / "README.md").read_text()
+    for page in PAGES:
+        assert not re.search(r"Python 3\.(?:[0-9]|10)\b(?! is)", page.read_text()), page
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "examples").rglob("*.py"))], ids=str)
+def test_no_example_strands_messages(page: Path) -> None:
+    made = re.findall(r"= (\w*RedisBroker)\(", page.read_text())
+
+    assert set(made) <= {"SafeRedisBroker"}
+
+
+def test_every_extra_has_a_line_on_the_home_page() -> None:
+    page = (ROOT / "docs" / "index.md").read_text()
+    named = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page, re.MULTILINE)
+
+    assert set(re.findall(r"`(\w+)`", "".join(named))) == set(PROJECT["optional-dependencies"])
