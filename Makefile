@@ -9,6 +9,7 @@ PYTHON ?= python3
 ARGS ?=
 MINUTES ?= 5
 SEED ?= 1
+EVENTS ?= 1000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -92,11 +93,17 @@ UNDER_FAULTS := tests/contract tests/handlers/task_queue tests/storage
 FAULTS := $(wildcard tests/faults/test_*.py)
 ifneq ($(FAULTS),)
 .PHONY: faults
-faults: $(VENV)/.test ## Run the fault suite: real servers, real processes, real kills; then write its table into docs/
+faults: $(VENV)/.test ## Run the fault suite: real servers, real processes, real kills (EVENTS=100 for each row)
 	@rm -rf .faults
-	@$(BIN)/python -m pytest tests/faults $(AT_ONCE) $(ARGS)
-	@$(BIN)/python -m pytest $(UNDER_FAULTS) --fault-seed $(SEED)
+	@FASTAPI_EVENTS_FAULTS_EVENTS=$(EVENTS) $(BIN)/python -m pytest tests/faults $(AT_ONCE) $(ARGS)
+
+.PHONY: fault-table
+fault-table: $(VENV)/.test ## Write what `make faults` has measured into docs/faults.md
 	@$(BIN)/python -m tests.faults.table
+
+.PHONY: seeds
+seeds: $(VENV)/.test ## Run the tests of task queues and stores among late and repeated calls (SEED=1)
+	@$(BIN)/python -m pytest $(UNDER_FAULTS) $(IN_PARALLEL) --fault-seed $(SEED) $(ARGS)
 
 .PHONY: soak
 soak: $(VENV)/.test ## Run steady traffic for MINUTES (5) on each engine and broker; nothing may grow
@@ -114,5 +121,5 @@ clean: ## Remove the environment and everything that was generated
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST)) \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST)) \
 		| grep -v '^make faults$(if $(FAULTS),!)'
