@@ -66,7 +66,7 @@ def test_only_the_worker_passes_on_what_follows_two_dashes(run: Run) -> None:
 
 
 def test_a_broker_that_takes_nothing_is_not_done(run: Run, app: Any) -> None:
-    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.add(letter(1))
     app.events.refusing = ConnectionError("away")
 
     ran = run("dead", "replay", "shop_events:events", "letter-1")

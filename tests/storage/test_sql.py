@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from fastapi_events.errors import ConfigurationError, StorageError, StorageFull, StorageNotReady
 from fastapi_events.storage.base import DONE, NEW
 from fastapi_events.storage.outbox import Entry
-from fastapi_events.storage.sqlalchemy import SqlStore, metadata
+from fastapi_events.storage.sqlalchemy import SqlStore, metadata, schema
 from fastapi_events.storage.sqlalchemy.schema import version
 from tests.storage.conftest import postgres_url, schema_of_its_own
 
@@ -104,11 +104,30 @@ class TestVersions:
         sql.lanes.check()
 
     def test_a_newer_one_is_refused(self, sql: SqlStore) -> None:
-        sql._database.write(lambda connection: connection.execute(sa.update(version).values(version=2)))
+        sql._database.write(
+            lambda connection: connection.execute(sa.update(version).values(version=schema.VERSION + 1))
+        )
         sql._database._opened.verified = False  # type: ignore[union-attr]
         for refused in (sql.check, sql.setup, sql.outbox.status):
             with pytest.raises(StorageNotReady, match="Upgrade"):
                 refused()
+
+    def test_an_older_one_is_brought_up_to_this_one_by_setup(self, sql: SqlStore) -> None:
+        sql.outbox.add([entry("1")])
+
+        def make_old(connection: sa.Connection) -> None:
+            connection.execute(sa.update(version).values(version=1))
+            schema.catalogue.drop(connection)
+
+        sql._database.write(make_old)
+        with pytest.raises(StorageNotReady, match=r"lacks fastapi_events_catalogue.*setup\(\)"):
+            sql.check()
+        sql.setup()
+        sql.check()
+        assert sql.catalogue.read("dramatiq:events").listings == ()
+        assert sql.outbox.list() == [entry("1")]
+        found = sql._database.read(lambda connection: connection.scalar(sa.select(version.c.version)))
+        assert found == schema.VERSION
 
     def test_what_is_missing_is_named(self, sql: SqlStore) -> None:
         sql._database.write(

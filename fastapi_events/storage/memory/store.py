@@ -7,6 +7,7 @@ import time
 from fastapi_events.storage.base import Clock
 from fastapi_events.storage.dead_letters import MAX_LETTERS
 from fastapi_events.storage.lanes import MAX_LANE_ITEMS
+from fastapi_events.storage.memory.catalogue import MemoryCatalogue
 from fastapi_events.storage.memory.dead_letters import MemoryDeadLetters
 from fastapi_events.storage.memory.inbox import MemoryInbox
 from fastapi_events.storage.memory.lanes import MemoryLanes
@@ -15,7 +16,7 @@ from fastapi_events.storage.outbox import MAX_ENTRIES
 
 
 class MemoryStore:
-    """All four stores, in this process's memory.
+    """All stores, in this process's memory.
 
     Parameters:
         max_entries: Events that the outbox holds at most.
@@ -36,6 +37,7 @@ class MemoryStore:
         self.inbox = MemoryInbox(clock=clock)
         self.dead_letters = MemoryDeadLetters(max_letters=max_letters)
         self.lanes = MemoryLanes(max_items=max_items, clock=clock)
+        self.catalogue = MemoryCatalogue(clock=clock)
 
     def setup(self) -> None:
         """Nothing needs to be created."""

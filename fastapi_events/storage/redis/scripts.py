@@ -13,6 +13,7 @@ Keys, behind the prefix:
     lane:ids:LANE            list: ids, the head first
     lane:texts:LANE          hash: id to text
     lane:hold:LANE           hash: owner, from, till of the head
+    catalogue:DESTINATION    hash: fields to JSON, see docs/wire.md
     lane:heads               sorted set: lanes by the time at which their heads came there
 """
 

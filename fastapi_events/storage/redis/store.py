@@ -7,6 +7,7 @@ import redis
 from fastapi_events.storage.base import Clock
 from fastapi_events.storage.dead_letters import MAX_LETTERS
 from fastapi_events.storage.lanes import MAX_LANE_ITEMS
+from fastapi_events.storage.redis.catalogue import RedisCatalogue
 from fastapi_events.storage.redis.dead_letters import RedisDeadLetters
 from fastapi_events.storage.redis.inbox import RedisInbox
 from fastapi_events.storage.redis.lanes import RedisLanes
@@ -14,7 +15,7 @@ from fastapi_events.storage.redis.server import RedisPart, Server
 
 
 class RedisStore(RedisPart):
-    """Inbox, dead letters and lanes on one Redis or Valkey server.
+    """Inbox, dead letters, lanes and catalogue on one Redis or Valkey server.
 
     Parameters:
         target: A URL, or a client; a client keeps its own time-outs, and is not closed by us.
@@ -37,3 +38,4 @@ class RedisStore(RedisPart):
         self.inbox = RedisInbox(self._server)
         self.dead_letters = RedisDeadLetters(self._server, max_letters=max_letters)
         self.lanes = RedisLanes(self._server, max_items=max_items)
+        self.catalogue = RedisCatalogue(self._server)

@@ -10,6 +10,7 @@ try:
 except ImportError as missing:
     raise MissingDependencyError("SQLAlchemy", "sql") from missing
 
+from fastapi_events.storage.sqlalchemy.catalogue import SqlCatalogue
 from fastapi_events.storage.sqlalchemy.dead_letters import SqlDeadLetters
 from fastapi_events.storage.sqlalchemy.inbox import SqlInbox
 from fastapi_events.storage.sqlalchemy.lanes import SqlLanes
@@ -19,6 +20,7 @@ from fastapi_events.storage.sqlalchemy.store import SqlStore
 
 __all__ = [
     "VERSION",
+    "SqlCatalogue",
     "SqlDeadLetters",
     "SqlInbox",
     "SqlLanes",

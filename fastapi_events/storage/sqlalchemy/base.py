@@ -1,4 +1,4 @@
-"""What the four stores of one database share."""
+"""What the stores of one database share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 1_000
 
 
 class SqlPart(Store):
-    """A store that lives in a database; the tables of all four are created and verified together."""
+    """A store that lives in a database; the tables of all are created and verified together."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from fastapi_events.errors import StorageNotReady
 
-VERSION = 1
+VERSION = 2
 """Of the tables; a database of a newer one is refused."""
 
 PREFIX = "fastapi_events_"
@@ -19,7 +19,7 @@ PREFIX = "fastapi_events_"
 _SETUP_LOCK = 0x66617374
 
 metadata = sa.MetaData()
-"""The tables of all four stores."""
+"""The tables of all stores."""
 
 # SQLite numbers the rows by itself only where the type is INTEGER.
 _Sequence = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -119,18 +119,31 @@ lanes = sa.Table(
 )
 
 
+catalogue = sa.Table(
+    f"{PREFIX}catalogue",
+    metadata,
+    sa.Column("destination", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+
 def create(connection: sa.Connection) -> None:
     """Create what is missing, in the caller's transaction; a migration may call it, too.
+
+    Tables of an older version are brought up to this one: so far, versions only add tables.
 
     Raises:
         StorageNotReady: When the tables are those of a newer version.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETUP_LOCK)))
-    _refuse_other_version(connection)
+    _refuse_newer_version(connection)
     metadata.create_all(connection)
     if connection.scalar(sa.select(version.c.version)) is None:
         connection.execute(sa.insert(version).values(name="storage", version=VERSION))
+    else:
+        connection.execute(sa.update(version).values(version=VERSION))
 
 
 def verify(connection: sa.Connection) -> None:
@@ -139,7 +152,7 @@ def verify(connection: sa.Connection) -> None:
     Raises:
         StorageNotReady: When they are not, or are those of a newer version.
     """
-    _refuse_other_version(connection)
+    _refuse_newer_version(connection)
     inspector = sa.inspect(connection)
     there = set(inspector.get_table_names())
     missing = [name for name in metadata.tables if name not in there]
@@ -156,12 +169,12 @@ def verify(connection: sa.Connection) -> None:
         )
 
 
-def _refuse_other_version(connection: sa.Connection) -> None:
+def _refuse_newer_version(connection: sa.Connection) -> None:
     if not sa.inspect(connection).has_table(version.name):
         return
     found = connection.scalar(sa.select(version.c.version))
-    if found is not None and found != VERSION:
+    if found is not None and found > VERSION:
         raise StorageNotReady(
             f"The tables of the database have version {found}, this release knows version {VERSION}. "
-            + ("Upgrade fastapi-events." if found > VERSION else "Migrate them first.")
+            "Upgrade fastapi-events."
         )

@@ -1,4 +1,4 @@
-"""All four stores in one database."""
+"""All stores in one database."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fastapi_events.storage.dead_letters import MAX_LETTERS
 from fastapi_events.storage.lanes import MAX_LANE_ITEMS
 from fastapi_events.storage.outbox import MAX_ENTRIES
 from fastapi_events.storage.sqlalchemy.base import SqlPart
+from fastapi_events.storage.sqlalchemy.catalogue import SqlCatalogue
 from fastapi_events.storage.sqlalchemy.database import Database
 from fastapi_events.storage.sqlalchemy.dead_letters import SqlDeadLetters
 from fastapi_events.storage.sqlalchemy.errors import Corrupt
@@ -24,7 +25,7 @@ from fastapi_events.storage.sqlalchemy.sqlite import SqliteOptions, Synchronous,
 
 
 class SqlStore(SqlPart):
-    """All four stores in one database, a SQLite file or PostgreSQL.
+    """All stores in one database, a SQLite file or PostgreSQL.
 
     Parameters:
         target: A URL (`sqlite:///events.db`, `postgresql://…`), or an engine, sync or async, whose database
@@ -62,6 +63,7 @@ class SqlStore(SqlPart):
         self.inbox = SqlInbox(self._database)
         self.dead_letters = SqlDeadLetters(self._database, max_letters=max_letters)
         self.lanes = SqlLanes(self._database, max_items=max_items)
+        self.catalogue = SqlCatalogue(self._database)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], **settings: Any) -> SqlStore:

@@ -1,0 +1,279 @@
+"""The catalogue: what the workers of a handler know of each other.
+
+For each handler it is a map of fields to plain JSON; "The catalogue" in docs/wire.md shows the form. A reader
+ignores fields and attributes that it does not know, so that versions of this library can share one.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, TypeAlias, TypeVar
+
+from fastapi_events.storage.base import Store
+
+HEARTBEAT_SECONDS = 2.0
+"""How often a worker says that it is alive."""
+
+SILENT_AFTER_SECONDS = 10.0
+"""A worker that has not been heard of for so long counts as gone."""
+
+FORGET_AFTER_SECONDS = 7 * 86_400.0
+"""A subscription none of whose workers has been heard of for so long is forgotten."""
+
+_LISTING, _WORKER, _MODULE, _HEARD = "listing/", "worker/", "module/", "heard/"
+
+R = TypeVar("R", bound="Listing | Worker")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """A subscription that some worker of the fleet has.
+
+    Parameters:
+        name: The subscription's name.
+        patterns: The names of events that it listens to.
+        queue: Where its messages wait.
+        engine: `dramatiq` or `celery`.
+        module: Where it is registered.
+        batch_size: How many events a message to it may carry; None where it takes one.
+        priority: Of its messages, where the engine sends it with them.
+        once: Whether it skips an event that it has completed before.
+        retry: Its policy: `max_retries`, `min_backoff`, `max_backoff`.
+        payload: The name of the type that it asks for, if it asks for one.
+        payload_schema: The JSON Schema of that type.
+        version: The version of the application that announced it, where that is known.
+        since: When it was announced like this for the first time; seconds since 1970.
+    """
+
+    name: str
+    patterns: tuple[str, ...]
+    queue: str
+    engine: str
+    module: str
+    batch_size: int | None = None
+    priority: int | None = None
+    once: bool = False
+    retry: Mapping[str, float] = field(default_factory=dict)
+    payload: str | None = None
+    payload_schema: Mapping[str, Any] | None = None
+    version: str | None = None
+    since: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Worker:
+    """A process that runs subscriptions.
+
+    Parameters:
+        id: Its own; another boot has another.
+        host: Where it runs.
+        pid: Its process.
+        engine: `dramatiq` or `celery`.
+        queues: What it consumes.
+        modules: Where its subscriptions are registered, and those that it has imported beside.
+        subscriptions: The names of those that it runs.
+        version: The version of the application, where that is known.
+        booted_at: When it was announced; seconds since 1970.
+        heard_at: When it was last heard of.
+    """
+
+    id: str
+    host: str
+    pid: int
+    engine: str
+    queues: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    subscriptions: tuple[str, ...] = ()
+    version: str | None = None
+    booted_at: float = 0.0
+    heard_at: float = 0.0
+
+
+Listings: TypeAlias = tuple[Listing, ...]
+Workers: TypeAlias = tuple[Worker, ...]
+Fields: TypeAlias = Mapping[str, str]
+Decision: TypeAlias = "Callable[[Fields, float], Change | None]"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """What a catalogue holds of one handler, at one time.
+
+    Parameters:
+        listings: The subscriptions of the fleet, by name.
+        workers: Those that have been heard of lately, the oldest first.
+        now: The time, as the catalogue tells it.
+    """
+
+    listings: Listings = ()
+    workers: Workers = ()
+    now: float = 0.0
+
+    def workers_of(self, subscription: str) -> Workers:
+        """The live workers that run a subscription."""
+        return tuple(each for each in self.workers if subscription in each.subscriptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Fields to set, and fields to remove."""
+
+    put: Fields
+    remove: Collection[str] = ()
+
+
+class Catalogue(Store, ABC):
+    """Who listens to what, and which workers there are, for all processes of a handler.
+
+    `destination` is the handler's name.
+    """
+
+    def announce(self, destination: str, worker: Worker, listings: Sequence[Listing]) -> None:
+        """A worker has booted: what its modules announced before is replaced, and nobody else's.
+
+        Parameters:
+            listings: The subscriptions that its modules register.
+        """
+
+        def decide(found: Fields, now: float) -> Change:
+            known = {each.name: each for each in _records(found, _LISTING, Listing)}
+            names = {each.name for each in listings}
+            gone = [each.name for each in known.values() if each.module in worker.modules]
+            put = {_WORKER + worker.id: _text(replace(worker, booted_at=now))}
+            put |= {_HEARD + worker.id: repr(now)} | {_MODULE + each: repr(now) for each in worker.modules}
+            for each in listings:
+                before = known.get(each.name)
+                unchanged = before is not None and replace(each, since=before.since) == before
+                since = before.since if before is not None and unchanged else now
+                put[_LISTING + each.name] = _text(replace(each, since=since))
+            return Change(put, [_LISTING + name for name in gone if name not in names])
+
+        self._change(destination, decide)
+
+    def heard(self, destination: str, worker: Worker) -> bool:
+        """A worker says that it is alive.
+
+        Returns:
+            False where the catalogue does not have it: it has to be announced again.
+        """
+        modules = [_MODULE + each for each in worker.modules]
+        return self._touch(destination, _WORKER + worker.id, [_HEARD + worker.id, *modules])
+
+    def leave(self, destination: str, worker_id: str) -> None:
+        """A worker ends; what it listed stays."""
+        self._change(destination, lambda _, __: Change({}, [_WORKER + worker_id, _HEARD + worker_id]))
+
+    def read(self, destination: str, *, silent_after: float = SILENT_AFTER_SECONDS) -> Snapshot:
+        """What there is of a handler.
+
+        Parameters:
+            silent_after: Workers that have not been heard of for so many seconds are left out.
+        """
+        found, now = self._read(destination)
+        heard = {name: time for name, time in _times(found, _HEARD).items() if now - time <= silent_after}
+        workers = [
+            replace(each, heard_at=heard[each.id])
+            for each in _records(found, _WORKER, Worker)
+            if each.id in heard
+        ]
+        return Snapshot(
+            listings=tuple(sorted(_records(found, _LISTING, Listing), key=lambda each: each.name)),
+            workers=tuple(sorted(workers, key=lambda each: (each.booted_at, each.id))),
+            now=now,
+        )
+
+    def forget(self, destination: str, subscription: str) -> bool:
+        """Remove a listing, unless there is none; a worker that has it announces it again when it boots."""
+        removed = False
+
+        def decide(found: Fields, _: float) -> Change | None:
+            nonlocal removed
+            removed = _LISTING + subscription in found
+            return Change({}, [_LISTING + subscription]) if removed else None
+
+        self._change(destination, decide)
+        return removed
+
+    def expire(
+        self,
+        destination: str,
+        *,
+        forget_after: float = FORGET_AFTER_SECONDS,
+        silent_after: float = SILENT_AFTER_SECONDS,
+    ) -> int:
+        """Forget listings none of whose workers has been heard of, and workers that are gone.
+
+        Parameters:
+            forget_after: Seconds, for listings.
+            silent_after: Seconds, for workers.
+
+        Returns:
+            How many listings were forgotten.
+        """
+        forgotten = 0
+
+        def decide(found: Fields, now: float) -> Change | None:
+            nonlocal forgotten
+            modules = _times(found, _MODULE)
+            heard = _times(found, _HEARD)
+            old = [
+                _LISTING + each.name
+                for each in _records(found, _LISTING, Listing)
+                if now - modules.get(each.module, now) > forget_after
+            ]
+            forgotten = len(old)
+            old += [_MODULE + name for name, time in modules.items() if now - time > forget_after]
+            gone = [
+                name.removeprefix(_WORKER)
+                for name in found
+                if name.startswith(_WORKER) and now - heard.get(name.removeprefix(_WORKER), 0) > silent_after
+            ]
+            old += [prefix + each for each in gone for prefix in (_WORKER, _HEARD) if prefix + each in found]
+            return Change({}, old) if old else None
+
+        self._change(destination, decide)
+        return forgotten
+
+    # What an implementation has to do
+
+    @abstractmethod
+    def _change(self, destination: str, decide: Decision) -> None:
+        """Change fields, while nobody else changes any.
+
+        Parameters:
+            decide: Gets the fields that are there, and the time. It may be asked several times.
+        """
+
+    @abstractmethod
+    def _touch(self, destination: str, required: str, names: Sequence[str]) -> bool:
+        """Set fields to the time, unless the field `required` is missing; whether it is there."""
+
+    @abstractmethod
+    def _read(self, destination: str) -> tuple[Fields, float]:
+        """All fields, and the time."""
+
+
+def _text(record: Listing | Worker) -> str:
+    return json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":"))
+
+
+def _records(found: Fields, prefix: str, kind: type[R]) -> list[R]:
+    """The records of a kind, without those that cannot be read and what else a newer version wrote."""
+    known = {each.name for each in fields(kind)}
+    records = []
+    for name, text in found.items():
+        if name.startswith(prefix):
+            try:
+                values = {key: value for key, value in json.loads(text).items() if key in known}
+                lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+                records.append(kind(**values | lists))
+            except (ValueError, TypeError, AttributeError):
+                continue
+    return records
+
+
+def _times(found: Fields, prefix: str) -> dict[str, float]:
+    return {name.removeprefix(prefix): float(text) for name, text in found.items() if name.startswith(prefix)}
