@@ -5,7 +5,6 @@ A check returns the value as it is kept, or raises `InvalidSetting`.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Iterable
 from datetime import timedelta
@@ -41,6 +40,8 @@ def known_names(
 
 def guess(word: str, known: Iterable[str]) -> str:
     """The question whether a word was meant that is close to this one; empty where none is."""
+    import difflib  # here, since few programs make a mistake, and each imports this module
+
     close = difflib.get_close_matches(word, list(known), 1)
     return f"did you mean {close[0]!r}?" if close else ""
 
@@ -115,6 +116,16 @@ def instance(name: str, value: object, kind: type[T], *, such_as: str) -> T:
     if not isinstance(value, kind):
         raise _refused(name, value, f"expected a {kind.__name__}, such as {such_as}")
     return value
+
+
+def error_classes(name: str, value: Any) -> tuple[type[BaseException], ...]:
+    """Classes of errors, of which one may stand alone, as the tuple that `isinstance` takes."""
+    classes = (value,) if isinstance(value, type) else value
+    if not isinstance(classes, (tuple, list, set, frozenset)) or not all(
+        isinstance(each, type) and issubclass(each, BaseException) for each in classes
+    ):
+        raise _refused(name, value, "expected a class of errors, or a tuple of them")
+    return tuple(classes)
 
 
 def callable_or_none(name: str, value: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
+
+from fastapi_events import checks
+from fastapi_events.errors import InvalidSetting
 
 _MOST_DOUBLINGS = 1023
 """Beyond it a float overflows; every wait has reached `max_backoff` long before."""
@@ -24,8 +26,8 @@ class RetryPolicy:
         give_up_on: A class of errors, or several, that no retry can mend, such as `InvalidPayload`.
 
     Raises:
-        TypeError: When a parameter is of the wrong kind.
-        ValueError: When a number is negative or not finite, or `min_backoff` exceeds `max_backoff`.
+        InvalidSetting: When there is no parameter of a name, or it cannot have its value: it is of the wrong
+            kind, negative or not finite, or `min_backoff` exceeds `max_backoff`.
     """
 
     max_retries: int = 5
@@ -34,37 +36,41 @@ class RetryPolicy:
     jitter: bool = True
     give_up_on: type[BaseException] | tuple[type[BaseException], ...] = ()
 
+    if not TYPE_CHECKING:  # which reads the parameters of `__init__`
+
+        def __new__(cls, *_: object, **given: object) -> RetryPolicy:
+            """Refuse a name that no parameter has, with the one that may have been meant."""
+            names = cls.__dataclass_fields__
+            checks.known_names(given, names, asking="RetryPolicy", what="parameter")
+            return object.__new__(cls)
+
     def __post_init__(self) -> None:
-        if isinstance(self.max_retries, bool) or not isinstance(self.max_retries, int):
-            raise TypeError(f"max_retries must be a whole number, not {self.max_retries!r}")
-        if self.max_retries < 0:
-            raise ValueError(f"max_retries must be 0 or more, not {self.max_retries}")
-        if not isinstance(self.jitter, bool):
-            raise TypeError(f"jitter must be True or False, not {self.jitter!r}")
-        shortest, longest = (
-            _seconds("min_backoff", self.min_backoff),
-            _seconds("max_backoff", self.max_backoff),
-        )
+        checks.whole("max_retries", self.max_retries, least=0)
+        checks.flag("jitter", self.jitter)
+        shortest = checks.seconds("min_backoff", self.min_backoff)
+        longest = checks.seconds("max_backoff", self.max_backoff)
         if shortest > longest:
-            raise ValueError(f"min_backoff ({shortest} s) must not be longer than max_backoff ({longest} s)")
+            raise InvalidSetting(
+                f"min_backoff ({shortest} s) must not be longer than max_backoff ({longest} s)."
+            )
         # The class is frozen for its users; until here it is still being made.
         object.__setattr__(self, "min_backoff", shortest)
         object.__setattr__(self, "max_backoff", longest)
-        object.__setattr__(self, "give_up_on", _exceptions(self.give_up_on))
+        object.__setattr__(self, "give_up_on", checks.error_classes("give_up_on", self.give_up_on))
 
     @property
     def longest_wait(self) -> float:
         """`max_backoff` in seconds."""
-        return _seconds("max_backoff", self.max_backoff)
+        return checks.seconds("max_backoff", self.max_backoff)
 
     def within(self, longest: float) -> RetryPolicy:
         """The same policy, which never waits longer than `longest` seconds."""
-        shortest = min(_seconds("min_backoff", self.min_backoff), longest)
+        shortest = min(checks.seconds("min_backoff", self.min_backoff), longest)
         return replace(self, min_backoff=shortest, max_backoff=min(self.longest_wait, longest))
 
     def giving_up_on(self, *errors: type[BaseException]) -> RetryPolicy:
         """The same policy, which gives up on these errors as well."""
-        return replace(self, give_up_on=(*_exceptions(self.give_up_on), *errors))
+        return replace(self, give_up_on=(*checks.error_classes("give_up_on", self.give_up_on), *errors))
 
     def next_wait(self, attempt: int, error: BaseException) -> float | None:
         """Decide what follows a failed attempt.
@@ -80,34 +86,8 @@ class RetryPolicy:
             raise ValueError(f"attempt must count from 1, not {attempt}")
         if attempt > self.max_retries or isinstance(error, self.give_up_on):
             return None
-        doubled = _seconds("min_backoff", self.min_backoff) * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS)
+        doubled = checks.seconds("min_backoff", self.min_backoff) * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS)
         wait = min(doubled, self.longest_wait)
         if self.jitter:
             wait *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
         return wait
-
-
-def _seconds(parameter: str, value: object) -> float:
-    """The parameter as a finite number of seconds."""
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{parameter} must be a timedelta or a number of seconds, not {value!r}")
-    try:
-        seconds = float(value)
-    except OverflowError:
-        seconds = math.inf
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"{parameter} must be finite and 0 or more, not {seconds}")
-    return seconds
-
-
-def _exceptions(value: Any) -> tuple[type[BaseException], ...]:
-    """`give_up_on` as the tuple that `isinstance` takes."""
-    classes = (value,) if isinstance(value, type) else value
-    if not isinstance(classes, (tuple, list, set, frozenset)):
-        raise TypeError(f"give_up_on must be an exception class or a tuple of them, not {value!r}")
-    for each in classes:
-        if not (isinstance(each, type) and issubclass(each, BaseException)):
-            raise TypeError(f"give_up_on must hold exception classes, not {each!r}")
-    return tuple(classes)

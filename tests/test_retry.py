@@ -1,5 +1,7 @@
 """When a failed subscription runs again, and when it is given up."""
 
+import copy
+import pickle
 from datetime import timedelta
 from typing import Any
 
@@ -112,6 +114,18 @@ def test_a_wrong_declaration_names_its_parameter(
 ) -> None:
     with pytest.raises(kind, match=named):
         RetryPolicy(**options)
+
+
+def test_an_unknown_parameter_is_refused_with_a_guess() -> None:
+    with pytest.raises(
+        TypeError, match=r"^RetryPolicy: unknown parameter 'max_retry'; did you mean 'max_retri"
+    ):
+        RetryPolicy(max_retry=3)  # type: ignore[call-arg]
+
+
+def test_a_policy_can_be_copied_and_pickled() -> None:
+    policy = RetryPolicy(max_retries=1, give_up_on=ValueError)
+    assert copy.deepcopy(policy) == pickle.loads(pickle.dumps(policy)) == policy
 
 
 def test_attempts_count_from_one() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, TypeVar, overload
 
-from fastapi_events import lifecycle
+from fastapi_events import checks, lifecycle
 from fastapi_events.context import current_event
 from fastapi_events.errors import raise_together
 from fastapi_events.event import Event, EventName
@@ -44,7 +44,7 @@ class LocalHandler(BaseEventHandler):
     def register(self, _func: F, event_name: EventName = ...) -> F: ...
     @overload
     def register(self, _func: None = None, event_name: EventName = ...) -> Callable[[F], F]: ...
-    def register(self, _func: Any = None, event_name: EventName = "*") -> Any:
+    def register(self, _func: Any = None, event_name: EventName = "*", **unknown: Any) -> Any:
         """Call a function for the events that a pattern matches; a decorator in all its forms.
 
             @local_handler.register
@@ -59,7 +59,12 @@ class LocalHandler(BaseEventHandler):
 
         Raises:
             ConfigurationError: When a parameter of the function cannot be filled.
+            InvalidSetting: When an option is unknown; those of queue handlers have no meaning here.
         """
+        checks.known_names(
+            unknown, ("event_name",), asking="LocalHandler.register", what="option",
+            otherwise="it takes event_name= alone, and runs functions here: others are of queue handlers.",
+        )  # fmt: skip
         asked = registration(_func, event_name)
 
         def subscribe(function: F) -> F:

@@ -13,7 +13,7 @@ from fastapi import Depends
 from pydantic import BaseModel
 
 from fastapi_events.dispatcher import dispatch
-from fastapi_events.errors import ConfigurationError, MissingEventNameDuringRegistration
+from fastapi_events.errors import ConfigurationError, InvalidSetting, MissingEventNameDuringRegistration
 from fastapi_events.event import Event
 from fastapi_events.handlers.local import LocalHandler, local_handler
 from fastapi_events.scope import collect_events
@@ -353,3 +353,12 @@ def test_the_old_registry_is_a_view_of_the_subscriptions() -> None:
 
 def test_the_ready_made_handler_is_one_of_these() -> None:
     assert isinstance(local_handler, LocalHandler)
+
+
+def test_an_option_of_queue_handlers_is_refused() -> None:
+    handler = LocalHandler()
+    with pytest.raises(InvalidSetting, match=r"unknown option 'queue'; it takes event_name= alone"):
+        handler.register(event_name="cat", queue="kitchen")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"unknown option 'event_nam'; did you mean 'event_name'\?"):
+        handler.register(event_nam="cat")  # type: ignore[call-overload]
+    assert not list(handler.subscriptions)
