@@ -75,17 +75,6 @@ def test_a_child_that_ends_well_is_started_again_too(supervisor: Supervisor) -> 
         eventually(lambda: brief.restarts >= 3 and brief.exit_code == 0)
 
 
-def test_the_wait_doubles_up_to_a_bound_and_begins_anew_after_a_steady_while() -> None:
-    backoff = Backoff(first=1.0, longest=5.0, steady_after=10.0)
-
-    waits = [backoff.after(None, ran=0.0)]
-    for _ in range(4):
-        waits.append(backoff.after(waits[-1], ran=9.9))
-
-    assert waits == [1.0, 2.0, 4.0, 5.0, 5.0]
-    assert backoff.after(5.0, ran=10.0) == 1.0
-
-
 def test_a_command_that_vanishes_is_tried_again_until_it_is_back(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
