@@ -156,7 +156,7 @@ def _outbox(handler: TaskQueueHandler) -> Iterator[Finding]:
     if handler.outbox is None:
         yield Finding(
             "danger", "outbox",
-            "none: events that the broker does not take within the deadline are reported lost; pass outbox=.",
+            "none: events that the broker does not take within the deadline are reported lost; pass store=.",
         )  # fmt: skip
         return
     try:
@@ -177,7 +177,7 @@ def _dead_letters(handler: TaskQueueHandler) -> Iterator[Finding]:
     if handler.dead_letters is None:
         yield Finding(
             "advice", "dead letters",
-            "left to the engine, where `fastapi-events dead` cannot list or replay them; pass dead_letters=.",
+            "left to the engine, where `fastapi-events dead` cannot list or replay them; pass store=.",
         )  # fmt: skip
         return
     try:

@@ -41,7 +41,7 @@ def broker_from(url: str) -> dramatiq.Broker:
         health_check_interval=15,
         retry=Retry(NoBackoff(), 0),
     )
-    return SafeRedisBroker(client=client, heartbeat_timeout=15_000, maintenance_chance=300_000)
+    return SafeRedisBroker(client=client)
 
 
 _settings = Settings()

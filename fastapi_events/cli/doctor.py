@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi_events.cli.arguments import add_command
 from fastapi_events.cli.text import say, say_json, shown
-from fastapi_events.inspection import examine, handlers_in
+from fastapi_events.inspection import Finding, examine, handlers_in
 
 _SIGNS = {"ok": "ok    ", "advice": "advice", "danger": "DANGER"}
 
@@ -26,17 +27,26 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     danger = False
     for handler in handlers_in(arguments.target):
-        if not arguments.json:
-            say(handler.name)
-        for finding in examine(handler):
-            danger = danger or finding.severity == "danger"
-            if arguments.json:
+        findings = list(examine(handler))
+        danger = danger or any(each.severity == "danger" for each in findings)
+        if arguments.json:
+            for each in findings:
                 say_json(
                     {
-                        "handler": handler.name, "severity": finding.severity,
-                        "subject": finding.subject, "text": finding.text,
+                        "handler": handler.name, "severity": each.severity, "subject": each.subject,
+                        "text": each.text,
                     }
                 )  # fmt: skip
-            else:
-                say(f"  {_SIGNS[finding.severity]}  {finding.subject}: {shown(finding.text)}")
+            continue
+        say(handler.name)
+        for (severity, text), subjects in _by_text(findings).items():
+            say(f"  {_SIGNS[severity]}  {', '.join(subjects)}: {shown(text)}")
     return 1 if danger else 0
+
+
+def _by_text(findings: Iterable[Finding]) -> dict[tuple[str, str], list[str]]:
+    """What each text is about: a database without tables is one thing to mend, not four."""
+    together: dict[tuple[str, str], list[str]] = {}
+    for each in findings:
+        together.setdefault((each.severity, each.text), []).append(each.subject)
+    return together

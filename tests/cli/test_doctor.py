@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.cli.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -34,3 +37,15 @@ def test_programs_get_one_finding_a_line(run: Run) -> None:
         each for each in findings if each["severity"] == "danger"
     ).items()
     assert ran.code == 1
+
+
+def test_what_is_the_matter_with_several_stores_is_said_once(run: Run, app: Any, tmp_path: Path) -> None:
+    store = SqlStore(f"sqlite:///{tmp_path / 'empty.db'}")
+    app.sql = type(app.events)(queue="sql", store=store, relay=False)
+
+    ran = run("doctor", "shop_events:sql")
+
+    store.close()
+    assert ran.out.count("The database lacks") == 1
+    assert "outbox, dead letters, inbox, lanes: The database lacks" in ran.out
+    assert "fastapi-events outbox setup" in ran.out

@@ -138,7 +138,7 @@ def test_a_plain_redis_broker_with_its_defaults_leaves_messages_lying(valkey_url
 
 @pytest.mark.valkey
 def test_a_safe_broker_with_a_short_heartbeat_is_well(valkey_url: str) -> None:
-    broker = SafeRedisBroker(url=valkey_url, heartbeat_timeout=15_000, maintenance_chance=300_000)
+    broker = SafeRedisBroker(url=valkey_url)
 
     found = said(DramatiqHandler(broker))
 

@@ -165,7 +165,7 @@ def verify(connection: sa.Connection) -> None:
     if missing:
         raise StorageNotReady(
             f"The database lacks {', '.join(sorted(missing))}. "
-            "Create the tables with setup(), or by a migration."
+            "Create the tables with `fastapi-events outbox setup MODULE`, with setup(), or by a migration."
         )
 
 
