@@ -1,8 +1,9 @@
 """What may travel to a queue, and how: a payload as strict JSON text, and back.
 
-Without type tags: whoever reads the text needs no Python. Models and dataclasses travel as objects, `bytes`
-as URL-safe base64, sets and tuples as arrays, an Enum member as its value, and a `datetime`, `UUID`,
-`Decimal` or `Path` as text. `PayloadType` in `subscriptions.payload` gives the types back.
+Without type tags: whoever reads the text needs no Python. Models and dataclasses travel as objects with all
+their fields, by name, `bytes` as URL-safe base64, sets and tuples as arrays, an Enum member as its value, and
+a `datetime`, `UUID`, `Decimal` or `Path` as text. `PayloadType` in `subscriptions.payload` gives the types
+back.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import reprlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -19,12 +19,13 @@ from pathlib import PurePath
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import from_json, to_json, to_jsonable_python
 
 from fastapi_events.constants import MAX_PAYLOAD_BYTES
 from fastapi_events.errors import UnserialisablePayload
+from fastapi_events.model_dumps import LISTS, dump, dump_dataclass, is_whole, members_of, obstacle
 
 MAX_DEPTH: Final = 190
 """How deep a payload may nest. Some readers stop at 200, and what is put around it needs a few levels."""
@@ -35,7 +36,6 @@ _LONG_NUMBER: Final = re.compile(rb"(?<![0-9])[0-9]{%d}" % (_MOST_DIGITS + 1))
 
 # What is written as it stands. Exact types only: a subclass may have a serialiser of its own.
 _PLAIN: Final = frozenset({str, int, bool, type(None), bytes, UUID, datetime, date})
-_LISTS: Final = (list, tuple, set, frozenset, deque)
 _TEXTS: Final = (bytes, bytearray, UUID, date, time, timedelta)
 _SECRETS: Final = (SecretStr, SecretBytes, Secret)
 
@@ -51,7 +51,7 @@ def encode(payload: Any, *, event_name: str, max_bytes: int = MAX_PAYLOAD_BYTES)
     Raises:
         UnserialisablePayload: When a part of it cannot travel, or all of it is too large.
     """
-    encoded = _write_plain(payload)
+    encoded = _write_plain(payload) if not isinstance(payload, BaseModel) else _write_model(payload)
     if encoded is None:
         # Something other than plain data, or something wrong: go through it value by value.
         way = _Way(event_name)
@@ -96,6 +96,14 @@ def _write_plain(payload: Any) -> bytes | None:
     if len(encoded) > _MOST_DIGITS and _LONG_NUMBER.search(encoded):
         return None
     return encoded
+
+
+def _write_model(model: BaseModel) -> bytes | None:
+    """A model as JSON by the fast way; None where that might be wrong."""
+    try:
+        return _write_plain(dump(model)) if is_whole(model) else None
+    except Exception:
+        return None
 
 
 def _is_plain(value: Any, depth: int) -> bool:
@@ -145,7 +153,7 @@ class _Way:
             return self.text(str(value))
         if isinstance(value, (int, float, Decimal)):
             return self.number(value)
-        if isinstance(value, (BaseModel, Mapping, *_LISTS)) or _is_dataclass(value):
+        if isinstance(value, (BaseModel, Mapping, *LISTS)) or _is_dataclass(value):
             return self.container(value)
         return self.leaf(value)
 
@@ -181,30 +189,36 @@ class _Way:
             written = self.dumped(value)
         elif isinstance(value, Mapping):
             written = self.members(value.items())
-        elif isinstance(value, _LISTS):
+        elif isinstance(value, LISTS):
             written = []
             for index, each in enumerate(value):
                 self.steps.append(index)
                 written.append(self.plain(each))
                 self.steps.pop()
         elif is_pydantic_dataclass(type(value)):
-            dumped = TypeAdapter(type(value)).dump_python(value, by_alias=False, warnings=False)
-            written = self.plain(dumped)
+            written = self.plain(dump_dataclass(value))
         else:
             written = self.members((name, getattr(value, name)) for name in _field_names(value))
         self.inside.discard(id(value))
         return written
 
     def dumped(self, model: BaseModel) -> Any:
-        """A model's data, by field names: they hold whatever aliases the reader's version of it has.
-
-        Dumped to Python and not to JSON, because then bytes are still bytes, NaN is not yet null and a secret
-        not yet masked.
-        """
+        self.check(model)
         around, self.model = self.model, (model, len(self.steps))
-        written = self.plain(model.model_dump(by_alias=False, warnings=False))
+        written = self.plain(dump(model))
         self.model = around
         return written
+
+    def check(self, value: Any) -> None:
+        """Refuse a model, or one anywhere inside, that could not be rebuilt."""
+        if isinstance(value, BaseModel):
+            missing = obstacle(value)
+            if missing is not None:
+                self.refuse(missing)
+        for step, each in members_of(value):
+            if not is_whole(each):
+                self.steps.append(step)
+                self.check(each)
 
     def members(self, pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
         written: dict[str, Any] = {}
@@ -239,7 +253,7 @@ class _Way:
                 written = to_jsonable_python(value, bytes_mode="base64", timedelta_mode="iso8601")
             except Exception as error:
                 self.refuse(f"is of type {kind}, which has no form in JSON", error)
-        if isinstance(value, _SECRETS) and written == str(value):
+        if isinstance(value, _SECRETS) and written == str(value) != "":
             self.refuse(f"is a {kind}, which would travel masked")
         return self.text(written) if isinstance(written, str) else self.plain(written)
 
@@ -252,7 +266,7 @@ class _Way:
         for step in reversed(self.steps[start:]):
             only = {step: only}
         try:
-            written = model.model_dump(mode="json", by_alias=False, include=only)
+            written = model.model_dump(mode="json", by_alias=False, round_trip=True, include=only)
             for _ in self.steps[start:]:
                 # Nothing but our value was included, so each level holds one thing.
                 (written,) = written.values() if isinstance(written, dict) else written

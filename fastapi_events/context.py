@@ -27,3 +27,6 @@ current_event: ContextVar[Event | None] = ContextVar("fastapi_events_current_eve
 
 handling_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("fastapi_events_loop", default=None)
 """The loop on which the surrounding scope handles its events, for functions that run in threads."""
+
+dispatched_model: ContextVar[Any] = ContextVar("fastapi_events_model", default=None)
+"""The model of which the payload that is being dispatched was made."""

@@ -34,6 +34,7 @@ handler_store = context.handler_store
 in_req_res_cycle = context.in_req_res_cycle
 middleware_identifier = context.middleware_identifier
 current_event = context.current_event
+dispatched_model = context.dispatched_model
 
 _Schemas: TypeAlias = BaseEventPayloadSchemaRegistry
 _Given: TypeAlias = tuple[Mapping[str, str] | None, float | timedelta | None, datetime | None, str | None]
@@ -121,12 +122,20 @@ def _enter(
     middleware_id: int | None, given: _Given | None,
 ) -> None:  # fmt: skip
     """Hand the event on, with the payload it is to have: the model's, or what its schema makes of a dict."""
-    if model is not None:
-        payload = payload or _payload_of(model, *dumping)
-    elif schemas is not None and (not payload or isinstance(payload, dict)):
+    if model is None and schemas is not None and (not payload or isinstance(payload, dict)):
         schema = schemas.get(name)
         if schema is not None:
-            payload = _payload_of(schema(**(payload or {})), *dumping)
+            model, payload = schema(**(payload or {})), None
+    if model is not None:
+        payload = payload or _payload_of(model, *dumping)
+        # What the caller has said of the dump holds for what travels, too.
+        if payload is not model and not dumping[1]:
+            token = dispatched_model.set(model)
+            try:
+                _enter(name, payload, None, None, dumping, middleware_id, given)
+            finally:
+                dispatched_model.reset(token)
+            return
     if middleware_id is not None:
         with _set_middleware_identifier(middleware_id):
             _enter(name, payload, None, None, dumping, None, given)
@@ -141,7 +150,7 @@ def _dispatch(event_name: EventName, payload: Any = None, options: DispatchOptio
         return
     if in_req_res_cycle.get():
         scope = event_store.get()
-        event = new_event(event_name, payload)
+        event = _new_event(event_name, payload)
         traced = getattr(scope, "traced", None)
         if traced is not False or options is not None or current_event.get() is not None:
             _mark(event, options)
@@ -156,7 +165,7 @@ def _dispatch_as_task(
     event_name: EventName, payload: Any = None, options: DispatchOptions | None = None
 ) -> Any:
     handlers = list(_list_handlers())
-    event = new_event(event_name, payload)
+    event = _new_event(event_name, payload)
     _mark(event, options)
     call_dispatch_hooks(handlers, event)
     if Lifecycle.dispatched in heard:
@@ -164,6 +173,15 @@ def _dispatch_as_task(
     if middleware_identifier.get() not in handler_store:
         report_lost(event, (), f"no middleware has the id {middleware_identifier.get()!r}")
     return handle_soon(handlers, event)
+
+
+def _new_event(name: EventName, payload: Any) -> Event:
+    event = new_event(name, payload)
+    model = dispatched_model.get()
+    if model is not None:
+        event.model = model
+        dispatched_model.set(None)  # a hook may dispatch another event
+    return event
 
 
 def _list_handlers() -> Iterable[Any]:

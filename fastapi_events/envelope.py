@@ -51,7 +51,7 @@ def seal(
         name = wire_name(name)
     encoded = event.encoded
     if encoded is None:
-        encoded = codec.encode(event.payload, event_name=name)
+        encoded = codec.encode(event.full_payload, event_name=name)
     # Most events have nothing of their own but an id and a time, and writing those takes no encoder.
     if (
         event._headers is None  # noqa: SLF001 - our own; asked by their names they would be made

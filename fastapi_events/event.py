@@ -31,6 +31,9 @@ class Event(tuple[EventName, Any]):
     encoded: str | None = None
     """The payload as JSON text, once a queue handler has encoded it."""
 
+    model: Any = None
+    """The model that was dispatched, or as which a dict was validated; the payload is its dump."""
+
     due: datetime | None = None
     """Not to be handled before; None for at once."""
 
@@ -111,6 +114,11 @@ class Event(tuple[EventName, Any]):
     @property
     def payload(self) -> Any:
         return self[1]
+
+    @property
+    def full_payload(self) -> Any:
+        """What travels, and what a function gets that asks for a type: the model rather than its dict."""
+        return self[1] if self.model is None else self.model
 
     def with_payload(self, payload: Any) -> Event:
         """The same event, whose payload has been rebuilt as another type."""

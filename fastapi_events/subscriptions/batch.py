@@ -21,7 +21,7 @@ from fastapi_events.subscriptions.dependencies import (
     dependency_of,
     find_depends,
 )
-from fastapi_events.subscriptions.payload import PayloadType
+from fastapi_events.subscriptions.payload import PayloadType, payload_type
 from fastapi_events.subscriptions.runner import with_dependencies
 from fastapi_events.subscriptions.signature import Parameter, describe, is_async, parameters_of
 
@@ -113,7 +113,7 @@ def batch(
         is_async(function),
         size,
         float(seconds),
-        PayloadType(kind) if kind is not None else None,
+        payload_type(kind, asking=asking, travels=True) if kind is not None else None,
         tuple(dependencies),
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from fastapi_events.errors import InvalidPayload
+from fastapi_events.errors import ConfigurationError, InvalidPayload
+from fastapi_events.model_dumps import dump
 from fastapi_events.subscriptions.annotations import class_of, spelled
 from fastapi_events.subscriptions.restorer import Restorer
 
@@ -30,10 +31,12 @@ class PayloadType:
         kind = class_of(annotation)
         self._class = kind if isinstance(kind, type) and _is_checkable(kind) else None
         self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-        from_json = Restorer(with_bytes=True)
+        from_json = Restorer(from_json=True)
         self._restore = from_json.change_for(annotation)
-        self._has_bytes = from_json.found_bytes
-        self._tidy = Restorer(with_bytes=False).change_for(annotation)
+        self._leaves_json = from_json.leaves_json
+        self.lost: tuple[str, ...] = tuple(from_json.lost)
+        """Required fields that do not travel, so that nothing can be rebuilt from JSON."""
+        self._tidy = Restorer(from_json=False).change_for(annotation)
 
     def from_json(self, data: Any) -> Any:
         """Build an instance from what a message held, in which every field has its type again.
@@ -41,10 +44,10 @@ class PayloadType:
         Raises:
             InvalidPayload: When the data do not fit.
         """
-        if self._restore is not None:
-            data = self._restore(data)
         try:
-            if self._has_bytes:
+            if self._restore is not None:
+                data = self._restore(data)
+            if self._leaves_json:
                 # With bytes in them the data are JSON no longer. What only JSON mode would convert in a
                 # strict model, such as the text of a date, is converted because strictness is off.
                 return self._adapter.validate_python(data, strict=False, by_alias=True, by_name=True)
@@ -62,7 +65,7 @@ class PayloadType:
         if self._class is not None and isinstance(payload, self._class):
             return payload
         if isinstance(payload, BaseModel):
-            payload = payload.model_dump(by_alias=False, warnings=False)
+            payload = dump(payload)
         elif dataclasses.is_dataclass(payload) and not isinstance(payload, type):
             payload = dataclasses.asdict(payload)
         if self._tidy is not None:
@@ -84,6 +87,32 @@ class PayloadType:
         if more := len(found) - len(shown):
             shown.append(f"and {more} more")
         return InvalidPayload(f"The payload is no {spelled(self.annotation)}: {'; '.join(shown)}.")
+
+
+def payload_type(annotation: Any, *, asking: str, travels: bool) -> PayloadType:
+    """The type that a function asks for.
+
+    Parameters:
+        asking: The subscription's name, for messages.
+        travels: Whether the payload comes out of a message, and has to be rebuilt.
+
+    Raises:
+        ConfigurationError: When pydantic cannot make such a thing of a payload.
+    """
+    try:
+        found = PayloadType(annotation)
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+        raise ConfigurationError(
+            f"{asking} asks for its payload as {spelled(annotation)}, which pydantic cannot make of data; "
+            f"annotate the parameter as Event, or as the payload's type: {error.message}"
+        ) from error
+    if travels and found.lost:
+        raise ConfigurationError(
+            f"{asking} asks for its payload as {spelled(annotation)}, which cannot be rebuilt in a worker: "
+            f"{', '.join(found.lost)} must be given, and is excluded from what travels. Give it a default, "
+            "or annotate the parameter as Event."
+        )
+    return found
 
 
 def _is_checkable(kind: type) -> bool:

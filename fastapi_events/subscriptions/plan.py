@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import PydanticUndefinedAnnotation, PydanticUserError
-
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 from fastapi_events.subscriptions.annotations import (
@@ -19,7 +17,7 @@ from fastapi_events.subscriptions.annotations import (
     says_nothing,
 )
 from fastapi_events.subscriptions.dependencies import Dependencies, Dependency, dependency_of, find_depends
-from fastapi_events.subscriptions.payload import PayloadType
+from fastapi_events.subscriptions.payload import PayloadType, payload_type
 from fastapi_events.subscriptions.signature import (
     UNRESOLVED,
     Parameter,
@@ -142,7 +140,12 @@ class _Found:
         elif asks_for_event(parameter.annotation):
             self.events.append(parameter.name)
         else:
-            self.payloads.append((parameter.name, _payload_type(parameter, self.asking)))
+            self.payloads.append(
+                (
+                    parameter.name,
+                    payload_type(parameter.annotation, asking=self.asking, travels=self.by_annotation),
+                )
+            )
         return True
 
     def _asks(self, parameter: Parameter) -> bool:
@@ -181,8 +184,9 @@ def _what_first_gets(
     annotation = parameter.annotation
     unknown = annotation is UNRESOLVED
     event = _names_event(parameter.spelled) is not None if unknown else asks_for_event(annotation)
+    asked_for = None if model is None else payload_type(model, asking=asking, travels=by_annotation)
     if event or (model is None and not by_annotation):
-        return {"takes_event": True, "payload_type": None if model is None else PayloadType(model)}
+        return {"takes_event": True, "payload_type": asked_for}
     if unknown and by_annotation:
         raise ConfigurationError(
             f"{asking}: the annotation {parameter.spelled!r} of parameter {parameter.name!r} cannot be "
@@ -190,20 +194,13 @@ def _what_first_gets(
             "outside of TYPE_CHECKING."
         )
     if by_annotation and not says_nothing(annotation):
-        return {"payload_argument": True, "payload_type": _payload_type(parameter, asking)}
-    if model is not None:
-        return {"payload_argument": True, "payload_type": PayloadType(model)}
+        return {
+            "payload_argument": True,
+            "payload_type": payload_type(annotation, asking=asking, travels=True),
+        }
+    if asked_for is not None:
+        return {"payload_argument": True, "payload_type": asked_for}
     return {"takes_event": True}
-
-
-def _payload_type(parameter: Parameter, asking: str) -> PayloadType:
-    try:
-        return PayloadType(parameter.annotation)
-    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
-        raise ConfigurationError(
-            f"{asking}: parameter {parameter.name!r} is annotated {parameter.spelled}, which pydantic cannot "
-            f"make of a payload; annotate it as Event, or as the payload's type: {error.message}"
-        ) from error
 
 
 def _refuse_a_method(function: Callable[..., Any], first: Parameter, found: _Found) -> None:

@@ -57,12 +57,15 @@ class Restorer:
     """Finds the changes that a type needs.
 
     Parameters:
-        with_bytes: Whether the data come from JSON, where bytes are text.
+        from_json: Whether the data come from JSON, where bytes are text.
     """
 
-    def __init__(self, *, with_bytes: bool) -> None:
-        self.found_bytes = False
-        self._with_bytes = with_bytes
+    def __init__(self, *, from_json: bool) -> None:
+        self.leaves_json = False
+        """Whether the changed data may hold what JSON does not know: bytes, or instances."""
+        self.lost: list[str] = []
+        """Required fields that do not travel, each as `Class.field`."""
+        self._from_json = from_json
         self._members: dict[type, Change | None] = {}
         self._names: dict[str, Any] = {}
 
@@ -95,15 +98,22 @@ class Restorer:
         if issubclass(kind, bytes) or (
             issubclass(kind, Enum) and any(isinstance(member.value, bytes) for member in kind)
         ):
-            self.found_bytes = self.found_bytes or self._with_bytes
-            return _bytes_of if self._with_bytes else None
+            self.leaves_json = self.leaves_json or self._from_json
+            return _bytes_of if self._from_json else None
         if not (issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind) or _has_typed_keys(kind)):
             return None
         if kind not in self._members:
             # A type may hold itself: while it is looked through, whoever asks gets what there will be.
             self._members[kind] = lambda data: (self._members[kind] or _nothing)(data)
-            self._members[kind] = self._of_members(kind)
+            self._members[kind] = self._validated(kind, self._of_members(kind))
         return self._members[kind]
+
+    def _validated(self, kind: type, change: Change | None) -> Change | None:
+        """The change for a class; a table of SQLModel is validated by its own method only."""
+        if not (self._from_json and issubclass(kind, BaseModel) and kind.model_config.get("table")):
+            return change
+        self.leaves_json = True
+        return lambda data: kind.model_validate((change or _nothing)(data))
 
     def _of_members(self, kind: type) -> Change | None:
         around, self._names = self._names, {**vars(sys.modules[kind.__module__]), kind.__name__: kind}
@@ -113,6 +123,9 @@ class Restorer:
             self._names = around
 
     def _of_fields(self, kind: type, fields: Mapping[str, Any]) -> Change | None:
+        self.lost += [
+            f"{kind.__name__}.{name}" for name, field in fields.items() if _is_lost(kind, name, field)
+        ]
         changes = {
             name: self._annotated(field.annotation, field.metadata)
             if isinstance(field, FieldInfo)
@@ -237,6 +250,13 @@ def _aliases(field: Any) -> Iterator[str]:
         for alias in (field.alias, *(given.choices if isinstance(given, AliasChoices) else [given])):
             if isinstance(alias, str):
                 yield alias
+
+
+def _is_lost(kind: type, name: str, field: Any) -> bool:
+    """Whether a value is needed to build an instance, and the instance does not write it."""
+    if isinstance(field, FieldInfo):
+        return bool(field.exclude) and field.is_required()
+    return isinstance(field, dataclasses.InitVar) and not hasattr(kind, name)
 
 
 def _computed(kind: type) -> set[str]:

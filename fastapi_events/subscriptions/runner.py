@@ -22,6 +22,7 @@ from fastapi_events.subscriptions.dependencies import (
     is_sync_throughout,
     solve,
 )
+from fastapi_events.subscriptions.payload import PayloadType
 from fastapi_events.subscriptions.plan import Plan
 from fastapi_events.thread_calls import ThreadCalls
 
@@ -159,8 +160,7 @@ async def run(
     arguments: dict[str, Any] = {}
     first: tuple[Any, ...] = ()
     if plan.payload_type is not None:
-        rebuilt = plan.payload_type.from_json if from_wire else plan.payload_type.from_python
-        payload = rebuilt(event.payload)
+        payload = _rebuilt(plan.payload_type, event, from_wire)
         first = (payload,) if plan.payload_argument else (event.with_payload(payload),)
     elif plan.takes_event:
         first = (event,)
@@ -170,12 +170,16 @@ async def run(
     for name in plan.events:
         arguments[name] = event
     for name, kind in plan.payloads:
-        arguments[name] = kind.from_json(event.payload) if from_wire else kind.from_python(event.payload)
+        arguments[name] = _rebuilt(kind, event, from_wire)
     call = functools.partial(_call, plan.function, plan.is_async, first, arguments)
     if plan.dependencies:
         await with_dependencies(plan.dependencies, event, call, plan.is_async, caller, overrides)
     else:
         await call(caller, {})
+
+
+def _rebuilt(kind: PayloadType, event: Event, from_wire: bool) -> Any:
+    return kind.from_json(event.payload) if from_wire else kind.from_python(event.full_payload)
 
 
 async def with_dependencies(

@@ -244,7 +244,7 @@ def test_what_pydantic_cannot_validate_is_refused() -> None:
 
     def work(event: Session): ...
 
-    with pytest.raises(ConfigurationError, match="'event' is annotated Session, which pydantic cannot"):
+    with pytest.raises(ConfigurationError, match=r"its payload as .*Session, which pydantic cannot"):
         plan(work)
     assert plan(work, by_annotation=False).is_simple
 

@@ -168,10 +168,10 @@ def test_bytes_become_bytes_wherever_they_are(annotation: Any, data: Any, expect
 
 @pytest.mark.parametrize("annotation", [bytes, list[bytes], Photo, Entry, Pair, Seal], ids=str)
 def test_what_does_not_come_from_json_holds_its_bytes_already(annotation: Any) -> None:
-    restorer = Restorer(with_bytes=False)
+    restorer = Restorer(from_json=False)
 
     assert restorer.change_for(annotation) is None
-    assert not restorer.found_bytes
+    assert not restorer.leaves_json
 
 
 @pytest.mark.parametrize(
@@ -180,19 +180,19 @@ def test_what_does_not_come_from_json_holds_its_bytes_already(annotation: Any) -
     ids=str,
 )
 def test_what_needs_nothing_costs_nothing(annotation: Any) -> None:
-    restorer = Restorer(with_bytes=True)
+    restorer = Restorer(from_json=True)
 
     assert restorer.change_for(annotation) is None
-    assert not restorer.found_bytes
+    assert not restorer.leaves_json
 
 
 @pytest.mark.parametrize("annotation", [bytes, list[Photo], Tree, Note | None], ids=str)
 def test_who_asks_is_told_that_there_are_bytes(annotation: Any) -> None:
-    restorer = Restorer(with_bytes=True)
+    restorer = Restorer(from_json=True)
 
     restorer.change_for(annotation)
 
-    assert restorer.found_bytes
+    assert restorer.leaves_json
 
 
 def test_a_type_that_holds_itself_is_changed_all_the_way_down() -> None:
@@ -279,4 +279,4 @@ def test_what_does_not_fit_stays_for_pydantic_to_say_so(annotation: Any, data: A
 def test_computed_fields_are_left_out_and_what_nobody_knows_is_not(with_bytes: bool) -> None:
     data = [{"grams": 80, "kilos": 0.08, "salt": 1}]
 
-    assert change(list[Computed], data, with_bytes=with_bytes) == [{"grams": 80, "salt": 1}]
+    assert change(list[Computed], data, from_json=with_bytes) == [{"grams": 80, "salt": 1}]

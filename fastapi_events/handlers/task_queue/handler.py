@@ -202,9 +202,8 @@ class TaskQueueHandler(Registering):
             )
         encoded = event.encoded
         if encoded is None:
-            name, payload = event
             event.encoded = codec.encode(
-                payload, event_name=wire_name(name), max_bytes=self._max_payload_bytes
+                event.full_payload, event_name=wire_name(event.name), max_bytes=self._max_payload_bytes
             )
         elif (  # another handler allowed more; a character takes four bytes at most
             len(encoded) * 4 > self._max_payload_bytes
