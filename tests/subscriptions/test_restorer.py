@@ -121,7 +121,7 @@ Key = NewType("Key", bytes)
 
 
 def change(annotation: Any, data: Any, *, with_bytes: bool = True) -> Any:
-    changing = Restorer(with_bytes=with_bytes).change_for(annotation)
+    changing = Restorer(from_json=with_bytes).change_for(annotation)
     return data if changing is None else changing(data)
 
 
