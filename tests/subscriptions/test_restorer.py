@@ -279,4 +279,4 @@ def test_what_does_not_fit_stays_for_pydantic_to_say_so(annotation: Any, data: A
 def test_computed_fields_are_left_out_and_what_nobody_knows_is_not(with_bytes: bool) -> None:
     data = [{"grams": 80, "kilos": 0.08, "salt": 1}]
 
-    assert change(list[Computed], data, from_json=with_bytes) == [{"grams": 80, "salt": 1}]
+    assert change(list[Computed], data, with_bytes=with_bytes) == [{"grams": 80, "salt": 1}]
