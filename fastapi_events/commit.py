@@ -27,7 +27,7 @@ from fastapi_events.errors import ConfigurationError, MissingDependencyError, St
 from fastapi_events.event import Event, EventName
 from fastapi_events.failpoints import crash_point
 from fastapi_events.handlers.task_queue.flushing import Flushing
-from fastapi_events.handlers.task_queue.turns import KEEP_SECONDS, Claim, current_claim
+from fastapi_events.handlers.task_queue.once import KEEP_SECONDS, Claim, current_claim
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.scope import Backlog
 

@@ -147,19 +147,19 @@ class UnreadableEnvelope(FastapiEventError, ValueError):
 
 
 class DeliveredTooOften(FastapiEventError, RuntimeError):
-    """Raised in place of running a subscription whose message came back too often without an outcome.
+    """Raised in place of running a subscription whose message has crashed too many workers.
 
     It probably kills the process that runs it, which no retry can mend.
 
     Parameters:
-        deliveries: How often the message was delivered before.
+        crashes: How many workers have died while they had the message.
     """
 
-    def __init__(self, deliveries: int) -> None:
+    def __init__(self, crashes: int) -> None:
         super().__init__(
-            f"its worker died {deliveries} times while it had the message (killed, out of memory, crashed)"
+            f"its worker died {crashes} times while it had the message (killed, out of memory, crashed)"
         )
-        self.deliveries = deliveries
+        self.crashes = crashes
 
 
 class UnknownSubscription(FastapiEventError, LookupError):

@@ -10,16 +10,14 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from fastapi_events.errors import ConfigurationError, FastapiEventError, StorageError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.handlers.task_queue.diagnosis import Finding
 
 logger = logging.getLogger(__name__)
-
-Severity = Literal["ok", "advice", "danger"]
 
 
 def handlers_in(target: str) -> list[TaskQueueHandler]:
@@ -128,28 +126,12 @@ def _failed_import(name: str, error: Exception) -> ConfigurationError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that `doctor` has to say about a handler.
-
-    Parameters:
-        severity: `"danger"`: events can be lost, and nobody would notice in time.
-        subject: What it is about.
-        text: What is the matter, and what to do about it.
-    """
-
-    severity: Severity
-    subject: str
-    text: str
-
-
 def examine(handler: TaskQueueHandler) -> Iterator[Finding]:
     """Look for what would lose events, or keep them where nobody looks."""
     yield from _outbox(handler)
     yield from _dead_letters(handler)
     yield from _turns(handler)
-    for severity, subject, text in handler.diagnose():
-        yield Finding(severity, subject, text)
+    yield from handler.diagnose()
 
 
 def _outbox(handler: TaskQueueHandler) -> Iterator[Finding]:

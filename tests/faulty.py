@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 
 from fastapi_events.errors import StorageError
-from fastapi_events.handlers.celery import CeleryHandler
-from fastapi_events.handlers.dramatiq import DramatiqHandler
+from fastapi_events.handlers.celery.engine import CeleryEngine
+from fastapi_events.handlers.dramatiq.engine import DramatiqEngine
 from fastapi_events.storage import memory, redis, sqlalchemy
 from fastapi_events.storage.base import Store
 from fastapi_events.storage.dead_letters import DeadLetters
 from fastapi_events.storage.inbox import Inbox
 from fastapi_events.storage.lanes import Lanes
 from fastapi_events.storage.outbox import Outbox
-from tests.handlers.task_queue.broker import ListHandler
+from tests.handlers.task_queue.broker import ListEngine
 
 CALLS: dict[type[Store], tuple[str, ...]] = {
     Outbox: ("add", "claim", "extend", "published", "release", "expect", "receipt", "discard"),
@@ -49,7 +49,7 @@ STORES: tuple[type[Store], ...] = (
     redis.RedisInbox, redis.RedisDeadLetters, redis.RedisLanes,
 )  # fmt: skip
 
-BROKERS = (ListHandler, DramatiqHandler, CeleryHandler)
+ENGINES = (ListEngine, DramatiqEngine, CeleryEngine)
 
 LATE, FROZEN, FROZEN_AFTER, REPEATED, REFUSED, UNCONFIRMED = (
     "late", "frozen", "frozen after", "repeated", "refused", "unconfirmed"
@@ -130,5 +130,5 @@ def install(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
             repeatable = name in REPEATABLE[kind]
             call = getattr(store, name)
             monkeypatch.setattr(store, name, faults.harmless(call, repeatable=repeatable))
-    for handler in BROKERS:
-        monkeypatch.setattr(handler, "_send", faults.harmless(handler._send, repeatable=False))
+    for engine in ENGINES:
+        monkeypatch.setattr(engine, "send", faults.harmless(engine.send, repeatable=False))

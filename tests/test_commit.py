@@ -26,7 +26,7 @@ from fastapi_events.commit import complete_in, dispatch_on_commit, events_follow
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, StorageError, StorageFull, UnserialisablePayload
 from fastapi_events.handlers.task_queue.messages import message_id
-from fastapi_events.handlers.task_queue.turns import Claim, current_claim
+from fastapi_events.handlers.task_queue.once import Claim, current_claim
 from fastapi_events.middleware import EventHandlerASGIMiddleware
 from fastapi_events.scope import collect_events
 from fastapi_events.storage.base import DONE, NEW, Busy

@@ -14,9 +14,9 @@ from starlette.applications import Starlette
 from fastapi_events.errors import ConfigurationError, StorageError, StorageNotReady
 from fastapi_events.event import Event
 from fastapi_events.handlers.local import LocalHandler
-from fastapi_events.handlers.task_queue.messages import Diagnosis, epitaph
-from fastapi_events.handlers.task_queue.worker.dead_letters import bury
-from fastapi_events.inspection import Finding, examine, handlers_in
+from fastapi_events.handlers.task_queue.diagnosis import Finding
+from fastapi_events.handlers.task_queue.worker.dead_letters import unreadable_letter
+from fastapi_events.inspection import examine, handlers_in
 from fastapi_events.middleware import EventHandlerASGIMiddleware
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
 from fastapi_events.storage.outbox import Entry
@@ -174,9 +174,9 @@ def test_a_handler_that_has_all_is_fine() -> None:
 def test_it_says_how_much_waits() -> None:
     outbox, letters = MemoryOutbox(), MemoryDeadLetters()
     outbox.add([Entry(id=Event("a").id, destination="list:events", envelope="{}") for _ in range(2)])
-    grave = epitaph("feed", ValueError("no fish"), attempts=6)
-    handler = ListHandler(dead_letters=letters)
-    bury(handler, grave, message_id="m1", subscription="feed", queue="events", arguments=("{}",))
+    ListHandler(dead_letters=letters).worker.dead_letters.give_up(
+        unreadable_letter("list:events", "events", "m1", "{}", ": not an event")
+    )
 
     findings = found(outbox=outbox, dead_letters=letters)
 
@@ -219,7 +219,7 @@ def test_a_store_that_goes_away_meanwhile_is_a_danger_and_no_end_of_the_examinat
 
 def test_the_engine_has_its_say() -> None:
     class Doubtful(ListHandler):
-        def diagnose(self) -> Iterable[Diagnosis]:
-            yield Diagnosis("danger", "broker", "keeps nothing")
+        def diagnose(self) -> Iterable[Finding]:
+            yield Finding("danger", "broker", "keeps nothing")
 
     assert Finding("danger", "broker", "keeps nothing") in list(examine(Doubtful()))

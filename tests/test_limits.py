@@ -17,8 +17,8 @@ from fastapi_events.handlers.task_queue import (
     TaskQueueSettings,
     flushing,
     messages,
+    once,
     relaying,
-    turns,
 )
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.memory import MemoryStore
@@ -57,7 +57,7 @@ IN_THE_CODE: dict[str, float] = {
     "`MAX_BATCH_BYTES`": aws.MAX_BATCH_BYTES,
     "`MAX_BATCH`": batch.MAX_BATCH,
     "`SHORT_DELAY_SECONDS`": flushing.SHORT_DELAY_SECONDS,
-    "`KEEP_SECONDS`": turns.KEEP_SECONDS,
+    "`KEEP_SECONDS`": once.KEEP_SECONDS,
     "`_LEASE_SECONDS`": relaying._LEASE_SECONDS,
 }  # fmt: skip
 

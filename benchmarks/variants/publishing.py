@@ -98,7 +98,7 @@ def our_fan_out(url: str, size: int, engine: str) -> Iterator[Run]:
         messages = [message() for _ in range(operations)]
         began = time.perf_counter()
         for each in messages:
-            handler.fan_out(each)
+            handler.worker.fan_out(each)
         taken = time.perf_counter() - began
         _empty(url, broker)
         return taken

@@ -15,7 +15,6 @@ from fastapi_events.cli.selection import NotThereError, guess, only
 from fastapi_events.cli.text import block, local, say, say_json, shown, table
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.handlers.task_queue.worker.replay import replay_all
 from fastapi_events.inspection import handlers_in
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 
@@ -134,7 +133,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     done = 0
     for handler, letters in stores:
         total = letters.count(handler=handler.name, **_filter(arguments))
-        for count in replay_all(handler, **_filter(arguments)):
+        for count in handler.replay_all(**_filter(arguments)):
             done += count
             say(f"\r{done} of {total} replayed", to=sys.stderr, end="")
     if arguments.json:

@@ -8,7 +8,8 @@ from typing import Any
 
 from fastapi_events.cli.arguments import add_command
 from fastapi_events.cli.text import say, say_json, shown
-from fastapi_events.inspection import Finding, examine, handlers_in
+from fastapi_events.handlers.task_queue.diagnosis import Finding
+from fastapi_events.inspection import examine, handlers_in
 
 _SIGNS = {"ok": "ok    ", "advice": "advice", "danger": "DANGER"}
 

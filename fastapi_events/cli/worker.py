@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _commands(target: str, passed_on: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """The command of each engine that the module has a handler for."""
-    handlers = {each.name.partition(":")[0]: each for each in handlers_in(target)}
+    handlers = {each.engine.name: each for each in handlers_in(target)}
     if passed_on and len(handlers) > 1:
         raise ConfigurationError(
             f"{target} has handlers for {' and '.join(sorted(handlers))}, which take different arguments: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fastapi_events.handlers.task_queue.messages import Diagnosis
+from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.retry import RetryPolicy
 
 RABBITMQ_LONGEST_DELAY = 900.0
@@ -24,12 +24,12 @@ def too_long_for_rabbitmq(policy: RetryPolicy, longest: float, *, asking: str) -
     )
 
 
-def diagnose_queues(queues: Collection[str], *, quorum: bool) -> Diagnosis:
+def diagnose_queues(queues: Collection[str], *, quorum: bool) -> Finding:
     """What `fastapi-events doctor` says about the type of a handler's queues."""
     names = ", ".join(sorted(queues))
     if quorum:
-        return Diagnosis("ok", "queues", f"{names}: quorum, kept by most nodes of a cluster")
-    return Diagnosis(
+        return Finding("ok", "queues", f"{names}: quorum, kept by most nodes of a cluster")
+    return Finding(
         "advice",
         "queues",
         f"{names}: classic, kept by one node; where RabbitMQ is a cluster, queue_type='quorum' lets them "

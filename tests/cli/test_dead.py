@@ -93,19 +93,19 @@ def test_replaying_many_shows_progress(run: Run, app: Any) -> None:
 def test_an_interrupted_replay_can_be_resumed(run: Run, app: Any) -> None:
     for number in range(1_200):
         app.events.dead_letters.add(letter(number))
-    send = app.events._send
+    send = app.events.engine.send
 
     def break_after_the_first_page(messages: Any, **rest: Any) -> None:
         if app.events.sent:
             raise ConnectionError("away")
         send(messages, **rest)
 
-    app.events._send = break_after_the_first_page
+    app.events.engine.send = break_after_the_first_page
     ran = run("dead", "replay", "shop_events:events", "--all")
     assert (ran.code, app.events.dead_letters.count()) == (1, 700)
     assert "ConnectionError: away" in ran.err
 
-    app.events._send = send
+    app.events.engine.send = send
     assert run("dead", "replay", "shop_events:events", "--all").code == 0
     assert len({each.id for each in app.events.sent}) == len(app.events.sent) == 1_200
     assert app.events.dead_letters.count() == 0
@@ -176,11 +176,11 @@ def test_a_letter_that_fails_again_while_it_is_replayed_is_not_lost(
 ) -> None:
     app.events.dead_letters.add(letter(1))
 
-    def work_at_once(_messages: Any, *, from_web: bool) -> None:
+    def work_at_once(_messages: Any, **_: Any) -> None:
         now = datetime.now(UTC)
         app.events.dead_letters.add(letter(1, reason="ValueError: still no fish", last_at=now))
 
-    monkeypatch.setattr(app.events, "_send", work_at_once)
+    monkeypatch.setattr(app.events.engine, "send", work_at_once)
 
     ran = run("dead", "replay", "shop_events:events", which)
 
@@ -193,8 +193,8 @@ def test_a_letter_that_fails_again_while_it_is_replayed_is_not_lost(
 
 
 def test_the_beginning_of_an_id_is_enough(run: Run, app: Any) -> None:
-    app.events.dead_letters.bury(letter(1, id="abc-1"))
-    app.events.dead_letters.bury(letter(2, id="abd-2"))
+    app.events.dead_letters.add(letter(1, id="abc-1"))
+    app.events.dead_letters.add(letter(2, id="abd-2"))
 
     assert "abc-1" in run("dead", "show", "shop_events:events", "abc").out
     assert run("dead", "replay", "shop_events:events", "abc").out == "abc-1 replayed\n"
@@ -204,7 +204,7 @@ def test_the_beginning_of_an_id_is_enough(run: Run, app: Any) -> None:
 @pytest.mark.parametrize("action", ["show", "replay", "discard"])
 def test_a_beginning_of_several_ids_does_nothing(run: Run, app: Any, action: str) -> None:
     for id_ in ("abc-1", "abd-2"):
-        app.events.dead_letters.bury(letter(1, id=id_))
+        app.events.dead_letters.add(letter(1, id=id_))
 
     ran = run("dead", action, "shop_events:events", "ab")
 
@@ -214,7 +214,7 @@ def test_a_beginning_of_several_ids_does_nothing(run: Run, app: Any, action: str
 
 
 def test_nothing_happens_to_the_first_where_the_second_is_unknown(run: Run, app: Any) -> None:
-    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.add(letter(1))
 
     ran = run("dead", "discard", "shop_events:events", "letter-1", "nobody")
 
@@ -235,8 +235,8 @@ def test_nothing_happens_to_the_first_where_the_second_is_unknown(run: Run, app:
 def test_a_filter_that_leaves_nothing_is_not_done(
     run: Run, app: Any, action: str, filter_: tuple[str, ...], said: str
 ) -> None:
-    app.events.dead_letters.bury(letter(1))
-    app.events.dead_letters.bury(letter(2, subscription="shop.clean", event_name="other"))
+    app.events.dead_letters.add(letter(1))
+    app.events.dead_letters.add(letter(2, subscription="shop.clean", event_name="other"))
 
     ran = run("dead", action, "shop_events:events", *filter_)
 
@@ -246,7 +246,7 @@ def test_a_filter_that_leaves_nothing_is_not_done(
 
 
 def test_a_subscription_that_is_registered_needs_no_guess(run: Run, app: Any) -> None:
-    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.add(letter(1))
     app.events.register(print, event_name="x", name="shop.cookie")
 
     ran = run("dead", "list", "shop_events:events", "--subscription", "shop.cookie")
@@ -266,7 +266,7 @@ def test_times_are_local_and_say_how_far_from_utc(
 ) -> None:
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     time.tzset()
-    app.events.dead_letters.bury(letter(1))
+    app.events.dead_letters.add(letter(1))
 
     try:
         listed, one = (
@@ -283,7 +283,7 @@ def test_times_are_local_and_say_how_far_from_utc(
 
 def test_what_is_done_can_be_read_by_programs(run: Run, app: Any) -> None:
     for number in (1, 2, 3):
-        app.events.dead_letters.bury(letter(number))
+        app.events.dead_letters.add(letter(number))
 
     def said(*arguments: str) -> Any:
         return json.loads(run("dead", *arguments, "--json").out)

@@ -10,7 +10,7 @@ import pytest
 
 from fastapi_events.event import Event
 from fastapi_events.scope import collect_events
-from fastapi_events.storage.memory import MemoryDeadLetters, MemoryStore
+from fastapi_events.storage.memory import MemoryStore
 from tests.places import QueuePlace
 from tests.recording import Diary
 
@@ -105,8 +105,8 @@ def test_a_message_for_nobody_is_in_the_store(queue_place: QueuePlace, store: Me
     assert "UnknownSubscription" in letter.reason
 
 
-def test_a_store_that_fails_leaves_it_to_the_engine(queue_place: QueuePlace) -> None:
-    queue_place.handler.dead_letters = MemoryDeadLetters(max_letters=0)
+def test_a_store_that_fails_leaves_it_to_the_engine(queue_place: QueuePlace, store: MemoryStore) -> None:
+    store.dead_letters.max_letters = 0
 
     @queue_place.handler.register(event_name="bad", name="hopeless")
     def hopeless(event: Event) -> None:

@@ -18,11 +18,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from fastapi_events.envelope import read_batch, unseal
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.messages import Outgoing
+from fastapi_events.handlers.task_queue.messages import Message
 from fastapi_events.storage.memory import MemoryOutbox
 from fastapi_events.storage.outbox import Entry, Outbox
 from fastapi_events.storage.sqlalchemy import SqlStore
-from tests.handlers.task_queue.broker import ListHandler
+from tests.handlers.task_queue.broker import ListEngine, ListHandler
 
 LEASE = 30.0
 BROKER_FAULTS = st.sampled_from([None, None, "refused", "unconfirmed", "crash"])
@@ -32,15 +32,15 @@ class Crash(BaseException):
     """The process has ended here."""
 
 
-class FaultyBroker(ListHandler):
+class FaultyEngine(ListEngine):
     """Does with the next message what the test says, and remembers which events have arrived."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self.fault: str | None = None
         self.arrived: set[str] = set()
-        super().__init__(**settings)
 
-    def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
         fault, self.fault = self.fault, None
         if fault == "refused":
             raise ConnectionError("refused")
@@ -77,7 +77,8 @@ class OutboxMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 1_800_000_000.0
         self.outbox = self.make_outbox()
-        self.handler = FaultyBroker(outbox=self.outbox, relay=False, flush_deadline=60.0)
+        self.broker = FaultyEngine()
+        self.handler = ListHandler(self.broker, outbox=self.outbox, relay=False, flush_deadline=60.0)
         self.accepted: set[str] = set()
         self.holder: dict[str, str] = {}
         self.owners = 0
@@ -89,7 +90,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 3), fault=st.sampled_from([None, "refused", "unconfirmed"]))
     def flush(self, count: int, fault: str | None) -> None:
-        self.handler.fault = fault
+        self.broker.fault = fault
         events = [Event("cat-purred", {"number": number}) for number in range(count)]
         try:
             asyncio.run(self.handler.handle_many(events))
@@ -97,7 +98,7 @@ class OutboxMachine(RuleBasedStateMachine):
             pass
         else:
             self.accepted |= {event.id for event in events}
-        self.handler.fault = None
+        self.broker.fault = None
 
     @rule(count=st.integers(1, 3))
     def add(self, count: int) -> None:
@@ -117,19 +118,19 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(claimed=held, fault=BROKER_FAULTS)
     def publish(self, claimed: tuple[str, list[Entry]], fault: str | None) -> None:
-        self.handler.fault = fault
+        self.broker.fault = fault
         try:
             if claimed[1]:
                 self.handler._publishing.publish_entries(claimed[1])
         except (ConnectionError, TimeoutError, Crash):
             pass
-        self.handler.fault = None
+        self.broker.fault = None
 
     @rule(claimed=consumes(held))
     def mark(self, claimed: tuple[str, list[Entry]]) -> None:
         """Only what has arrived is marked, as a relay does; a late token changes nothing."""
         token, entries = claimed
-        arrived = [entry for entry in entries if entry.id in self.handler.arrived]
+        arrived = [entry for entry in entries if entry.id in self.broker.arrived]
         there = {entry.id for entry in self.outbox.list()}
         ours = [entry for entry in arrived if entry.id in there and self.holder.get(entry.id) == token]
         assert self.outbox.published(token, arrived) == len(ours)
@@ -150,12 +151,12 @@ class OutboxMachine(RuleBasedStateMachine):
     def step(self, fault: str | None) -> None:
         relaying = self.handler.relaying()
         relaying._outbox = taken = _Taken(self.outbox)  # type: ignore[assignment]
-        self.handler.fault = fault
+        self.broker.fault = fault
         with contextlib.suppress(ConnectionError, TimeoutError, Crash):
             relaying.step()
         for entry in taken.entries:  # whatever has become of them, whoever had them before has them no more
             self.holder.pop(entry.id, None)
-        self.handler.fault = None
+        self.broker.fault = None
 
     @rule(seconds=st.sampled_from([1.0, LEASE - 1, LEASE + 1, 3_600.0, -3_600.0]))
     def turn_clock(self, seconds: float) -> None:
@@ -166,14 +167,14 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_accepted_is_lost(self) -> None:
         waiting = {entry.id for entry in self.outbox.list(limit=100_000)}
-        assert self.accepted <= waiting | self.handler.arrived
+        assert self.accepted <= waiting | self.broker.arrived
 
     def teardown(self) -> None:
         self.now += 2 * 3_600 + LEASE
         relaying = self.handler.relaying()
         while relaying.step():
             pass
-        assert self.accepted <= self.handler.arrived
+        assert self.accepted <= self.broker.arrived
         assert self.outbox.list() == []
         asyncio.run(self.handler.on_shutdown())
 

@@ -12,38 +12,42 @@ import pytest
 
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.messages import Outgoing, TryLater
+from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.storage.memory import MemoryStore
 from tests.faulty import Faults
-from tests.handlers.task_queue.broker import ListHandler
+from tests.handlers.task_queue.broker import ListEngine, ListHandler
 
 FLUSHES = 60
 
 
+class FailingEngine(ListEngine):
+    """A broker whose sends may fail."""
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__()
+        self._really_send = faults.failing(super().send, ConnectionError)
+
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+        self._really_send(messages, timeout=timeout)
+
+
 class Queue(ListHandler):
-    """A broker whose sends may fail, and workers that deliver again what has failed."""
+    """Workers that deliver again what has failed."""
 
     def __init__(self, faults: Faults, **settings: Any) -> None:
-        self._really_send = faults.failing(super()._send, ConnectionError)
-        super().__init__(**settings)
-
-    def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
-        self._really_send(messages, from_web=from_web)
+        super().__init__(FailingEngine(faults), **settings)
 
     def work(self) -> None:
         """Take message after message; those that fail are delivered again the next time."""
         failed = []
         while self.sent:
             message = self.sent.pop(0)
-            subscription = self.subscriptions.named(message.task)
             try:
-                if subscription is None:
-                    self.fan_out(message.argument)
-                else:
-                    self.perform(subscription, message.argument)
+                self.engine.actors[message.task].run(message.argument)
             except (StorageError, ConnectionError, TryLater):
                 failed.append(message)
-        self.sent += failed
+        self.sent.extend(failed)
 
 
 @pytest.mark.parametrize("confirm", ["published", "handled"])

@@ -13,8 +13,9 @@ try:
 except ImportError as missing:
     raise MissingDependencyError("celery", "celery") from missing
 
+from fastapi_events.handlers.celery.engine import DEAD, dead_queue
 from fastapi_events.handlers.celery.handler import CeleryHandler
 from fastapi_events.handlers.celery.scope_signals import open_scopes
-from fastapi_events.handlers.celery.tasks import DEAD, UNKNOWN, dead_queue
+from fastapi_events.handlers.celery.tasks import UNKNOWN
 
 __all__ = ["DEAD", "UNKNOWN", "CeleryHandler", "dead_queue", "open_scopes"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import signals
@@ -12,7 +13,7 @@ from celery.utils.imports import symbol_by_name
 from celery.worker.consumer import Consumer
 
 from fastapi_events.handlers.celery.foreign_messages import fault_of
-from fastapi_events.handlers.celery.unclaimed import Owner, owners_on
+from fastapi_events.handlers.celery.unclaimed import Responsible, unclaimed_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +43,7 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
         """No task has the name: publish the message to the task that waits for a worker which has it."""
         name = message.headers["task"] if "task" in message.headers else message.payload["task"]
         identity = message.headers["id"] if "task" in message.headers else message.payload["id"]
-        if self._keep(
-            message, lambda owner, queue: owner.redelivery.keep_unknown(message, name, identity, queue)
-        ):
+        if self._keep(message, partial(_keep_unknown, message, name, identity)):
             signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=identity)
         else:
             super().on_unknown_task(body, message, exc)
@@ -60,14 +59,12 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
             super().on_invalid_task(body, message, exc)
 
     def _keep_unreadable(self, message: Any, fault: str) -> bool:
-        return self._keep(
-            message, lambda owner, queue: owner.redelivery.keep_unreadable(message, fault, queue)
-        )
+        return self._keep(message, partial(_keep_unreadable, message, fault))
 
-    def _keep(self, message: Any, keep: Callable[[Owner, str], None]) -> bool:
+    def _keep(self, message: Any, keep: Callable[[Responsible, str], None]) -> bool:
         """Keep a message, and then acknowledge it; whether it is ours to keep."""
-        owners = owners_on(self.app)
-        found = None if owners is None else owners.of(message.delivery_info)
+        unclaimed = unclaimed_of(self.app)
+        found = None if unclaimed is None else unclaimed.find(message.delivery_info)
         if found is None:
             return False
         try:
@@ -76,6 +73,14 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
             return True
         message.ack_log_error(logger, self.connection_errors)
         return True
+
+
+def _keep_unknown(message: Any, name: str, identity: str, responsible: Responsible, queue: str) -> None:
+    responsible.tasks.keep_unknown(message, name, identity, queue)
+
+
+def _keep_unreadable(message: Any, fault: str, responsible: Responsible, queue: str) -> None:
+    responsible.tasks.keep_unreadable(responsible.worker, message, fault, queue)
 
 
 def use_in(worker: Any) -> None:

@@ -1,4 +1,4 @@
-"""How often a worker died of a message, which no broker counts.
+"""How many workers have crashed over a message, which no broker counts.
 
 Counted are starts that were never heard of again, not deliveries: a worker that dies takes with it what it
 had fetched in advance and what it ran beside the culprit, and that did nothing wrong. Messages that may have
@@ -23,7 +23,7 @@ _LONGEST_WAIT_SECONDS = 30.0
 _BROKER_SECONDS = 5.0
 
 
-class Deliveries:
+class CrashCounter:
     """Counts starts in the broker: each puts a message into a queue, whose length is the count.
 
     The queue expires by itself. Nobody consumes it.
@@ -34,11 +34,11 @@ class Deliveries:
         self._gate = os.getpid(), threading.Lock()
 
     @contextmanager
-    def of(self, task: Task, queue: str) -> Iterator[int]:
-        """Run a message within the block; it is told how often a worker has died of it.
+    def before(self, task: Task, queue: str) -> Iterator[int]:
+        """Run a message within the block; it is told how many workers have crashed over it.
 
         Waits until no other is run in this process that may have killed one, if this one may. Of such a
-        message the broker says that it was delivered before: that is the first death, and starts before this
+        message the broker says that it was delivered before: that is the first crash, and starts before this
         one are the others.
         """
         if not (task.request.delivery_info or {}).get("redelivered"):
@@ -48,12 +48,12 @@ class Deliveries:
         gate = self._gate_of_this_process()
         # One that runs long need not hold up the others for ever: few of them are poisonous.
         inside = gate.acquire(timeout=_LONGEST_WAIT_SECONDS)
-        deaths = 0
+        crashes = 0
         try:
-            deaths = self._started(key)
-            yield deaths
+            crashes = self._started(key)
+            yield crashes
         finally:  # to whatever end: its worker is alive
-            if deaths:
+            if crashes:
                 self._forget(key)
             if inside:
                 gate.release()

@@ -10,7 +10,7 @@ from celery import Celery
 from fastapi_events.handlers.celery.publishing import speaks_amqp
 from fastapi_events.handlers.rabbitmq import diagnose_queues
 from fastapi_events.handlers.redis_server import diagnose_server
-from fastapi_events.handlers.task_queue.messages import Diagnosis
+from fastapi_events.handlers.task_queue.diagnosis import Finding
 
 _ANSWER_SECONDS = 2.0
 _VISIBILITY_SECONDS = 3_600.0  # kombu's own
@@ -22,7 +22,7 @@ Options = Mapping[str, Mapping[str, Any]]
 
 def diagnose(
     app: Celery, options: Options, queues: Collection[str], *, quorum: bool, confirms_handled: bool
-) -> Iterator[Diagnosis]:
+) -> Iterator[Finding]:
     """What is to be said about an app and its broker.
 
     Parameters:
@@ -47,9 +47,9 @@ def diagnose(
         if on_redis:
             yield from diagnose_server(channel.client, confirms_handled=confirms_handled)
         else:
-            yield Diagnosis("ok", "broker", "reachable")
+            yield Finding("ok", "broker", "reachable")
     except Exception as error:  # whatever the client raises
-        yield Diagnosis("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
+        yield Finding("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
     finally:
         connection.release()
     if on_redis:
@@ -59,18 +59,18 @@ def diagnose(
     yield from _tasks(app, options)
 
 
-def _on_redis(app: Celery, options: Options, *, confirms_handled: bool) -> Iterator[Diagnosis]:
+def _on_redis(app: Celery, options: Options, *, confirms_handled: bool) -> Iterator[Finding]:
     if confirms_handled:
-        yield Diagnosis("ok", "confirmation", "handled: what is lost on the way to a worker is sent again")
+        yield Finding("ok", "confirmation", "handled: what is lost on the way to a worker is sent again")
     else:
-        yield Diagnosis(
+        yield Finding(
             "danger",
             "confirmation",
             "Celery takes a message out of Redis before it notes that it has it: one whose answer is lost on "
             "the wire is gone. This set-up needs an outbox and confirm='handled'.",
         )
     if app.conf.broker_transport != _TRANSPORT:
-        yield Diagnosis(
+        yield Finding(
             "advice",
             "transport",
             "a worker that holds a message ends when its Redis goes away; set broker_transport to "
@@ -79,23 +79,23 @@ def _on_redis(app: Celery, options: Options, *, confirms_handled: bool) -> Itera
     yield from _visibility(app, options)
 
 
-def _visibility(app: Celery, options: Options) -> Iterator[Diagnosis]:
+def _visibility(app: Celery, options: Options) -> Iterator[Finding]:
     visible = float(app.conf.broker_transport_options.get("visibility_timeout", _VISIBILITY_SECONDS))
-    yield Diagnosis(
+    yield Finding(
         "ok", "killed workers", f"their messages are back after the visibility timeout, {visible:,.0f} s"
     )
     limits = {name: _time_limit(app, own) for name, own in options.items()}
     unlimited = sorted(name for name, limit in limits.items() if limit is None)
     late = sorted(name for name, limit in limits.items() if limit is not None and limit >= visible)
     if unlimited:
-        yield Diagnosis(
+        yield Finding(
             "advice",
             "time limits",
             f"none for {_some(unlimited)}: what runs for longer than the visibility timeout of "
             f"{visible:,.0f} s is run by another worker as well; set task_time_limit.",
         )
     if late:
-        yield Diagnosis(
+        yield Finding(
             "advice",
             "time limits",
             f"{_some(late)} may run for longer than the visibility timeout of {visible:,.0f} s, after which "
@@ -103,9 +103,9 @@ def _visibility(app: Celery, options: Options) -> Iterator[Diagnosis]:
         )
 
 
-def _on_rabbitmq(app: Celery, queues: Collection[str], *, quorum: bool) -> Iterator[Diagnosis]:
+def _on_rabbitmq(app: Celery, queues: Collection[str], *, quorum: bool) -> Iterator[Finding]:
     if not app.conf.broker_transport_options.get("confirm_publish"):
-        yield Diagnosis(
+        yield Finding(
             "advice",
             "confirms",
             "ours are confirmed; what your own code sends by delay() is not without "
@@ -114,18 +114,18 @@ def _on_rabbitmq(app: Celery, queues: Collection[str], *, quorum: bool) -> Itera
     yield diagnose_queues(queues, quorum=quorum)
 
 
-def _tasks(app: Celery, options: Options) -> Iterator[Diagnosis]:
+def _tasks(app: Celery, options: Options) -> Iterator[Finding]:
     for setting in ("acks_late", "reject_on_worker_lost"):
         early = sorted(name for name, own in options.items() if own.get(setting) is False)
         if early:
-            yield Diagnosis(
+            yield Finding(
                 "danger",
                 setting,
                 f"{_some(early)} {'has' if len(early) == 1 else 'have'} {setting}=False: what its worker has "
                 "when it is killed is lost.",
             )
     if app.conf.worker_prefetch_multiplier != 1:
-        yield Diagnosis(
+        yield Finding(
             "advice",
             "prefetch",
             f"worker_prefetch_multiplier is {app.conf.worker_prefetch_multiplier}: messages wait behind a "

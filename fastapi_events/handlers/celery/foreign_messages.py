@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
-from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.task_queue.messages import MAX_BYTES_PER_MESSAGE
-
-UNREADABLE = "fastapi_events.unreadable"
-"""The task that the dead letter of an unreadable message names; there is none."""
 
 _NUMBER = (int, float, type(None))
 
@@ -50,24 +45,13 @@ def arguments_of(message: Any) -> tuple[list[Any], dict[str, Any]]:
     return body[0], body[1]
 
 
-def original_of(body: Any) -> Any:
-    """What is kept of a body: text, or where it is none, `{"base64": …}`; of a very large one the start."""
-    if isinstance(body, str):
-        return body[:MAX_BYTES_PER_MESSAGE]
-    raw = bytes(body or b"")[:MAX_BYTES_PER_MESSAGE]
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(raw).decode()}
-
-
-def unreadable(fault: str, message: Any) -> UnreadableEnvelope:
-    """The error that a dead letter tells of."""
+def described(fault: str, message: Any) -> str:
+    """A fault, in the words of a dead letter: which task the message names, and whether it is kept whole."""
     named = message.headers.get("task")
     task = f", for the task {named[:200]!r}" if isinstance(named, str) else ""
     size = len(message.body or b"")
     cut = f", cut to {MAX_BYTES_PER_MESSAGE:,} of {size:,}" if size > MAX_BYTES_PER_MESSAGE else ""
-    return UnreadableEnvelope(f"no message that a worker can take{task}{cut}: {fault}")
+    return f"{task}{cut}: {fault}"
 
 
 def _fault_of_arguments(body: Any) -> str | None:

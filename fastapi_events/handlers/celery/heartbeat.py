@@ -16,7 +16,7 @@ from fastapi_events.handlers.celery.publishing import CeleryPublisher
 
 logger = logging.getLogger(__name__)
 
-PULSE = "fastapi_events.pulse"
+HEARTBEAT = "fastapi_events.heartbeat"
 """The task that does nothing: a worker sends it to itself, through the broker."""
 
 _QUEUE_EXPIRES_SECONDS = 3_600.0
@@ -26,12 +26,12 @@ _EXIT_SECONDS = 10.0
 _EX_SOFTWARE = 70
 
 
-class Pulse:
+class Heartbeat:
     """Sends messages through the broker to the worker itself, and ends it when they do not arrive.
 
     After the loss of a connection a worker may seem to live and consume nothing
     (https://github.com/celery/celery/issues/8030). Whatever task arrives is a sign of life; a worker that has
-    tasks in its hands is left alone, and so is one whose broker does not take the pulse.
+    tasks in its hands is left alone, and so is one whose broker does not take the heartbeat.
 
     Parameters:
         silent_after: Seconds without a sign of life, for a worker that has nothing else to do.
@@ -44,17 +44,17 @@ class Pulse:
         self._alive_at = time.monotonic()
         self._watching: tuple[int, threading.Thread] | None = None
         self._stopping = threading.Event()
-        if PULSE not in app.tasks:
-            app.task(_do_nothing, name=PULSE, lazy=False, shared=False, ignore_result=True)
-        pulse = self
+        if HEARTBEAT not in app.tasks:
+            app.task(_do_nothing, name=HEARTBEAT, lazy=False, shared=False, ignore_result=True)
+        heartbeat = self
 
-        class PulseStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery comes without types
+        class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery comes without types
             requires = ("celery.worker.consumer.tasks:Tasks",)
 
             def start(self, parent: Any) -> None:
-                pulse.start(parent)
+                heartbeat.start(parent)
 
-        app.steps["consumer"].add(PulseStep)
+        app.steps["consumer"].add(HeartbeatStep)
         signals.celeryd_after_setup.connect(self._on_setup)
         signals.task_received.connect(self._on_sign_of_life)
 
@@ -65,7 +65,7 @@ class Pulse:
         if self._watching is None or self._watching[0] != os.getpid():
             self._stopping.clear()
             thread = threading.Thread(
-                target=self._watch, args=(queue,), name="fastapi-events-pulse", daemon=True
+                target=self._watch, args=(queue,), name="fastapi-events-heartbeat", daemon=True
             )
             self._watching = os.getpid(), thread
             thread.start()
@@ -76,7 +76,7 @@ class Pulse:
         self._watching = None
 
     def _on_setup(self, instance: Any = None, **_: Any) -> None:
-        """Let the worker consume its pulse, whatever -Q says, from when it consumes anything.
+        """Let the worker consume its heartbeat, whatever -Q says, from when it consumes anything.
 
         A queue that is added to a consumer later makes it begin at once, before it has been told what to do
         with messages: those that wait already would end the worker.
@@ -99,9 +99,9 @@ class Pulse:
     def _send(self, queue: str) -> bool:
         try:
             # One that is not consumed in time says nothing any more.
-            self._publisher.publish([{"name": PULSE, "queue": queue, "expires": self._silent_after}])
+            self._publisher.publish([{"name": HEARTBEAT, "queue": queue, "expires": self._silent_after}])
         except Exception as error:  # whatever a broker's client raises
-            logger.debug("The broker does not take the worker's pulse: %s", error)
+            logger.debug("The broker does not take the worker's heartbeat: %s", error)
             return False
         return True
 
@@ -116,8 +116,8 @@ def _end_worker(silent_for: float) -> None:
 
 
 def _queue_of(hostname: str) -> str:
-    return f"{PULSE}.{hostname}"
+    return f"{HEARTBEAT}.{hostname}"
 
 
 def _do_nothing() -> None:
-    """The task `PULSE`."""
+    """The task `HEARTBEAT`."""

@@ -5,58 +5,47 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from celery import Celery, Task
-from celery.exceptions import Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, WorkerShutdown, WorkerTerminate
+from celery.worker import state
 
-from fastapi_events.errors import DeliveredTooOften, UnknownSubscription
-from fastapi_events.handlers.celery.crash_counter import Deliveries
-from fastapi_events.handlers.celery.foreign_messages import UNREADABLE, arguments_of, original_of, unreadable
+from fastapi_events.errors import DeliveredTooOften
+from fastapi_events.handlers.celery.crash_counter import CrashCounter
+from fastapi_events.handlers.celery.foreign_messages import arguments_of, described
 from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of
 from fastapi_events.handlers.celery.time_limits import Limits
-from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.handlers.task_queue.messages import Epitaph, TryLater, epitaph, event_in
-from fastapi_events.handlers.task_queue.worker.dead_letters import bury, let_others_go_on
-from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.retry import RetryPolicy
+from fastapi_events.handlers.task_queue.engine import Actor, unknown_actor, until_done
+from fastapi_events.handlers.task_queue.worker.dead_letters import original_of, unreadable_letter
+from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, GiveUp, TryAgain, decide
+from fastapi_events.handlers.task_queue.worker.worker import Worker
 
 UNKNOWN = "fastapi_events.unknown"
 """The task that takes messages for subscriptions which its worker does not have."""
 
-DEAD = "fastapi_events_dead"
-"""The message header that says why a message was given up."""
+
+class FunctionFailed(RuntimeError):
+    """Stands for an error of a function that would mean something else to Celery, such as `SystemExit`."""
 
 
-def dead_queue(queue: str) -> str:
-    """The queue that keeps what was given up of another; no worker consumes it."""
-    return f"{queue}.dead"
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What we know of a task of ours."""
-
-    name: str
-    queue: str
-    policy: RetryPolicy
-
-
-class Redelivery:
-    """Publishes a failed message's successor, and only then lets the message be acknowledged.
+class Tasks:
+    """Runs an app's tasks of ours, and publishes a failed message's successor before it is acknowledged.
 
     Celery's own `retry()` rejects a message for good when the broker is away just then, and keeps nothing of
     a task that it does not know.
     """
 
-    def __init__(self, app: Celery, publisher: CeleryPublisher, handler: TaskQueueHandler) -> None:
+    def __init__(self, app: Celery, publisher: CeleryPublisher) -> None:
+        self.priorities: dict[str, int] = {}
+        """Of the messages to each task."""
         self._app = app
         self._publisher = publisher
-        self._handler = handler
         self._limits = Limits()
-        self._deliveries = Deliveries(app)
+        self._crashes = CrashCounter(app)
         self._stopping = threading.Event()
+        self._actors: dict[str, Actor] = {}
 
     def start(self, worker: Any) -> None:
         """A worker starts in this process: its pool decides who enforces time limits."""
@@ -66,78 +55,79 @@ class Redelivery:
         """The worker stops: wait for no broker any more."""
         self._stopping.set()
 
-    def guard(self, function: Callable[..., None], binding: Binding) -> Callable[..., None]:
-        """The task's function, whose failures end here."""
+    def function_of(self, actor: Actor) -> Callable[..., None]:
+        """An actor as the function of a task, whose failures end here."""
+        self._actors[actor.name] = actor
 
         def run(task: Task, *args: Any, **kwargs: Any) -> None:
-            with self._deliveries.of(task, _queue_of(task) or binding.queue) as deaths:
-                try:
-                    if deaths >= self._handler.max_crashes:
-                        raise DeliveredTooOften(deaths)
-                    with self._limits.of(task):
-                        function(*args, **kwargs)
-                except TryLater as later:
-                    self._again(task, binding, args, later, task.request.retries, later.seconds)
-                except Exception as error:
-                    self._after_failure(task, binding, args, error)
+            self._attempt(task, actor, partial(actor.run, *args, **kwargs), args, kwargs)
 
         return run
 
-    def _after_failure(self, task: Task, binding: Binding, args: Sequence[Any], error: Exception) -> None:
+    def _attempt(
+        self,
+        task: Task,
+        actor: Actor,
+        step: Callable[[], object],
+        arguments: Sequence[Any],
+        keywords: Mapping[str, Any],
+    ) -> None:
+        with self._crashes.before(task, _queue_of(task) or actor.queue) as crashes:
+            try:
+                if crashes >= actor.worker.max_crashes:
+                    raise DeliveredTooOften(crashes)
+                with self._limits.of(task):
+                    step()
+            except BaseException as error:
+                if _ends_the_worker(error) or _is_retried_already(error):
+                    raise
+                self._after_failure(task, actor, error, arguments, keywords)
+
+    def _after_failure(
+        self,
+        task: Task,
+        actor: Actor,
+        error: BaseException,
+        arguments: Sequence[Any],
+        keywords: Mapping[str, Any],
+    ) -> None:
         """Publish the next attempt or the dead letter.
 
         Raises:
             celery.exceptions.Retry: When there is a next attempt.
             celery.exceptions.Reject: When the worker stops while the broker is away; it is delivered again.
         """
-        attempt = task.request.retries + 1
-        hopeless = isinstance(error, DeliveredTooOften)
-        wait = None if hopeless else binding.policy.next_wait(attempt, error)
-        queue = _queue_of(task) or binding.queue
-        name, subject = binding.name, tuple(args)
-        if isinstance(error, UnknownSubscription):
-            name, subject = args[0], tuple(args[1:])
-        event = event_in(subject)
-        if wait is None:
-            grave = epitaph(name, error, attempts=attempt)
-            self._keep(task.request.id, name, queue, subject, grave)
-            tell(Lifecycle.dead, event, subscription=name, reason=grave["reason"], attempts=attempt)
-            raise error
-        if event is not None:
-            tell(Lifecycle.retried, event, subscription=name, error=error, attempt=attempt, wait=wait)
-        self._again(task, binding, args, error, attempt, wait)
+        queue = _queue_of(task) or actor.queue
+        dropped = isinstance(error, Ignore) or (isinstance(error, Reject) and not error.requeue)
+        attempt = Attempt(
+            handler=actor.worker.name,
+            subscription=actor.name,
+            queue=queue,
+            message_id=task.request.id,
+            policy=NO_RETRY if dropped else actor.policy,
+            arguments=arguments,
+            keywords=keywords,
+            failed_before=task.request.retries,
+        )
+        outcome = decide(attempt, error)
+        if isinstance(outcome, GiveUp):
+            actor.worker.dead_letters.give_up(outcome.letter)
+            raise _as_celery_may_see_it(error) from error
+        self._again(task, queue, outcome, error)
 
-    def _again(
-        self,
-        task: Task,
-        binding: Binding,
-        args: Sequence[Any],
-        error: Exception,
-        attempt: int,
-        wait: float,
-    ) -> None:
-        queue = _queue_of(task) or binding.queue
-        again = task.signature_from_request(task.request, countdown=wait, retries=attempt, queue=queue)
-        self.publish_until_done(
-            {
-                "name": task.name, "args": tuple(args), "task_id": task.request.id, "queue": queue,
-                "countdown": wait, "retries": attempt,
-            }
-        )  # fmt: skip
-        raise Retry(exc=error, when=wait, sig=again) from error
-
-    def _keep(self, message_id: str, name: str, queue: str, arguments: Sequence[Any], grave: Epitaph) -> None:
-        """Keep a dead letter in the handler's store, or else in a queue that nobody consumes."""
-        if not bury(
-            self._handler, grave, message_id=message_id, subscription=name, queue=queue, arguments=arguments
-        ):
-            self.publish_until_done(
-                {
-                    "name": name, "args": arguments, "task_id": message_id, "queue": dead_queue(queue),
-                    "headers": {DEAD: grave},
-                }
-            )  # fmt: skip
-        let_others_go_on(self._handler, name, arguments)
+    def _again(self, task: Task, queue: str, outcome: TryAgain, error: BaseException) -> None:
+        again = task.signature_from_request(
+            task.request, countdown=outcome.after, retries=outcome.failed, queue=queue
+        )
+        message: dict[str, Any] = {
+            "name": task.name, "args": tuple(task.request.args), "kwargs": task.request.kwargs,
+            "task_id": task.request.id, "queue": queue, "countdown": outcome.after,
+            "retries": outcome.failed,
+        }  # fmt: skip
+        if task.name in self.priorities:
+            message["priority"] = self.priorities[task.name]
+        self.publish_until_done(message)
+        raise Retry(exc=_as_celery_may_see_it(error), when=outcome.after, sig=again) from error
 
     def publish_until_done(self, message: Mapping[str, Any]) -> None:
         """Publish a message, however long the broker is away.
@@ -145,21 +135,37 @@ class Redelivery:
         Raises:
             celery.exceptions.Reject: When the worker stops meanwhile.
         """
-        pause = 0.1
-        while True:
-            try:
-                self._publisher.publish([message])
-            except Exception as error:  # whatever a broker's client raises
-                self._app.log.get_default_logger().warning(
-                    "The successor of message %r cannot be published: %s", message["task_id"], error
-                )
-                if self._stopping.wait(pause):
-                    raise Reject(error, requeue=True) from error
-                pause = min(pause * 2, 5.0)
-            else:
-                return
+        step = partial(self._publisher.publish, [message])
+        if not until_done(step, self._stopping, partial(self._cannot_publish, message["task_id"])):
+            raise Reject("the worker stops while the broker is away", requeue=True)
+
+    def _cannot_publish(self, message_id: str, error: Exception) -> None:
+        self._app.log.get_default_logger().warning(
+            "The successor of message %r cannot be published: %s", message_id, error
+        )
 
     # Messages that no task takes
+
+    def keep_revoked(self, sender: Task, request: Any, *, expired: bool) -> None:
+        """Keep a message of ours that Celery has dropped: it is too old, or somebody has revoked it."""
+        actor = self._actors.get(sender.name)
+        if actor is None:
+            return
+        attempt = Attempt(
+            handler=actor.worker.name,
+            subscription=actor.name,
+            queue=queue_of(request.delivery_info) or actor.queue,
+            message_id=request.id,
+            policy=NO_RETRY,
+            arguments=request.args,
+            keywords=request.kwargs,
+            failed_before=request.retries or 0,
+            was_run=False,
+        )
+        outcome = decide(attempt, TaskRevokedError("expired" if expired else "revoked"))
+        assert isinstance(outcome, GiveUp)  # noqa: S101 - without retries it can be nothing else
+        actor.worker.dead_letters.give_up(outcome.letter)
+        state.revoked.discard(request.id)  # what is replayed has the same id
 
     def keep_unknown(self, message: Any, name: str, identity: str, queue: str) -> None:
         """Keep a message whose task this worker does not have, for one that does."""
@@ -171,29 +177,41 @@ class Redelivery:
             {"name": UNKNOWN, "args": (name, *args), "kwargs": kwargs, "task_id": identity, "queue": queue}
         )
 
-    def keep_unreadable(self, message: Any, fault: str, queue: str) -> None:
+    def keep_unreadable(self, worker: Worker, message: Any, fault: str, queue: str) -> None:
         """Keep a message as a dead letter that is none of Celery's."""
-        grave = epitaph(UNREADABLE, unreadable(fault, message), attempts=0)
-        self._keep(str(uuid.uuid4()), UNREADABLE, queue, (original_of(message.body),), grave)
-        tell(Lifecycle.dead, None, subscription=UNREADABLE, reason=grave["reason"], attempts=0)
+        letter = unreadable_letter(
+            worker.name, queue, str(uuid.uuid4()), original_of(message.body or b""), described(fault, message)
+        )
+        worker.dead_letters.give_up(letter)
 
-    def take_unknown(self, task: Task, *args: Any, **kwargs: Any) -> None:
+    def take_unknown(self, task: Task, worker: Worker, queue: str, args: Any, kwargs: Any) -> None:
         """The task `UNKNOWN`: hand a message on, should this worker know its task."""
-        policy = self._handler.unknown_retry.within(self._handler.longest_delay)
-        queue = _queue_of(task) or self._handler.queue
-
-        def hand_on(name: str, *args: Any, **kwargs: Any) -> None:
-            if name not in self._app.tasks:
-                raise UnknownSubscription(
-                    "this worker does not have the subscription that the message is for"
-                )
-            self._publisher.publish(
-                [{"name": name, "args": args, "kwargs": kwargs, "task_id": task.request.id, "queue": queue}]
-            )
-
-        self.guard(hand_on, Binding(UNKNOWN, queue, policy))(task, *args, **kwargs)
+        name, *rest = args
+        actor = unknown_actor(worker, name, queue)
+        step: Callable[[], object] = partial(actor.run, *rest, **kwargs)
+        if name in self._app.tasks:
+            message = {"name": name, "args": rest, "kwargs": kwargs, "task_id": task.request.id}
+            step = partial(self._publisher.publish, [{**message, "queue": queue}])
+        self._attempt(task, actor, step, rest, kwargs)
 
 
 def _queue_of(task: Task) -> str | None:
     """The queue that the task's message came from, which a route may have chosen."""
     return queue_of(task.request.delivery_info)
+
+
+def _ends_the_worker(error: BaseException) -> bool:
+    """Whether it comes from Celery or its pool, not from the function: the message is delivered again."""
+    own = (WorkerShutdown, WorkerTerminate, GeneratorExit)
+    return isinstance(error, own) or type(error).__name__ == "GreenletExit"
+
+
+def _is_retried_already(error: BaseException) -> bool:
+    """Whether the function has called `retry()` of its task, which has published a successor."""
+    return isinstance(error, Retry) and error.sig is not None
+
+
+def _as_celery_may_see_it(error: BaseException) -> Exception:
+    if isinstance(error, Exception) and not isinstance(error, (Reject, Retry)):
+        return error
+    return FunctionFailed(f"{type(error).__name__}: {error}")

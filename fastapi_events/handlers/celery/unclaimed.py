@@ -1,4 +1,4 @@
-"""Which of an app's handlers a message is for that no task takes: the one of the queue that it came from."""
+"""Finds the handler responsible for a message that names no known task, by the queue that it came from."""
 
 from __future__ import annotations
 
@@ -9,67 +9,67 @@ from typing import Any
 from celery import Celery, Task
 
 from fastapi_events.handlers.celery.publishing import queue_of
-from fastapi_events.handlers.celery.tasks import UNKNOWN, Redelivery
-from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.handlers.celery.tasks import UNKNOWN, Tasks
+from fastapi_events.handlers.task_queue.worker.worker import Worker
 
-_OWNERS = "fastapi_events_owners"
+_RESPONSIBLE = "fastapi_events_responsible"
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
-    """A handler, and what it does with a message for whom there is no task."""
+class Responsible:
+    """A handler's worker half, and what keeps messages for it."""
 
-    handler: TaskQueueHandler
-    redelivery: Redelivery
+    worker: Worker
+    tasks: Tasks
 
 
-class Owners:
+class Unclaimed:
     """The handlers of one app, which share its task `UNKNOWN`."""
 
     def __init__(self) -> None:
-        self._all: list[Owner] = []
+        self._all: list[Responsible] = []
 
-    def add(self, owner: Owner) -> None:
+    def add(self, responsible: Responsible) -> None:
         """One more handler is on the app."""
-        self._all.append(owner)
+        self._all.append(responsible)
 
-    def of(self, delivery_info: Mapping[str, Any] | None) -> tuple[Owner, str] | None:
-        """Whose queue a message came from, and which; None if it is nobody's."""
+    def find(self, delivery_info: Mapping[str, Any] | None) -> tuple[Responsible, str] | None:
+        """Who is responsible for a message, and the queue that it came from; None if nobody of ours is."""
         queue = queue_of(delivery_info)
         for each in self._all:
-            if queue is not None and queue in each.handler.queues:
+            if queue is not None and queue in each.worker.queues:
                 return each, queue
         return None
 
     def take_unknown(self, task: Task, *args: Any, **kwargs: Any) -> None:
         """The task `UNKNOWN`: its message's handler decides, one of another queue goes to the first."""
-        found = self.of(task.request.delivery_info)
-        owner = self._all[0] if found is None else found[0]
-        owner.redelivery.take_unknown(task, *args, **kwargs)
+        first = self._all[0]
+        found, queue = self.find(task.request.delivery_info) or (first, first.worker.queues[0])
+        found.tasks.take_unknown(task, found.worker, queue, args, kwargs)
 
 
-def owners_on(app: Celery) -> Owners | None:
+def unclaimed_of(app: Celery) -> Unclaimed | None:
     """The handlers of an app; None if it has none."""
-    return getattr(app.tasks.get(UNKNOWN), _OWNERS, None)
+    return getattr(app.tasks.get(UNKNOWN), _RESPONSIBLE, None)
 
 
-def join_owners(app: Celery, owner: Owner, **options: Any) -> None:
+def answer_for(app: Celery, responsible: Responsible, **options: Any) -> None:
     """Add a handler to those of an app, which has the task `UNKNOWN` from then on.
 
     Parameters:
         options: Of that task, should it be made now.
     """
-    owners = owners_on(app)
-    if owners is None:
-        owners = Owners()
-        options[_OWNERS] = owners
-        # Bound, as a method of ours is already, the task would not be told of itself.
-        app.task(_taking(owners), name=UNKNOWN, bind=True, lazy=False, shared=False, **options)
-    owners.add(owner)
+    unclaimed = unclaimed_of(app)
+    if unclaimed is None:
+        unclaimed = Unclaimed()
+        options[_RESPONSIBLE] = unclaimed
+        app.task(_taking(unclaimed), name=UNKNOWN, bind=True, lazy=False, shared=False, **options)
+    unclaimed.add(responsible)
 
 
-def _taking(owners: Owners) -> Any:
+def _taking(unclaimed: Unclaimed) -> Any:
+    # A bound method would swallow the `self` that bind=True passes; hence a function.
     def run(task: Task, *args: Any, **kwargs: Any) -> None:
-        owners.take_unknown(task, *args, **kwargs)
+        unclaimed.take_unknown(task, *args, **kwargs)
 
     return run

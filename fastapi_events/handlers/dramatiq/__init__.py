@@ -15,7 +15,7 @@ except ImportError as missing:
     raise MissingDependencyError("dramatiq", "dramatiq") from missing
 
 from fastapi_events.handlers.dramatiq.handler import DramatiqHandler
-from fastapi_events.handlers.dramatiq.middleware import DEAD, UNKNOWN
+from fastapi_events.handlers.dramatiq.middleware import DEAD
 from fastapi_events.handlers.dramatiq.scope_middleware import ScopeMiddleware
 
-__all__ = ["DEAD", "UNKNOWN", "DramatiqHandler", "ScopeMiddleware"]
+__all__ = ["DEAD", "DramatiqHandler", "ScopeMiddleware"]

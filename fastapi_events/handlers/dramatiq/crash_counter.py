@@ -1,4 +1,4 @@
-"""How often a worker died of a message, counted where the broker itself does not.
+"""How many workers have crashed over a message, counted where the broker itself does not.
 
 Counted are starts that were never heard of again, not deliveries: a worker that dies takes with it what it
 had fetched in advance, and that did nothing wrong. What ran beside the culprit did nothing wrong either.
@@ -31,7 +31,7 @@ _REMEMBERED_SECONDS = 86_400
 _LONGEST_WAIT_SECONDS = 30.0
 
 
-class Deliveries:
+class CrashCounter:
     """Counts nothing: for brokers in memory, whose messages die with their worker."""
 
     def __init__(self, broker: dramatiq.Broker) -> None:
@@ -40,7 +40,7 @@ class Deliveries:
         self._gate = threading.Lock()
         self._inside: int | None = None
 
-    def deaths(self, message: MessageProxy) -> int:
+    def before(self, message: MessageProxy) -> int:
         """How often a worker has died while it ran this message, which is about to start.
 
         Waits until no other is run that may have killed one, if this one may.
@@ -50,19 +50,19 @@ class Deliveries:
         key = self._key(message)
         try:
             if self._is_first_start(key):
-                deaths = 0
+                crashes = 0
             else:
                 # One that runs long need not hold up the others for ever: few of them are poisonous.
                 if self._gate.acquire(timeout=_LONGEST_WAIT_SECONDS):
                     self._inside = id(message)
-                deaths = self._deaths_before(self._started(key))
+                crashes = self._crashes_before(self._started(key))
         except Exception as error:  # whatever a broker's client raises; rather run than lost
             self._broker.logger.warning(
-                "The deliveries of message %r cannot be counted: %s", message.message_id, error
+                "The crashes of message %r cannot be counted: %s", message.message_id, error
             )
             return 0
         self._counted[id(message)] = key
-        return deaths
+        return crashes
 
     def ended(self, message: MessageProxy) -> None:
         """The message was run, to whatever end, and its worker is alive."""
@@ -90,14 +90,14 @@ class Deliveries:
         """Count a start; how many there are with it."""
         raise NotImplementedError
 
-    def _deaths_before(self, starts: int) -> int:
+    def _crashes_before(self, starts: int) -> int:
         raise NotImplementedError
 
     def _forget(self, key: str) -> None:
         raise NotImplementedError
 
 
-class _OnRedis(Deliveries):
+class _OnRedis(CrashCounter):
     """On Redis a message bears no mark of being redelivered.
 
     It can only have been where it is older than a worker's heartbeat may be. The first start of most messages
@@ -122,14 +122,14 @@ class _OnRedis(Deliveries):
         pipeline.expire(key, _REMEMBERED_SECONDS)
         return int(pipeline.execute()[0])
 
-    def _deaths_before(self, starts: int) -> int:
+    def _crashes_before(self, starts: int) -> int:
         return starts - 1
 
     def _forget(self, key: str) -> None:
         self._broker.client.delete(key)
 
 
-class _OnRabbitmq(Deliveries):
+class _OnRabbitmq(CrashCounter):
     """RabbitMQ says that a message was delivered before, and not how often; a queue for it counts the rest.
 
     Each start puts a message into that queue, whose length is the count. It expires by itself.
@@ -161,17 +161,17 @@ class _OnRabbitmq(Deliveries):
         channel.basic_publish(exchange="", routing_key=key, body=b"", properties=self._persistent)
         return int(declared.method.message_count) + 1
 
-    def _deaths_before(self, starts: int) -> int:
+    def _crashes_before(self, starts: int) -> int:
         return starts  # the delivery of which the broker told, and the starts before this one
 
     def _forget(self, key: str) -> None:
         self._broker.channel.queue_delete(queue=key)
 
 
-def deliveries_on(broker: dramatiq.Broker) -> Deliveries:
+def crash_counter_on(broker: dramatiq.Broker) -> CrashCounter:
     """What counts on a broker of this kind."""
     if _redis is not None and isinstance(broker, _redis.RedisBroker):
         return _OnRedis(broker)
     if _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker):
         return _OnRabbitmq(broker, _rabbitmq.pika)
-    return Deliveries(broker)
+    return CrashCounter(broker)

@@ -9,7 +9,7 @@ from typing import Any
 import dramatiq
 
 from fastapi_events.handlers.rabbitmq import diagnose_queues
-from fastapi_events.handlers.task_queue.messages import Diagnosis
+from fastapi_events.handlers.task_queue.diagnosis import Finding
 
 _redis: ModuleType | None
 try:
@@ -39,7 +39,7 @@ _LATE_SECONDS = 30.0
 
 def diagnose(
     broker: dramatiq.Broker, queues: Collection[str], *, quorum: bool, confirms_handled: bool
-) -> Iterator[Diagnosis]:
+) -> Iterator[Finding]:
     """What is to be said about a broker.
 
     Parameters:
@@ -52,19 +52,19 @@ def diagnose(
     elif _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker):
         yield from _on_rabbitmq(broker, queues, quorum=quorum)
     else:
-        yield Diagnosis("advice", "broker", f"a {type(broker).__name__}, of which nothing is known here")
+        yield Finding("advice", "broker", f"a {type(broker).__name__}, of which nothing is known here")
 
 
-def _on_redis(broker: Any, *, confirms_handled: bool) -> Iterator[Diagnosis]:
+def _on_redis(broker: Any, *, confirms_handled: bool) -> Iterator[Finding]:
     client = publishing_client(broker.client, timeout=_ANSWER_SECONDS)
     try:
         yield from diagnose_server(client, confirms_handled=confirms_handled)
     except Exception as error:  # whatever the client raises
-        yield Diagnosis("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
+        yield Finding("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
     finally:
         client.close()
     if not isinstance(broker, SafeRedisBroker):
-        yield Diagnosis(
+        yield Finding(
             "advice",
             "workers",
             "a RedisBroker leaves messages lying that it was given and never got, and those that it fetched "
@@ -73,13 +73,13 @@ def _on_redis(broker: Any, *, confirms_handled: bool) -> Iterator[Diagnosis]:
     yield _comeback(broker)
 
 
-def _comeback(broker: Any) -> Diagnosis:
+def _comeback(broker: Any) -> Finding:
     """When the messages of a worker that was killed are delivered again."""
     sweep = 1_000_000 / max(broker.maintenance_chance, 1) / _LOOKS_A_SECOND
     seconds = broker.heartbeat_timeout / 1000 + sweep
     if seconds <= _LATE_SECONDS:
-        return Diagnosis("ok", "killed workers", f"their messages are back after some {seconds:.0f} s")
-    return Diagnosis(
+        return Finding("ok", "killed workers", f"their messages are back after some {seconds:.0f} s")
+    return Finding(
         "advice",
         "killed workers",
         f"on a quiet queue their messages are back after some {seconds:,.0f} s; "
@@ -87,17 +87,17 @@ def _comeback(broker: Any) -> Diagnosis:
     )
 
 
-def _on_rabbitmq(broker: Any, queues: Collection[str], *, quorum: bool) -> Iterator[Diagnosis]:
+def _on_rabbitmq(broker: Any, queues: Collection[str], *, quorum: bool) -> Iterator[Finding]:
     several = broker.parameters if isinstance(broker.parameters, (list, tuple)) else [broker.parameters]
     try:
         connection: Any = pika.BlockingConnection([_bounded(each) for each in several])
     except Exception as error:  # several kinds, and socket.gaierror
-        yield Diagnosis("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
+        yield Finding("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
     else:
         connection.close()
-        yield Diagnosis("ok", "broker", "reachable")
+        yield Finding("ok", "broker", "reachable")
     if not broker.confirm_delivery:
-        yield Diagnosis(
+        yield Finding(
             "danger",
             "confirms",
             "what a worker enqueues, a retry too, is not confirmed; pass confirm_delivery=True to "

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import dramatiq
 from dramatiq.errors import DecodeError
 
-from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.dramatiq.middleware import DEAD, Redelivery
-from fastapi_events.handlers.task_queue.messages import Epitaph, epitaph, message_id
-from fastapi_events.handlers.task_queue.worker.dead_letters import bury
-
-UNREADABLE = "fastapi_events.unreadable"
-"""The actor that a substitute for an unreadable message names; there is none."""
+from fastapi_events.handlers.task_queue.messages import message_id
+from fastapi_events.handlers.task_queue.worker.dead_letters import (
+    UNREADABLE,
+    failure_report,
+    original_of,
+    unreadable_letter,
+)
+from fastapi_events.handlers.task_queue.worker.worker import Worker
+from fastapi_events.storage.dead_letters import DeadLetter
 
 _TYPES: dict[str, type] = {"message_id": str, "actor_name": str, "kwargs": dict, "options": dict}
 
@@ -49,50 +51,31 @@ def fault_in(body: bytes, queue: str, identity: str) -> str | None:
         return f"{type(cause).__name__}: {cause}"
 
 
-def bury_unreadable(broker: dramatiq.Broker, body: bytes, queue: str, identity: str, grave: Epitaph) -> bool:
-    """Keep an unreadable message in the dead letters of the handler whose queue it was found in.
-
-    Found again, because its worker died just then, it is the same letter.
-
-    Returns:
-        Whether it is kept; if not, its substitute has to be.
-    """
+def worker_of(broker: dramatiq.Broker, queue: str) -> Worker | None:
+    """Of which handler a queue is; None if it is nobody's of ours."""
     for each in broker.middleware:
-        handler = each.handler_of(queue) if isinstance(each, Redelivery) else None
-        if handler is not None:
-            return bury(
-                handler,
-                grave,
-                message_id=message_id(UNREADABLE, queue, identity),
-                subscription=UNREADABLE,
-                queue=queue,
-                arguments=(_original(body),),
-            )
-    return False
+        if isinstance(each, Redelivery):
+            return each.worker_of(queue)
+    return None
 
 
-def fault_as_epitaph(fault: str) -> Epitaph:
-    """What is said of an unreadable message, wherever it is kept."""
-    return epitaph(UNREADABLE, UnreadableEnvelope(f"no message that a worker can take: {fault}"), attempts=0)
+def letter_of(worker: Worker | None, body: bytes, queue: str, identity: str, fault: str) -> DeadLetter:
+    """The dead letter of an unreadable message; the same one, should it be found again."""
+    name = "nobody" if worker is None else worker.name
+    return unreadable_letter(
+        name, queue, message_id(UNREADABLE, queue, identity), original_of(body), f": {fault}"
+    )
 
 
-def substitute(body: bytes, queue: str, identity: str, grave: Epitaph) -> dramatiq.Message[Any]:
+def substitute(letter: DeadLetter, identity: str) -> dramatiq.Message[Any]:
     """What stands in Dramatiq's dead letters for an unreadable message.
 
     Whoever lists them expects messages. This one has the original as its argument.
     """
     return dramatiq.Message(
-        queue_name=queue,
+        queue_name=letter.queue,
         actor_name=UNREADABLE,
-        args=(_original(body),),
+        args=(letter.argument,),
         kwargs={},
-        options={"redis_message_id": identity, DEAD: grave},
+        options={"redis_message_id": identity, DEAD: failure_report(letter)},
     )
-
-
-def _original(body: bytes) -> Any:
-    """A message as it was found: as text, or where it is none, as `{"base64": …}`."""
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(body).decode()}

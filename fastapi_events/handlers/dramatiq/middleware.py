@@ -1,57 +1,54 @@
-"""The broker middleware that decides what follows a failure of our actors."""
+"""The broker middleware that does what follows a failure of our actors."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dramatiq
 from dramatiq.broker import MessageProxy
+from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
-from dramatiq.middleware import Middleware, MiddlewareError, Retries
+from dramatiq.middleware import Middleware, MiddlewareError, Retries, SkipMessage
 
 from fastapi_events.errors import DeliveredTooOften, UnknownSubscription
-from fastapi_events.handlers.dramatiq.crash_counter import deliveries_on
-from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.handlers.task_queue.messages import Epitaph, TryLater, epitaph, event_in, traceback_of
-from fastapi_events.handlers.task_queue.worker.dead_letters import bury, let_others_go_on
-from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.handlers.dramatiq.crash_counter import crash_counter_on
+from fastapi_events.handlers.task_queue.engine import Actor, UnknownActor, unknown_actor, until_done
+from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
+from fastapi_events.handlers.task_queue.worker.outcome import (
+    NO_RETRY,
+    Attempt,
+    TryAgain,
+    TryLater,
+    decide,
+    traceback_of,
+)
+from fastapi_events.handlers.task_queue.worker.worker import Worker
 from fastapi_events.retry import RetryPolicy
-
-UNKNOWN = "fastapi_events.unknown"
-"""The actor that takes messages for subscriptions which its worker does not have."""
+from fastapi_events.storage.dead_letters import DeadLetter
 
 DEAD = "fastapi_events_dead"
 """The message option that says why a message was given up."""
 
+FAILED = "retries"
+"""The message option that counts failed attempts; Dramatiq's own name for it."""
+
 UNKNOWN_ATTEMPTS = "fastapi_events_unknown"
 """The message option that counts workers which did not know its subscription; no fault of the function's."""
 
-BINDING = "fastapi_events"
-"""The actor option by which our middleware knows our actors."""
+ACTOR = "fastapi_events"
+"""The option of our actors in Dramatiq that holds what they are to us."""
 
+_THROWS = "throws"
+"""The message option that names errors which Retries leaves alone."""
 
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What our middleware knows of an actor of ours."""
-
-    name: str
-    policy: RetryPolicy
-    retry_when: Callable[[int, BaseException], bool] | None = None
-    on_retry_exhausted: str | None = None
-    counter: str = "retries"
-    """The message option that counts its failed attempts."""
-    handler: TaskQueueHandler | None = None
-    """Whose it is."""
-
-    @property
-    def max_crashes(self) -> int:
-        """How often its worker may die while it has a message."""
-        return 3 if self.handler is None else self.handler.max_crashes
+_MOST_UNKNOWN_NAMES = 1_000
+"""For so many names of actors that it does not have, a worker lets messages wait for another worker."""
 
 
 class _NotRun(MiddlewareError, dramatiq.Retry):
@@ -62,60 +59,56 @@ class _NotRun(MiddlewareError, dramatiq.Retry):
 
 
 class Redelivery(Middleware):
-    """Decides what follows a failure of our actors: another attempt, or the dead letters.
+    """Does what follows a failure of our actors: another attempt, or the dead letters.
 
     Dramatiq's own Retries enqueues the next attempt while errors are swallowed and acknowledges the message
     whatever came of it (https://github.com/Bogdanp/dramatiq/pull/545): a broker that is away just then costs
     the message. Here it is acknowledged only when its successor is known to be in the broker.
-
-    A message given up is enqueued once more with its reason, and then rejected, because what a broker moves
-    to its dead-letter queue is the message as it was sent.
     """
 
     def __init__(self, broker: dramatiq.Broker) -> None:
-        self._queues: dict[str, TaskQueueHandler] = {}
+        self._workers: dict[str, Worker] = {}
         self._broker = broker
         self._stopping = threading.Event()
-        self._deliveries = deliveries_on(broker)
+        self._crashes = crash_counter_on(broker)
+        self._learning = threading.Lock()
+        self._unknown: set[str] = set()
+        self._replaced: set[str] = set()
 
     @property
     def actor_options(self) -> set[str]:
-        return {BINDING}
+        return {ACTOR}
 
-    def serve(self, queue: str, handler: TaskQueueHandler) -> None:
+    def serve(self, queue: str, worker: Worker) -> None:
         """Take care of messages on a queue whose actor this worker does not have."""
-        self._queues.setdefault(queue, handler)
+        self._workers.setdefault(queue, worker)
 
-    def handler_of(self, queue: str) -> TaskQueueHandler | None:
+    def worker_of(self, queue: str) -> Worker | None:
         """Whose messages are on a queue, delayed ones included; None if it is nobody's of ours."""
-        return self._queues.get(q_name(queue))
+        return self._workers.get(q_name(queue))
+
+    def until_done(self, step: Callable[[], object], message_id: str) -> bool:
+        """Do something that needs the broker, however long it is away; False when the worker stops."""
+        return until_done(step, self._stopping, partial(self._cannot_enqueue, message_id))
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
         self._stopping.clear()
-        if UNKNOWN not in broker.actors:
-            queue = next(iter(self._queues))
-            unknown = dramatiq.actor(
-                actor_name=UNKNOWN, queue_name=queue, broker=broker, **left_to_us(broker)
-            )
-            unknown(_take_unknown)
-            broker.actors = _KnownActors(broker.actors)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
         self._stopping.set()
+
+    # Messages of our actors
 
     def before_process_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
         if DEAD in message.options:
             message.fail()  # the actor is not run, and the message rejected
             return
-        binding = broker.get_actor(message.actor_name).options.get(BINDING)
-        if binding is None:  # not ours, or nobody's: what takes unknown messages kills no worker
+        actor = self._actor(message)
+        if actor is None:
             return
-        deaths = self._deliveries.deaths(message)
-        if deaths >= binding.max_crashes:
-            raise _NotRun from DeliveredTooOften(deaths)
-
-    def after_skip_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
-        self._deliveries.ended(message)
+        crashes = self._crashes.before(message)
+        if crashes >= actor.worker.max_crashes:
+            raise _NotRun from DeliveredTooOften(crashes)
 
     def after_process_message(
         self,
@@ -125,181 +118,190 @@ class Redelivery(Middleware):
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
-        self._deliveries.ended(message)
+        self._crashes.ended(message)
+        message.options.pop(_THROWS, None)  # see _Shield
         if isinstance(exception, _NotRun):
             exception = exception.__cause__
-        binding = self._binding(broker, message) if exception is not None else None
-        if exception is None or binding is None:
-            return
+        actor = None if exception is None else self._actor(message)
+        if exception is not None and actor is not None:
+            self._after_failure(message, actor, exception)
+
+    def after_skip_message(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
+        """A middleware or the function itself has dropped the message, such as one that is too old."""
+        self._crashes.ended(message)
+        actor = self._actor(message)
+        if DEAD in message.options:
+            message.fail()
+        elif actor is not None:
+            reason = sys.exception() or SkipMessage("a middleware has skipped it")
+            self._after_failure(message, actor, reason, dropped=True)
+
+    def _actor(self, message: MessageProxy) -> Actor | None:
+        """What the message's actor is to us; None if it is none of ours."""
+        declared = self._broker.actors.get(message.actor_name)
+        return None if declared is None else declared.options.get(ACTOR)
+
+    def _after_failure(
+        self, message: MessageProxy, actor: Actor, error: BaseException, *, dropped: bool = False
+    ) -> None:
         # Until a successor is in the broker. Should anything fail here, Dramatiq would only log it; then the
         # message is rejected, and kept, rather than acknowledged.
         message.fail()
-        if isinstance(exception, TryLater):
-            self._replace(broker, message, _requeued(message), delay=int(exception.seconds * 1000))
-            return
-        attempt = int(message.options.get(binding.counter, 0)) + 1
-        if isinstance(exception, DeliveredTooOften):
-            attempt = exception.deliveries
-        wait = _next_wait(binding, message, attempt, exception)
-        if wait is None:
-            self._bury(broker, message, binding, attempt, exception)
-        else:
-            self._try_again(broker, message, binding, attempt, wait, exception)
-
-    def _binding(self, broker: dramatiq.Broker, message: MessageProxy) -> Binding | None:
-        actor = broker.get_actor(message.actor_name)
-        if actor.actor_name == UNKNOWN:
-            handler = self.handler_of(message.queue_name)
-            if handler is None:  # not a queue of ours: what Dramatiq does itself
-                message.fail()
-                return None
-            return Binding(
-                message.actor_name, handler.unknown_retry, counter=UNKNOWN_ATTEMPTS, handler=handler
-            )
-        return actor.options.get(BINDING)
-
-    def _try_again(
-        self,
-        broker: dramatiq.Broker,
-        message: MessageProxy,
-        binding: Binding,
-        attempt: int,
-        wait: float,
-        exception: BaseException,
-    ) -> None:
-        counted = {binding.counter: attempt, "traceback": traceback_of(exception)}
-        again = _requeued(message, **counted)
-        event = event_in(message.args)
-        if event is not None:
-            tell(
-                Lifecycle.retried,
-                event,
-                subscription=binding.name,
-                error=exception,
-                attempt=attempt,
-                wait=wait,
-            )
-        self._replace(broker, message, again, delay=int(wait * 1000))
-
-    def _bury(
-        self,
-        broker: dramatiq.Broker,
-        message: MessageProxy,
-        binding: Binding,
-        attempts: int,
-        exception: BaseException,
-    ) -> None:
-        grave = epitaph(binding.name, exception, attempts=attempts)
-        tell(
-            Lifecycle.dead,
-            event_in(message.args),
-            subscription=binding.name,
-            reason=grave["reason"],
-            attempts=attempts,
-        )
-        if self._keep(message, binding, grave) and binding.on_retry_exhausted:
-            broker.get_actor(binding.on_retry_exhausted).send(
-                message.asdict(), {"retries": attempts - 1, "max_retries": binding.policy.max_retries}
-            )
-
-    def _keep(self, message: MessageProxy, binding: Binding, grave: Epitaph) -> bool:
-        """Keep a dead letter in the handler's store, or else in the broker's dead-letter queue."""
-        handler = binding.handler
-        kept = handler is not None and bury(
-            handler,
-            grave,
-            message_id=message.message_id,
-            subscription=binding.name,
+        counter = UNKNOWN_ATTEMPTS if isinstance(actor, UnknownActor) else FAILED
+        failed_before = int(message.options.get(counter, 0))
+        attempt = Attempt(
+            handler=actor.worker.name,
+            subscription=actor.name,
             queue=q_name(message.queue_name),
+            message_id=message.message_id,
+            policy=NO_RETRY if dropped else _policy(actor, failed_before, error),
             arguments=message.args,
-            first_at=datetime.fromtimestamp(message.message_timestamp / 1000, UTC),
+            keywords=message.kwargs,
+            failed_before=failed_before,
+            was_run=not dropped,
+            wait=_asked_wait(error),
         )
-        if kept:
+        outcome = decide(attempt, error)
+        if isinstance(outcome, TryAgain):
+            counted = {counter: outcome.failed, "traceback": traceback_of(error)} if outcome.counts else {}
+            self._try_again(message, outcome, counted)
+        elif self._give_up(message, actor, outcome.letter, error):
+            _tell_exhausted(self._broker, message, actor, failed_before)
+
+    def _try_again(self, message: MessageProxy, outcome: TryAgain, counted: dict[str, Any]) -> None:
+        successor = message.copy(options={**counted, "requeue_timestamp": int(time.time() * 1000)})
+        delay = int(outcome.after * 1000)
+        if outcome.counts and isinstance(self._broker, StubBroker):
+            delay = 0  # it is there for tests, which wait for each attempt
+        if self.until_done(partial(self._broker.enqueue, successor, delay=delay or None), message.message_id):
             message.failed = False
-        elif not self._replace(self._broker, message, message.copy(options={DEAD: grave})):
-            return False
-        if handler is not None:
-            let_others_go_on(handler, binding.name, message.args)
+        # Else it stays rejected: should the broker be back for that, the message is in its dead-letter queue;
+        # if not, it is delivered again.
+
+    def _give_up(self, message: MessageProxy, actor: Actor, letter: DeadLetter, error: BaseException) -> bool:
+        """Keep a dead letter in the handler's store, or else in the broker's dead-letter queue."""
+        letters = actor.worker.dead_letters
+        report = {DEAD: failure_report(letter)}
+        if letters.is_stored(letter):
+            message.failed = False
+        elif isinstance(self._broker, StubBroker):  # whose dead letters are the messages themselves
+            message.options.update(report)
+            message.stuff_exception(error)  # for join() to raise
+        else:
+            # What a broker moves to its dead-letter queue is the message as it was sent.
+            dead = message.copy(options=report)
+            if not self.until_done(partial(self._broker.enqueue, dead), message.message_id):
+                return False
+            message.failed = False
+        letters.tell(letter)
         return True
 
-    def _replace(
-        self, broker: dramatiq.Broker, message: MessageProxy, successor: Any, *, delay: int | None = None
-    ) -> bool:
-        """Enqueue a message's successor and let it be acknowledged; never the second without the first."""
-        pause = 0.1
-        while True:
-            try:
-                broker.enqueue(successor, delay=delay)
-            except Exception as error:  # whatever a broker's client raises
-                broker.logger.warning(
-                    "The successor of message %r cannot be enqueued: %s", message.message_id, error
-                )
-                if self._stopping.wait(pause):
-                    # It stays rejected: should the broker be back for that, the message is in its
-                    # dead-letter queue; if not, it is delivered again.
-                    return False
-                pause = min(pause * 2, 5.0)
-            else:
-                message.failed = False
-                return True
+    def _cannot_enqueue(self, message_id: str, error: Exception) -> None:
+        self._broker.logger.warning("The successor of message %r cannot be enqueued: %s", message_id, error)
+
+    # Messages whose actor this worker does not have
+
+    def before_nack(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
+        """Keep a message that Dramatiq is about to reject because it does not have the actor.
+
+        Dramatiq asks no middleware before, and during a rolling deploy that is too early. From the first such
+        message on there is an actor of its name, which fails; the message itself is enqueued once more.
+        """
+        if DEAD in message.options or not self._learn(message):
+            return
+        if self.until_done(partial(broker.enqueue, message.copy()), message.message_id):
+            self._replaced.add(message.message_id)
+
+    def after_nack(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
+        """Remove the copy of a message that has been replaced, where that can be done."""
+        if message.message_id in self._replaced:
+            self._replaced.discard(message.message_id)
+            _forget_rejected(broker, message)
+
+    def _learn(self, message: MessageProxy) -> bool:
+        """Declare an actor for a message that names none, in a queue of ours; whether there is one now."""
+        name, queue = message.actor_name, q_name(message.queue_name)
+        worker = self.worker_of(queue)
+        with self._learning:
+            if worker is None or name in self._broker.actors or len(self._unknown) >= _MOST_UNKNOWN_NAMES:
+                return name in self._unknown
+            self._unknown.add(name)
+            actor = unknown_actor(worker, name, queue)
+            declare(self._broker, actor)
+        return True
 
 
-class _KnownActors(dict[str, Any]):
-    """A worker's actors; any other name gets the actor that takes unknown messages.
+class _Shield(Middleware):
+    """Keeps Dramatiq's Retries, which is asked right after it, from retrying our actors.
 
-    Dramatiq moves a message for an actor that it does not know to the dead-letter queue at once, before any
-    middleware is asked, which during a rolling deploy is too early.
+    For an error that is "thrown", Retries leaves the message alone. Nobody else sees it: `Redelivery`, which
+    is asked next, takes it away.
     """
 
-    def __missing__(self, name: str) -> Any:
-        return self[UNKNOWN]
+    def after_process_message(
+        self,
+        broker: dramatiq.Broker,
+        message: MessageProxy,
+        *,
+        result: Any = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        declared = broker.actors.get(message.actor_name)
+        if exception is not None and declared is not None and ACTOR in declared.options:
+            message.options[_THROWS] = BaseException
 
 
-def _requeued(message: MessageProxy, **options: Any) -> dramatiq.Message[Any]:
-    copy: dramatiq.Message[Any] = message.copy(
-        options={**options, "requeue_timestamp": int(time.time() * 1000)}
+def declare(broker: dramatiq.Broker, actor: Actor) -> None:
+    """Let Dramatiq run an actor."""
+    options: dict[str, Any] = {**actor.options, ACTOR: actor}
+    dramatiq.actor(actor_name=actor.name, queue_name=actor.queue, broker=broker, **options)(
+        _Guarded(actor).run
     )
-    return copy
 
 
-def guarded(function: Callable[..., None]) -> Callable[..., None]:
-    """An actor's function, which may say that its turn has not come without an error in Dramatiq's log."""
+class _Guarded:
+    """An actor that may say that its turn has not come without an error in Dramatiq's log."""
 
-    def run(*args: Any, **kwargs: Any) -> None:
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
-        except TryLater as later:
-            raise _NotRun from later
-
-    return run
+            self._actor.run(*args, **kwargs)
+        except (TryLater, UnknownSubscription) as nobodys_fault:
+            raise _NotRun from nobodys_fault
 
 
-def left_to_us(broker: dramatiq.Broker) -> dict[str, Any]:
-    """The option that keeps Dramatiq's Retries from retrying our actors, which Redelivery does.
-
-    For an error that an actor "throws", Retries leaves the message to the middleware around it.
-    """
-    return {"throws": BaseException} if "throws" in broker.actor_options else {}
+def _asked_wait(error: BaseException) -> float | None:
+    """Seconds that the function has asked for by raising Dramatiq's own `Retry`."""
+    delay = error.delay if isinstance(error, dramatiq.Retry) else None
+    return None if delay is None else delay / 1000
 
 
-def _take_unknown(*args: Any, **kwargs: Any) -> None:
-    raise UnknownSubscription("this worker does not have the subscription that the message is for")
+def _policy(actor: Actor, failed_before: int, error: BaseException) -> RetryPolicy:
+    retry_when = actor.options.get("retry_when")
+    if retry_when is None or isinstance(error, (TryLater, DeliveredTooOften)):
+        return actor.policy
+    if not retry_when(failed_before, error):  # which counts before the number of retries, as in Dramatiq
+        return NO_RETRY
+    return replace(actor.policy, max_retries=max(actor.policy.max_retries, failed_before + 1))
 
 
-def _next_wait(
-    binding: Binding, message: MessageProxy, attempt: int, exception: BaseException
-) -> float | None:
-    policy = binding.policy
-    if isinstance(exception, DeliveredTooOften):
-        return None
-    if binding.retry_when is not None:  # takes precedence over the number of retries, as in Dramatiq
-        if not binding.retry_when(attempt - 1, exception):
-            return None
-        policy = replace(policy, max_retries=max(policy.max_retries, attempt))
-    wait = policy.next_wait(attempt, exception)
-    if wait is not None and isinstance(exception, dramatiq.Retry) and exception.delay is not None:
-        return exception.delay / 1000
-    return wait
+def _tell_exhausted(broker: dramatiq.Broker, message: MessageProxy, actor: Actor, retries: int) -> None:
+    target = actor.options.get("on_retry_exhausted")
+    if target:
+        counted = {"retries": retries, "max_retries": actor.policy.max_retries}
+        broker.get_actor(target).send(message.asdict(), counted)
+
+
+def _forget_rejected(broker: Any, message: MessageProxy) -> None:
+    queue = q_name(message.queue_name)
+    if isinstance(broker, StubBroker):
+        broker.dead_letters_by_queue[queue].remove(message)
+    elif (identity := message.options.get("redis_message_id")) is not None:
+        dead = f"{broker.namespace}:{queue}.XQ"
+        broker.client.zrem(dead, identity)
+        broker.client.hdel(f"{dead}.msgs", identity)
 
 
 def middleware_of(broker: dramatiq.Broker) -> Redelivery:
@@ -314,6 +316,7 @@ def middleware_of(broker: dramatiq.Broker) -> Redelivery:
     middleware = Redelivery(broker)
     if any(isinstance(each, Retries) for each in broker.middleware):
         broker.add_middleware(middleware, before=Retries)
+        broker.add_middleware(_Shield(), after=Retries)
     else:
         broker.add_middleware(middleware)
     return middleware

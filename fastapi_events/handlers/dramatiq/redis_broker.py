@@ -15,13 +15,13 @@ from dramatiq.errors import ConnectionClosed, DecodeError
 
 from fastapi_events.errors import MissingDependencyError
 from fastapi_events.handlers.dramatiq.foreign_messages import (
-    UNREADABLE,
-    bury_unreadable,
-    fault_as_epitaph,
     fault_in,
     fault_of,
+    letter_of,
     substitute,
+    worker_of,
 )
+from fastapi_events.handlers.task_queue.worker.dead_letters import UNREADABLE
 from fastapi_events.lifecycle import Lifecycle, tell
 
 try:
@@ -31,7 +31,7 @@ except ImportError as missing:
     raise MissingDependencyError("redis", "dramatiq") from missing
 
 # Takes away what this worker holds; into Dramatiq's dead letters, if there is a substitute that can be read.
-_BURY = """
+_MOVE_TO_DEAD = """
 if redis.call("srem", KEYS[1], ARGV[1]) == 0 then
     return 0
 end
@@ -73,7 +73,7 @@ class SafeRedisBroker(RedisBroker):
             heartbeat_timeout=heartbeat_timeout, maintenance_chance=maintenance_chance, **settings
         )
         self._held: dict[str, set[str]] = defaultdict(set)
-        self._move_to_dead = self.client.register_script(_BURY)
+        self._move_to_dead = self.client.register_script(_MOVE_TO_DEAD)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """Create a consumer; see Dramatiq's own."""
@@ -165,7 +165,7 @@ class _SafeConsumer(Consumer):
             readable = [
                 identity
                 for identity, body in zip(stranded, bodies, strict=True)
-                if body is None or not self._bury_if_unreadable(identity, body)
+                if body is None or not self._give_up_if_unreadable(identity, body)
             ]
             if readable:
                 self._broker.logger.warning(
@@ -175,16 +175,18 @@ class _SafeConsumer(Consumer):
                 self._broker.do_requeue(self._queue, *readable)
         self._next_check = time.monotonic() + self._every
 
-    def _bury_if_unreadable(self, identity: str, body: bytes) -> bool:
+    def _give_up_if_unreadable(self, identity: str, body: bytes) -> bool:
         fault = fault_in(body, self._queue, identity)
         if fault is None:
             return False
-        queue, grave = q_name(self._queue), fault_as_epitaph(fault)
-        kept = bury_unreadable(self._broker, body, queue, identity, grave)
-        instead = b"" if kept else substitute(body, queue, identity, grave).encode()
+        queue = q_name(self._queue)
+        worker = worker_of(self._broker, queue)
+        letter = letter_of(worker, body, queue, identity, fault)
+        stored = worker is not None and worker.dead_letters.is_stored(letter)
+        instead = b"" if stored else substitute(letter, identity).encode()
         keys = [self._acks, self._bodies, self._dead, f"{self._dead}.msgs"]
         if self._move_to_dead(keys=keys, args=[identity, current_millis(), instead]):
-            tell(Lifecycle.dead, None, subscription=UNREADABLE, reason=grave["reason"], attempts=0)
+            tell(Lifecycle.dead, None, subscription=UNREADABLE, reason=letter.reason, attempts=0)
         return True
 
     def _forget(self, message: MessageProxy) -> None:

@@ -5,7 +5,19 @@ listens to each and enqueues one message per subscription, which `perform` runs.
 says how messages are sent and received.
 """
 
-from fastapi_events.handlers.task_queue.handler import FAN_OUT_RETRY, TaskQueueHandler
+from fastapi_events.handlers.task_queue.engine import Actor, Engine
+from fastapi_events.handlers.task_queue.handler import TaskQueueHandler
+from fastapi_events.handlers.task_queue.messages import Message
 from fastapi_events.handlers.task_queue.settings import UNKNOWN_RETRY, TaskQueueOptions, TaskQueueSettings
+from fastapi_events.handlers.task_queue.worker.worker import FAN_OUT_RETRY
 
-__all__ = ["FAN_OUT_RETRY", "UNKNOWN_RETRY", "TaskQueueHandler", "TaskQueueOptions", "TaskQueueSettings"]
+__all__ = [
+    "FAN_OUT_RETRY",
+    "UNKNOWN_RETRY",
+    "Actor",
+    "Engine",
+    "Message",
+    "TaskQueueHandler",
+    "TaskQueueOptions",
+    "TaskQueueSettings",
+]

@@ -7,97 +7,72 @@ import atexit
 import contextlib
 import inspect
 import weakref
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Unpack
 
-from fastapi_events import codec, envelope, lifecycle
+from fastapi_events import codec, lifecycle
 from fastapi_events.errors import (
     ConfigurationError,
-    DeliveredTooOften,
-    InvalidPayload,
     InvalidSetting,
     NotPublished,
     StorageError,
-    UnreadableEnvelope,
     UnserialisablePayload,
     raise_together,
 )
 from fastapi_events.event import Event, wire_name
+from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.breaker import Breaker
+from fastapi_events.handlers.task_queue.diagnosis import Finding
+from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.flushing import Flushing
-from fastapi_events.handlers.task_queue.messages import (
-    RECEIPT_TO,
-    Diagnosis,
-    Outgoing,
-    events_in,
-    fan_out_message,
-    fan_out_name,
-    is_batch,
-    message_id,
-    only_argument,
-)
+from fastapi_events.handlers.task_queue.messages import RECEIPT_TO, Message, fan_out_name
+from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publishing import Publishing
 from fastapi_events.handlers.task_queue.registration import Registering
 from fastapi_events.handlers.task_queue.relaying import Relaying
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.settings import PARTS, TaskQueueOptions, TaskQueueSettings
 from fastapi_events.handlers.task_queue.spool import Spool
-from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Once, Order, check_once
-from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
-from fastapi_events.handlers.task_queue.worker.perform import Perform
-from fastapi_events.leases import LEASE_SECONDS
+from fastapi_events.handlers.task_queue.worker.worker import FAN_OUT_RETRY, Worker
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.subscriptions.subscription import Subscription
 
-# Fan-out fails only with its broker, or when a message is no batch of events.
-FAN_OUT_RETRY = RetryPolicy(
-    max_retries=20, max_backoff=60.0, give_up_on=(UnreadableEnvelope, DeliveredTooOften)
-)
-
 
 class TaskQueueHandler(Registering):
-    """The engine-independent half of a queue handler.
+    """Publishes events to a task queue, and runs subscriptions in its workers.
 
     Parameters:
+        engine: The task queue: Dramatiq, Celery, or another one.
         settings: See `TaskQueueSettings`, which has the defaults, too.
 
     Raises:
         InvalidSetting: When there is no setting of a name, or it cannot have its value.
     """
 
-    def __init__(self, **settings: Unpack[TaskQueueOptions]) -> None:
+    def __init__(self, engine: Engine, **settings: Unpack[TaskQueueOptions]) -> None:
         chosen = TaskQueueSettings.of(settings, asking=type(self).__name__, beside=_parameters(type(self)))
-        if chosen.queue_type == "quorum" and not self._has_quorum_queues:
+        if chosen.queue_type == "quorum" and not engine.has_quorum_queues:
             raise InvalidSetting(f"{type(self).__name__}: queue_type='quorum' is for RabbitMQ.")
-        super().__init__(Routes(chosen.queue, chosen.routes), chosen.retry)
+        engine.configure(chosen)
+        super().__init__(engine, Routes(chosen.queue, chosen.routes), chosen.retry)
         self.settings = chosen
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         """Dependencies to replace, for tests: `handler.dependency_overrides[get_session] = fake_session`."""
-        self.flush_deadline = chosen.flush_deadline
-        self.max_crashes = chosen.max_crashes
-        self.unknown_retry = chosen.unknown_retry
         self.outbox = chosen.outbox
         self.inbox = chosen.inbox
         self.dead_letters = chosen.dead_letters
         self.lanes = chosen.lanes
         self.persists_before_response = chosen.durability == "response"
         self.confirms_handled = chosen.confirm == "handled"
-        self._fan_outs = frozenset(fan_out_name(each) for each in self.routes)
         self._max_payload_bytes = chosen.max_payload_bytes
         self._shutdown_deadline = chosen.shutdown_deadline
-        order = None
-        if self.lanes is not None:
-            order = Order(
-                self.lanes, self.name, self._send_in_worker, self._message_in_turn,
-                stalled_after=self._longest_silence,
-            )  # fmt: skip
+        addresses = Addresses(self.routes, self.subscriptions, chosen.retry)
+        order = None if self.lanes is None else Order(self.lanes, self.name, engine, addresses)
         self._order = order
         self._publishing = Publishing(
-            lambda messages: self._send(messages, from_web=True),
-            begin=self._begin,
+            self._send,
+            begin=engine.begin,
             routes=self.routes,
             source=chosen.source,
             deadline=chosen.flush_deadline,
@@ -122,67 +97,52 @@ class TaskQueueHandler(Registering):
             if chosen.relay:
                 self._relaying = self.relaying()
         self.flushing = Flushing(self.name, self._publishing, self._spool, resend_after=chosen.resend_after)
-        self._fan_out = FanOut(
-            self.name, self.subscriptions, self.routes, self._send_in_worker, outbox=self.outbox, order=order
-        )
-        self.perform = Perform(
+        self.worker = Worker(
             self,
-            self.dependency_overrides,
+            engine,
+            addresses,
             self.flushing,
+            self.dependency_overrides,
+            unknown_retry=chosen.unknown_retry.within(engine.longest_delay),
+            max_crashes=chosen.max_crashes,
             outbox=self.outbox,
-            once=Once(self.inbox) if self.inbox is not None else None,
+            inbox=self.inbox,
+            dead_letters=self.dead_letters,
             order=order,
-            send=self._send_in_worker,
-            routes=self.routes,
         )
+        """What the engine's workers call."""
+        policy = FAN_OUT_RETRY.within(engine.longest_delay)
+        for each in self.routes:
+            engine.declare(
+                Actor(name=fan_out_name(each), queue=each, policy=policy, options={}, worker=self.worker)
+            )
         atexit.register(_publish_the_rest, weakref.ref(self))
 
-    # What an engine does
+    def _declare(self, subscription: Subscription) -> None:
+        self.engine.declare(
+            Actor(
+                name=subscription.name,
+                queue=subscription.queue or self.queue,
+                policy=subscription.retry or self.settings.retry,
+                options=subscription.options,
+                worker=self.worker,
+                subscription=subscription,
+            )
+        )
 
-    _engine: str
-    """The engine's name, in lower case."""
-
-    _has_quorum_queues = False
-    """Whether `queue_type="quorum"` means something to it."""
+    def _send(self, messages: Sequence[Message]) -> None:
+        self.engine.send(messages, timeout=self.settings.flush_deadline)
 
     @property
     def name(self) -> str:
         """Engine and queue, such as `dramatiq:shop`: how logs, metrics, commands and stores call it."""
-        return f"{self._engine}:{self.queue}"
+        return f"{self.engine.name}:{self.queue}"
 
     def __repr__(self) -> str:
         count = len(list(self.subscriptions))
         facts = [f"{type(self).__name__} {self.name}", f"{count} subscription{'' if count == 1 else 's'}"]
         facts += [part for part in PARTS if getattr(self, part) is not None]
         return f"<{', '.join(facts)}>"
-
-    @abstractmethod
-    def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
-        """Enqueue messages, in their order and in one round trip where the broker can; or raise.
-
-        Parameters:
-            from_web: Whether a flush waits for it, whose deadline then bounds every step.
-        """
-
-    def _begin(
-        self, messages: Callable[[], Sequence[Outgoing]], answered: Callable[[bool], None]
-    ) -> Callable[[], None] | None:
-        """Enqueue messages from the running event loop, where the engine can do so without waiting.
-
-        Parameters:
-            messages: What makes them, if it comes to that.
-            answered: To be called on the loop, with whether the broker has confirmed them. If not, `_send`
-                gets them.
-
-        Returns:
-            What gives them up, though they may arrive; None when nothing has been sent, so that `_send` gets
-            them.
-        """
-        return None
-
-    @abstractmethod
-    def _disconnect(self) -> None:
-        """Close the connection that `_send` keeps for the web process; the next flush opens another."""
 
     # Publishing, in the web process
 
@@ -292,7 +252,7 @@ class TaskQueueHandler(Registering):
             await asyncio.to_thread(self._spool.shutdown, self._shutdown_deadline)
         if self._relaying is not None:
             await asyncio.to_thread(self._relaying.stop, self._shutdown_deadline)
-        self._disconnect()
+        self.engine.close()
 
     def relaying(self) -> Relaying:
         """A relay for this handler's entries in its outbox, not started yet.
@@ -310,26 +270,12 @@ class TaskQueueHandler(Registering):
         if self._relaying is not None:
             self._relaying.start()
 
-    # Running, in a worker
+    # Looking after it
 
-    def fan_out(self, *args: Any, **kwargs: Any) -> None:
-        """Handle a message to fan-out: find who listens to its events.
-
-        Raises:
-            UnreadableEnvelope: When the message holds no event.
-        """
-        self._fan_out(envelope.read_batch(only_argument(args, kwargs)))
-
-    def given_up(self, subscription: str, event: Event) -> None:
-        """Let those go on who waited for a message that has been given up, and is kept.
-
-        Parameters:
-            subscription: Its name, or that of fan-out.
-        """
-        if subscription in self._fan_outs:
-            self._fan_out.given_up(event)
-        else:
-            self.perform.given_up(subscription, event)
+    @property
+    def longest_delay(self) -> float:
+        """Seconds that a message may wait for its time, as before a retry: the engine's say."""
+        return self.engine.longest_delay
 
     def replay(self, letters: Sequence[DeadLetter]) -> None:
         """Send messages that were given up to their subscriptions once more; their attempts count anew.
@@ -339,55 +285,39 @@ class TaskQueueHandler(Registering):
         Raises:
             NotPublished: When the broker did not take them.
         """
-        try:
-            self._send_in_worker([message for each in letters for message in self._messages_of(each)])
-        except Exception as error:  # whatever the broker's client raises
-            raise NotPublished(f"{type(error).__name__}: {error}") from error
+        self.worker.dead_letters.replay(letters)
 
-    def _messages_of(self, letter: DeadLetter) -> Sequence[Outgoing]:
-        events = events_in([letter.argument])
-        if self._order is not None and len(events) == 1 and self._order.concerns(events[0]):
-            # It has left its lane when it was given up, and queues up at the end; its turn may not be now.
-            target = FAN_OUT_TURN if letter.subscription in self._fan_outs else letter.subscription
-            text = envelope.write(codec.decode(letter.argument))
-            item = text[1:-1] if is_batch(text) else text
-            return self._order.queue_up(target, str(events[0].ordering_key), [(events[0].id, item)])
-        return [Outgoing(letter.subscription, letter.queue, letter.argument, letter.id)]
+    def replay_all(self, *, subscription: str | None = None, event_name: str | None = None) -> Iterator[int]:
+        """Replay dead letters page by page, so that it can be interrupted and begun again.
+
+        A letter is discarded once the broker has confirmed its message. Whatever ends this halfway, what is
+        left are the letters that have not been replayed; at most a page of them is sent twice, with the same
+        ids. Letters that are kept meanwhile, because they failed again, are left, however soon that was.
+
+        Parameters:
+            subscription: Only letters to this subscription.
+            event_name: Only letters about this event.
+
+        Returns:
+            How many were replayed, after each page.
+
+        Raises:
+            ConfigurationError: When the handler has no store of dead letters.
+            NotPublished: When the broker did not take them.
+            StorageError: When the store fails.
+        """
+        return self.worker.dead_letters.replay_all(subscription=subscription, event_name=event_name)
 
     def sweep_lanes(self) -> None:
         """Send the heads of lanes once more whose messages seem to be lost."""
         if self._order is not None:
             self._order.sweep()
 
-    def diagnose(self) -> Iterable[Diagnosis]:
+    def diagnose(self) -> Iterable[Finding]:
         """What `fastapi-events doctor` should know of the engine and its broker."""
-        return ()
-
-    def _check_once(self, subscription: Subscription) -> None:
-        if subscription.once:
-            check_once(self.inbox, asking=subscription.name)
-
-    def _send_in_worker(self, messages: Sequence[Outgoing]) -> None:
-        if messages:
-            self._send(messages, from_web=False)
-
-    def _message_in_turn(self, target: str, item: str, text: str) -> Outgoing:
-        routed = self.routes.queue_for_envelope(text)
-        if target == FAN_OUT_TURN:
-            return fan_out_message(routed, [text], item)
-        subscription = self.subscriptions.named(target)
-        own = None if subscription is None else subscription.queue
-        return Outgoing(target, self.routes.to_subscription(own, routed), text, message_id(item, target))
-
-    def _longest_silence(self) -> float:
-        """Seconds for which nobody may work at a message that is not lost: it waits for its retry."""
-        policies = [self._retry, *(each.retry for each in self.subscriptions if each.retry is not None)]
-        return max(policy.longest_wait for policy in policies) + 2 * LEASE_SECONDS
-
-    def _policy(self, subscription: Subscription) -> RetryPolicy:
-        """The subscription's policy, which also knows what no retry can mend."""
-        policy = subscription.retry or self._retry
-        return policy.giving_up_on(UnreadableEnvelope, InvalidPayload, DeliveredTooOften)
+        return self.engine.diagnose(
+            list(self.subscriptions), self.queues, confirms_handled=self.confirms_handled
+        )
 
 
 def _parameters(handler: type[TaskQueueHandler]) -> frozenset[str]:

@@ -1,17 +1,16 @@
-"""What queue handlers send: messages that carry events, and the words on a grave."""
+"""What queue handlers send: messages that carry events."""
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, TypedDict
+from datetime import datetime
+from typing import Any
 
 from fastapi_events import envelope
 from fastapi_events.constants import DEFAULT_QUEUE, FAN_OUT
-from fastapi_events.errors import UnknownSubscription, UnreadableEnvelope
+from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import Event
 from fastapi_events.ids import named_id
 
@@ -20,6 +19,9 @@ MAX_BYTES_PER_MESSAGE = 1_048_576
 
 LANE = "lane"
 """The envelope attribute that names the handler in whose lanes an event with an ordering key waits."""
+
+FAN_OUT_TURN = "fan-out"
+"""What an event with an ordering key waits for before it waits for subscriptions."""
 
 RECEIPT_TO = "receiptto"
 """The envelope attribute that names the outbox entry's destination, where receipts are wanted."""
@@ -33,20 +35,8 @@ def message_id(*parts: str) -> str:
     return named_id(*parts)
 
 
-class TryLater(Exception):
-    """Raised inside of an engine's task when it is not yet the message's turn; no failure of anybody.
-
-    Parameters:
-        seconds: When to try it again.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"to be tried again in {seconds:.1f} s")
-        self.seconds = seconds
-
-
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class Message:
     """A message on its way to the engine.
 
     Parameters:
@@ -55,6 +45,8 @@ class Outgoing:
         argument: Its one argument, JSON text.
         id: Identifies it, however often it is sent.
         delay: Seconds until it may be received.
+        failed: How many attempts at it have failed already.
+        since: When the event that it carries was dispatched, if it carries one.
     """
 
     task: str
@@ -62,6 +54,8 @@ class Outgoing:
     argument: str
     id: str
     delay: float = 0.0
+    failed: int = 0
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +71,10 @@ def fan_out_name(queue: str) -> str:
     return FAN_OUT if queue == DEFAULT_QUEUE else f"{FAN_OUT}.{queue}"
 
 
-def fan_out_message(queue: str, texts: Sequence[str], *identity: str, delay: float = 0.0) -> Outgoing:
+def fan_out_message(queue: str, texts: Sequence[str], *identity: str, delay: float = 0.0) -> Message:
     """A message that carries envelopes to the fan-out of a queue."""
     name = fan_out_name(queue)
-    return Outgoing(name, queue, f"[{','.join(texts)}]", message_id(name, *identity), delay)
+    return Message(name, queue, f"[{','.join(texts)}]", message_id(name, *identity), delay)
 
 
 def chunks(texts: Sequence[str]) -> Iterable[Sequence[str]]:
@@ -134,43 +128,3 @@ def events_in(arguments: Sequence[Any]) -> list[Event]:
 def event_in(arguments: Sequence[Any]) -> Event | None:
     """The event in a message to a subscription, or the first in one to fan-out; None if it cannot be read."""
     return next(iter(events_in(arguments)), None)
-
-
-class Diagnosis(NamedTuple):
-    """Something that `fastapi-events doctor` should say about an engine and its broker."""
-
-    severity: Literal["ok", "advice", "danger"]
-    subject: str
-    text: str
-
-
-class Epitaph(TypedDict):
-    """Why a message was given up: the reason, where it failed, how often it was tried, and when that was."""
-
-    reason: str
-    traceback: str
-    attempts: int
-    at: str
-
-
-def epitaph(name: str, error: BaseException, *, attempts: int) -> Epitaph:
-    """Why a message was given up, for whoever finds it.
-
-    Parameters:
-        name: The subscription that the message was for.
-        attempts: How often it was tried.
-    """
-    reason = f"{type(error).__name__}: {error}"
-    if isinstance(error, UnknownSubscription):
-        reason = f"UnknownSubscription: no worker of this queue has {name!r}"
-    return {
-        "reason": reason,
-        "traceback": traceback_of(error),
-        "attempts": attempts,
-        "at": datetime.now(UTC).isoformat(),
-    }
-
-
-def traceback_of(error: BaseException) -> str:
-    """The last thirty frames, as Python would print them."""
-    return "".join(traceback.format_exception(error, limit=-30))

@@ -16,20 +16,21 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.publisher import Publisher
 from fastapi_events.handlers.task_queue.breaker import Breaker
 from fastapi_events.handlers.task_queue.messages import (
+    FAN_OUT_TURN,
     LANE,
     MAX_EVENTS_PER_MESSAGE,
     Flush,
-    Outgoing,
+    Message,
     chunks,
     fan_out_message,
 )
+from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.routes import Routes
-from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.storage.outbox import Entry
 
 Begin: TypeAlias = Callable[
-    [Callable[[], Sequence[Outgoing]], Callable[[bool], None]], Callable[[], None] | None
+    [Callable[[], Sequence[Message]], Callable[[bool], None]], Callable[[], None] | None
 ]
 
 
@@ -50,7 +51,7 @@ class Publishing:
 
     def __init__(
         self,
-        send: Callable[[Sequence[Outgoing]], None],
+        send: Callable[[Sequence[Message]], None],
         *,
         begin: Begin,
         routes: Routes,
@@ -177,7 +178,7 @@ class Publishing:
             messages += _batches(queue, part, [entry.envelope for entry in part])
         self._send_watched(messages)
 
-    def _send_watched(self, messages: Sequence[Outgoing]) -> None:
+    def _send_watched(self, messages: Sequence[Message]) -> None:
         try:
             self._send(messages)
         except Exception:
@@ -235,7 +236,7 @@ class Publishing:
         now = datetime.now(UTC)
         self._send_watched([message for flush in flushes for message in self._messages(flush, now)])
 
-    def _messages(self, flush: Flush, now: datetime) -> Iterable[Outgoing]:
+    def _messages(self, flush: Flush, now: datetime) -> Iterable[Message]:
         """One message; more only where events go to several queues, at several times, or are many."""
         if self._order is None and self._routes.is_one and not any(each.due for each in flush.events):
             yield from _batches(self._routes.default, flush.events, flush.envelopes)  # most flushes
@@ -254,7 +255,7 @@ class Publishing:
             delay = 0.0 if due is None else max((due - now).total_seconds(), 0.0)
             yield from _batches(queue, *part, delay=delay)
 
-    def _in_order(self, lanes: Mapping[str, Sequence[tuple[str, str]]]) -> list[Outgoing]:
+    def _in_order(self, lanes: Mapping[str, Sequence[tuple[str, str]]]) -> list[Message]:
         """The messages of those events with an ordering key whose turn it is already."""
         if self._order is None:
             return []
@@ -266,7 +267,7 @@ class Publishing:
 
 def _batches(
     queue: str, items: Sequence[Event | Entry], envelopes: Sequence[str], *, delay: float = 0.0
-) -> Iterable[Outgoing]:
+) -> Iterable[Message]:
     left = iter(items)
     for texts in chunks(envelopes):
         yield fan_out_message(queue, texts, *[each.id for each in islice(left, len(texts))], delay=delay)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import EventName
 from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.handlers.task_queue.engine import Engine
+from fastapi_events.handlers.task_queue.once import check_once
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.inbox import Inbox
 from fastapi_events.subscriptions.batch import batch as batch_of
 from fastapi_events.subscriptions.plan import Plan, plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions, name_of, registration
@@ -26,38 +29,24 @@ class Registering(BaseEventHandler):
     """The part of a queue handler that functions are registered with.
 
     Parameters:
+        engine: Runs what is registered.
         routes: Its queues.
         retry: The policy of subscriptions that have none of their own.
     """
 
-    _options_of: str
-    """Where the options of `register` are documented."""
-
-    _time_unit = timedelta(seconds=1)
-    """What numbers mean among the options of the engine."""
-
-    def __init__(self, routes: Routes, retry: RetryPolicy) -> None:
+    def __init__(self, engine: Engine, routes: Routes, retry: RetryPolicy) -> None:
+        self.engine = engine
         self.routes = routes
         self.queue = routes.default
         self.subscriptions = Subscriptions()
         self._retry = retry
 
-    # What an engine does
-
     @abstractmethod
     def _declare(self, subscription: Subscription) -> None:
-        """Make a subscription an actor or task of its own, which calls `perform`."""
+        """Let the engine run a subscription."""
 
-    @abstractmethod
-    def _known_options(self) -> Collection[str]:
-        """What `register` may be given beside its own parameters."""
-
-    def _check_once(self, subscription: Subscription) -> None:
-        """Refuse `once=True` where nothing can be remembered."""
-
-    def _refused_options(self) -> Mapping[str, str]:
-        """Options that the engine knows and we cannot grant, each with what to do instead."""
-        return {}
+    inbox: Inbox | None
+    """Remembers what subscriptions with `once=True` have completed."""
 
     # Registration
 
@@ -124,6 +113,8 @@ class Registering(BaseEventHandler):
         """
         asked = registration(_func_or_model, event_name)
 
+        own = {option: self._in_engine_units(value) for option, value in options.items()}
+
         def subscribe(function: F) -> F:
             many = None
             if batch is not None:
@@ -135,8 +126,8 @@ class Registering(BaseEventHandler):
                     function,
                     plan(function, model=asked.model) if many is None else Plan(function, many.is_async),
                     queue or self.queue,
-                    retry or self._retry,
-                    {option: self._in_engine_units(value) for option, value in options.items()},
+                    self.engine.policy(retry or self._retry, own),
+                    own,
                     once,
                     many,
                 )
@@ -173,18 +164,23 @@ class Registering(BaseEventHandler):
     def _in_engine_units(self, value: Any) -> Any:
         if not isinstance(value, timedelta):
             return value
-        count = value / self._time_unit
+        count = value / self.engine.time_unit
         return int(count) if count.is_integer() else count
 
     def _check_options(self, new: Subscription) -> None:
-        self._check_once(new)
-        known, refused = self._known_options(), self._refused_options()
+        if new.once:
+            check_once(self.inbox, asking=new.name)
+        known, refused = self.engine.known_options(), self.engine.refused_options()
         for option in new.options:
             if option in refused:
                 raise ConfigurationError(f"{new.name}: {option!r} {refused[option]}")
             if option not in known:
                 close = difflib.get_close_matches(option, {*known, *_OWN_OPTIONS}, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it is no option of {self._options_of}."
+                hint = (
+                    f"did you mean {close[0]!r}?"
+                    if close
+                    else f"it is no option of {self.engine.options_of}."
+                )
                 raise ConfigurationError(f"{new.name}: unknown option {option!r}; {hint}")
 
     @property

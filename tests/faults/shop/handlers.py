@@ -56,16 +56,16 @@ if CONFIG.get("newer"):
 
 
 if CONFIG.get("dies_in_fan_out"):
-    send: Any = events._send
+    send: Any = events.engine.send
 
-    def send_one_and_die(messages: Any, *, from_web: bool) -> None:
+    def send_one_and_die(messages: Any, *, timeout: float | None = None) -> None:
         """Send the first of several messages, and end as kill -9 would, once."""
         if len(messages) > 1 and _first_time(0):
-            send(messages[:1], from_web=from_web)
+            send(messages[:1], timeout=timeout)
             os._exit(137)
-        send(messages, from_web=from_web)
+        send(messages, timeout=timeout)
 
-    events._send = send_one_and_die  # type: ignore[method-assign]
+    events.engine.send = send_one_and_die  # type: ignore[method-assign]
 
 
 def _first_time(number: int) -> bool:

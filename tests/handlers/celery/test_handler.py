@@ -114,7 +114,7 @@ def test_a_priority_goes_on_the_message(place: OnCelery) -> None:
     place.handler.register(lambda event: None, name="work", priority=3)
     celery.signals.before_task_publish.connect(listen)
     try:
-        place.handler.fan_out('{"specversion":"1.0","id":"1","type":"hello"}')
+        place.handler.worker.fan_out('{"specversion":"1.0","id":"1","type":"hello"}')
     finally:
         celery.signals.before_task_publish.disconnect(listen)
 
@@ -239,7 +239,7 @@ def test_a_retry_that_cannot_be_published_is_not_acknowledged_away(
     def work(event: Event) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr(events._publisher, "publish", unreliable)
+    monkeypatch.setattr(events.engine._publisher, "publish", unreliable)
     with pytest.raises(Retry):
         run(app, "work")
 
@@ -262,7 +262,7 @@ def test_a_worker_that_stops_meanwhile_gives_the_message_back(
     def work(event: Event) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr(events._publisher, "publish", away)
+    monkeypatch.setattr(events.engine._publisher, "publish", away)
     with pytest.raises(Reject) as raised:
         run(app, "work")
 

@@ -16,7 +16,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 
-from fastapi_events.handlers.dramatiq.crash_counter import Deliveries, deliveries_on
+from fastapi_events.handlers.dramatiq.crash_counter import CrashCounter, crash_counter_on
 from fastapi_events.typing import Event
 from tests.places import dramatiq_on_redis
 from tests.recording import Diary
@@ -43,9 +43,9 @@ class Queue:
         proxy.redelivered = again  # type: ignore[attr-defined]
         return proxy
 
-    def worker(self) -> Deliveries:
+    def worker(self) -> CrashCounter:
         """Another process would count with this."""
-        return deliveries_on(self.broker)
+        return crash_counter_on(self.broker)
 
 
 @pytest.fixture(
@@ -74,42 +74,42 @@ def test_starts_of_which_nothing_was_heard_again_are_counted_by_whoever_gets_the
     queue: Queue,
 ) -> None:
     uncounted = 0 if isinstance(queue.broker, RedisBroker) else 1  # RabbitMQ told of one before
-    deaths = [queue.worker().deaths(queue.delivered()) for _ in range(3)]
-    assert deaths == [uncounted, uncounted + 1, uncounted + 2]
+    crashes = [queue.worker().before(queue.delivered()) for _ in range(3)]
+    assert crashes == [uncounted, uncounted + 1, uncounted + 2]
 
 
 def test_a_message_that_ended_begins_anew(queue: Queue) -> None:
-    first = queue.worker().deaths(queue.delivered())
+    first = queue.worker().before(queue.delivered())
     worker, message = queue.worker(), queue.delivered()
-    assert worker.deaths(message) == first + 1
+    assert worker.before(message) == first + 1
     worker.ended(message)
-    assert queue.worker().deaths(queue.delivered()) == first
+    assert queue.worker().before(queue.delivered()) == first
 
 
 def test_a_first_delivery_costs_nothing(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     worker, message = queue.worker(), queue.delivered(again=False)
     for method in ("_is_first_start", "_started", "_forget"):
         monkeypatch.setattr(worker, method, None)
-    assert worker.deaths(message) == 0
+    assert worker.before(message) == 0
     worker.ended(message)
 
 
 def test_only_one_that_may_have_killed_its_worker_is_run_at_a_time(queue: Queue) -> None:
     # Given two messages that were being run when a worker died
     for identity in ("1", "2"):
-        queue.worker().deaths(queue.delivered(identity))
+        queue.worker().before(queue.delivered(identity))
     worker, first, second = queue.worker(), queue.delivered("1"), queue.delivered("2")
-    before = worker.deaths(first)
+    before = worker.before(first)
     # When both are delivered to another
-    deaths: list[int] = []
-    waiting = threading.Thread(target=lambda: deaths.append(worker.deaths(second)))
+    crashes: list[int] = []
+    waiting = threading.Thread(target=lambda: crashes.append(worker.before(second)))
     waiting.start()
     # Then the second is neither run nor counted before the first has ended
-    assert queue.worker().deaths(queue.delivered("1")) == before + 1
-    assert deaths == []
+    assert queue.worker().before(queue.delivered("1")) == before + 1
+    assert crashes == []
     worker.ended(first)
     waiting.join(30)
-    assert deaths == [before]
+    assert crashes == [before]
     worker.ended(second)
 
 
@@ -118,14 +118,14 @@ def test_a_clock_that_is_ahead_does_not_keep_a_message_from_being_counted(valkey
     broker: Any = RedisBroker(url=valkey_url)
     queue = Queue(broker)
     ahead = MessageProxy(queue.delivered().copy(message_timestamp=int(time.time() * 1000) + 3_600_000))
-    queue.worker().deaths(ahead)
-    assert queue.worker().deaths(ahead) == 1
+    queue.worker().before(ahead)
+    assert queue.worker().before(ahead) == 1
     broker.client.close()
 
 
 def test_a_broker_in_memory_counts_nothing() -> None:
     queue = Queue(StubBroker())
-    assert [queue.worker().deaths(queue.delivered()) for _ in range(5)] == [0] * 5
+    assert [queue.worker().before(queue.delivered()) for _ in range(5)] == [0] * 5
 
 
 @pytest.mark.valkey
@@ -136,7 +136,7 @@ def test_a_message_is_run_when_it_cannot_be_counted(
     worker = queue.worker()
     worker._is_first_start = None  # type: ignore[method-assign,assignment]
     message = queue.delivered()
-    assert worker.deaths(message) == 0
+    assert worker.before(message) == 0
     worker.ended(message)
     assert "cannot be counted" in caplog.text
     queue.broker.client.close()
@@ -162,7 +162,7 @@ def test_a_message_that_was_delivered_too_often_is_given_up_unrun(valkey_url: st
         message = dramatiq.Message("events", "work", (ENVELOPE,), {}, {}, message_timestamp=MINUTES_AGO)
         queued = place.broker.enqueue(message)
         for _ in range(2):
-            deliveries_on(place.broker).deaths(MessageProxy(queued))
+            crash_counter_on(place.broker).before(MessageProxy(queued))
         # When a third gets it
         place.settle()
         # Then it is in the dead letters, whatever the subscription thinks of retries
@@ -188,7 +188,7 @@ def test_a_retry_begins_to_count_anew(valkey_url: str) -> None:
         message = dramatiq.Message("events", "work", (ENVELOPE,), {}, {}, message_timestamp=MINUTES_AGO)
         queued = place.broker.enqueue(message)
         for _ in range(2):  # one more would be too often
-            deliveries_on(place.broker).deaths(MessageProxy(queued))
+            crash_counter_on(place.broker).before(MessageProxy(queued))
         place.settle()
 
         assert len(heard) == 2

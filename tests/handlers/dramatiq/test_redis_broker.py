@@ -179,7 +179,7 @@ def readable(body: bytes) -> Any:
     try:
         return body.decode()
     except UnicodeDecodeError:
-        return {"base64": "//4="}
+        return '{"base64":"//4="}'
 
 
 # Messages that Redis believes to be here

@@ -2,25 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.handlers.task_queue.messages import Outgoing
-from fastapi_events.subscriptions.subscription import Subscription
+from fastapi_events.handlers.task_queue import Actor, Engine, Message, TaskQueueHandler
+from fastapi_events.storage.dead_letters import DeadLetter
+
+
+class ListEngine(Engine):
+    """Sends into `sent`, unless `refusing` holds an error."""
+
+    name = "list"
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.kept: list[DeadLetter] = []
+        self.tried = 0
+        self.refusing: Exception | None = None
+        self.actors: dict[str, Actor] = {}
+
+    def declare(self, actor: Actor) -> None:
+        self.actors[actor.name] = actor
+
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+        self.tried += 1
+        if self.refusing is not None:
+            raise self.refusing
+        self.sent.extend(messages)
+
+    def keep(self, letter: DeadLetter) -> None:
+        self.kept.append(letter)
 
 
 class ListHandler(TaskQueueHandler):
-    """Publishes into `sent`, unless `refusing` holds an error."""
+    """Publishes by a `ListEngine`, or what a test has made of one."""
 
-    _engine = "list"
-    _options_of = "nothing"
+    engine: ListEngine
 
-    def __init__(self, **settings: Any) -> None:
-        self.sent: list[Outgoing] = []
-        self.tried = 0
-        self.refusing: Exception | None = None
-        super().__init__(**settings)
+    def __init__(self, engine: ListEngine | None = None, **settings: Any) -> None:
+        super().__init__(engine or ListEngine(), **settings)
+
+    @property
+    def sent(self) -> list[Message]:
+        return self.engine.sent
+
+    @property
+    def tried(self) -> int:
+        return self.engine.tried
+
+    @property
+    def refusing(self) -> Exception | None:
+        return self.engine.refusing
+
+    @refusing.setter
+    def refusing(self, error: Exception | None) -> None:
+        self.engine.refusing = error
 
     def run(self, limit: int = 10_000) -> None:
         """Do what workers would: take message after message, until there are none left."""
@@ -28,24 +64,5 @@ class ListHandler(TaskQueueHandler):
             if not self.sent:
                 return
             message = self.sent.pop(0)
-            subscription = self.subscriptions.named(message.task)
-            if subscription is None:
-                self.fan_out(message.argument)
-            else:
-                self.perform(subscription, message.argument)
+            self.engine.actors[message.task].run(message.argument)
         raise AssertionError("there is always another message")
-
-    def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
-        self.tried += 1
-        if self.refusing is not None:
-            raise self.refusing
-        self.sent.extend(messages)
-
-    def _disconnect(self) -> None:
-        pass
-
-    def _declare(self, subscription: Subscription) -> None:
-        pass
-
-    def _known_options(self) -> Collection[str]:
-        return ()

@@ -12,6 +12,7 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.envelope import read_batch, unseal
 from fastapi_events.errors import ConfigurationError, NotPublished, StorageError, StorageFull
 from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, letter_of
 from fastapi_events.scope import collect_events
 from fastapi_events.storage.memory import MemoryInbox, MemoryLanes, MemoryOutbox
 from tests.handlers.task_queue.broker import ListHandler
@@ -193,11 +194,11 @@ def test_an_event_is_kept_until_its_subscriptions_have_run(outbox: MemoryOutbox)
     assert names(outbox) == ["a"]
     [fan_out] = handler.sent
     handler.sent.clear()
-    handler.fan_out(fan_out.argument)
+    handler.worker.fan_out(fan_out.argument)
     first, second = handler.sent
-    handler.perform(handler.subscriptions.named(first.task), first.argument)  # type: ignore[arg-type]
+    handler.worker.perform(handler.subscriptions.named(first.task), first.argument)  # type: ignore[arg-type]
     assert names(outbox) == ["a"]
-    handler.perform(handler.subscriptions.named(second.task), second.argument)  # type: ignore[arg-type]
+    handler.worker.perform(handler.subscriptions.named(second.task), second.argument)  # type: ignore[arg-type]
 
     assert outbox.list() == []
 
@@ -210,7 +211,7 @@ def test_a_lost_message_is_sent_again_to_those_who_have_not_run(outbox: MemoryOu
 
     # Given the message to one of two subscriptions has been lost
     flush(handler, "a")
-    handler.fan_out(handler.sent.pop().argument)
+    handler.worker.fan_out(handler.sent.pop().argument)
     handler.sent.pop()
     handler.run()
     assert ran == ["one"]
@@ -255,8 +256,12 @@ def test_an_event_whose_subscription_is_given_up_is_done(outbox: MemoryOutbox) -
     handler.register(lambda event: None, name="one")
 
     flush(handler, "a")
-    handler.fan_out(handler.sent.pop().argument)
-    handler.given_up("one", unseal(handler.sent[0].argument))
+    handler.worker.fan_out(handler.sent.pop().argument)
+    attempt = Attempt(
+        handler=handler.name, subscription="one", queue="events", message_id="m1", policy=NO_RETRY,
+        arguments=[handler.sent[0].argument],
+    )  # fmt: skip
+    handler.worker.dead_letters.give_up(letter_of(attempt, ValueError("never"), attempts=1))
 
     assert outbox.list() == []
 

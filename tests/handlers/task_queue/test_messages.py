@@ -1,15 +1,14 @@
-"""What queue handlers send: sizes, identities, and the words on a grave."""
+"""What queue handlers send: sizes and identities."""
 
 from __future__ import annotations
 
 import pytest
 
-from fastapi_events.errors import UnknownSubscription, UnreadableEnvelope
+from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.task_queue.messages import (
     MAX_BYTES_PER_MESSAGE,
     MAX_EVENTS_PER_MESSAGE,
     chunks,
-    epitaph,
     event_in,
     message_id,
     only_argument,
@@ -51,16 +50,3 @@ def test_the_event_in_a_message_is_found_if_there_is_one() -> None:
     assert event_in((ENVELOPE,)) == event_in((f"[{ENVELOPE}]",)) == ("hello", None)
     for arguments in ((), ("nonsense",), ("[]",), (5,)):
         assert event_in(arguments) is None
-
-
-def test_an_epitaph_says_what_why_and_when() -> None:
-    try:
-        raise ValueError("never")
-    except ValueError as error:
-        grave = epitaph("work", error, attempts=3)
-
-    assert (grave["reason"], grave["attempts"]) == ("ValueError: never", 3)
-    assert 'raise ValueError("never")' in grave["traceback"]
-    assert grave["at"].endswith("+00:00")
-    unknown = epitaph("work", UnknownSubscription("?"), attempts=1)
-    assert unknown["reason"] == "UnknownSubscription: no worker of this queue has 'work'"

@@ -14,19 +14,22 @@ from pydantic import BaseModel
 
 from fastapi_events.errors import NotPublished, StorageFull
 from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.breaker import Breaker
 from fastapi_events.handlers.task_queue.messages import (
     MAX_BYTES_PER_MESSAGE,
     MAX_EVENTS_PER_MESSAGE,
-    Outgoing,
-    fan_out_message,
+    Message,
 )
+from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publishing import Publishing
 from fastapi_events.handlers.task_queue.routes import Routes
-from fastapi_events.handlers.task_queue.turns import Order
 from fastapi_events.registry.payload_schema import registry
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryLanes
 from fastapi_events.storage.outbox import Entry
+from fastapi_events.subscriptions.subscription import Subscriptions
 
 AWAY = ConnectionError("connection refused")
 AT_ONCE = 0.0
@@ -37,14 +40,14 @@ class Broker:
     """Takes messages when its door is open, unless it is `refusing`."""
 
     def __init__(self) -> None:
-        self.sent: list[list[Outgoing]] = []
+        self.sent: list[list[Message]] = []
         self.tried = 0
         self.refusing: Exception | None = None
         self.door = threading.Event()
         self.door.set()
         self.entered = threading.Event()
 
-    def __call__(self, messages: Sequence[Outgoing]) -> None:
+    def __call__(self, messages: Sequence[Message]) -> None:
         self.tried += 1
         self.entered.set()
         assert self.door.wait(30)
@@ -52,8 +55,14 @@ class Broker:
             raise self.refusing
         self.sent.append(list(messages))
 
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+        self(messages)
+
+    def keep(self, letter: DeadLetter) -> None:
+        raise AssertionError("what is published is not kept")
+
     @property
-    def messages(self) -> list[Outgoing]:
+    def messages(self) -> list[Message]:
         return [message for trip in self.sent for message in trip]
 
 
@@ -78,13 +87,7 @@ def publishing(broker: Broker, routes: dict[str, str] | None = None, **settings:
 
 
 def ordering(broker: Broker, lanes: MemoryLanes) -> Order:
-    return Order(
-        lanes,
-        "list:events",
-        broker,
-        lambda _, item, text: fan_out_message("events", [text], item),
-        stalled_after=lambda: 60.0,
-    )
+    return Order(lanes, "list:events", broker, Addresses(Routes("events"), Subscriptions(), RetryPolicy()))
 
 
 def ordered(name: str, key: str) -> Event:
@@ -105,7 +108,7 @@ def sized(name: str, size: int) -> Event:
     return event
 
 
-def names(message: Outgoing) -> list[str]:
+def names(message: Message) -> list[str]:
     return [each["type"] for each in json.loads(message.argument)]
 
 
@@ -389,7 +392,7 @@ def test_what_waits_meanwhile_is_one_trip_of_a_message_for_each_flush(broker: Br
 def test_concurrent_flushes_share_a_trip_and_not_a_fate(broker: Broker) -> None:
     # Given a broker that refuses one event
     class Picky(Broker):
-        def __call__(self, messages: Sequence[Outgoing]) -> None:
+        def __call__(self, messages: Sequence[Message]) -> None:
             self.refusing = AWAY if any("bad" in names(each) for each in messages) else None
             super().__call__(messages)
 

@@ -15,22 +15,34 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.registration import Registering
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.memory import MemoryInbox
 from fastapi_events.subscriptions.subscription import Subscription
+from tests.handlers.task_queue.broker import ListEngine
 
 POLICY = RetryPolicy(max_retries=2)
 
 
-class Engine(Registering):
+class Milliseconds(ListEngine):
     """An engine that counts in milliseconds, knows two options, and cannot grant a third."""
 
-    _options_of = "the engine's tasks"
-    _time_unit = timedelta(milliseconds=1)
+    options_of = "the engine's tasks"
+    time_unit = timedelta(milliseconds=1)
+
+    def known_options(self) -> Collection[str]:
+        return {"time_limit", "priority", "max_retries"}
+
+    def refused_options(self) -> Mapping[str, str]:
+        return {"max_retries": "is what retry= is for"}
+
+
+class Engine(Registering):
+    """Somewhere to register."""
 
     def __init__(self, routes: Mapping[str, str] | None = None) -> None:
-        super().__init__(Routes("events", routes), POLICY)
+        super().__init__(Milliseconds(), Routes("events", routes), POLICY)
+        self.inbox = MemoryInbox()
         self.declared: list[Subscription] = []
         self.refusing: Exception | None = None
-        self.remembers = True
 
     async def handle(self, event: Event) -> None:
         raise AssertionError("nothing is dispatched here")
@@ -39,16 +51,6 @@ class Engine(Registering):
         if self.refusing is not None:
             raise self.refusing
         self.declared.append(subscription)
-
-    def _known_options(self) -> Collection[str]:
-        return {"time_limit", "priority", "max_retries"}
-
-    def _refused_options(self) -> Mapping[str, str]:
-        return {"max_retries": "is what retry= is for"}
-
-    def _check_once(self, subscription: Subscription) -> None:
-        if subscription.once and not self.remembers:
-            raise ConfigurationError("nothing can be remembered")
 
 
 @pytest.fixture
@@ -251,9 +253,9 @@ def test_an_option_that_nobody_grants_is_refused_with_a_guess(engine: Engine, op
 
 
 def test_once_is_refused_where_nothing_can_be_remembered(engine: Engine) -> None:
-    engine.remembers = False
+    engine.inbox = None
 
-    with pytest.raises(ConfigurationError, match="remembered"):
+    with pytest.raises(ConfigurationError, match="needs an inbox"):
         engine.register(feed, once=True)
     engine.register(feed)
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.messages import Outgoing
+from fastapi_events.handlers.task_queue.messages import Message
 from fastapi_events.storage.memory import MemoryOutbox
 from fastapi_events.storage.outbox import Entry
-from tests.handlers.task_queue.broker import ListHandler
+from tests.handlers.task_queue.broker import ListEngine, ListHandler
 from tests.processes import until
 from tests.recording import Diary
 
@@ -65,14 +66,13 @@ def test_a_broker_that_is_away_costs_no_entry(handler: ListHandler) -> None:
 
 
 def test_one_entry_that_is_refused_does_not_stop_its_neighbours(caplog: pytest.LogCaptureFixture) -> None:
-    class Picky(ListHandler):
-        def _send(self, messages: object, *, from_web: bool) -> None:
-            wanted: list[Outgoing] = list(messages)  # type: ignore[call-overload]
-            if any('"type":"poison"' in each.argument for each in wanted):
+    class Picky(ListEngine):
+        def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+            if any('"type":"poison"' in each.argument for each in messages):
                 raise ValueError("too large")
-            super()._send(wanted, from_web=from_web)
+            super().send(messages, timeout=timeout)
 
-    handler = Picky(outbox=MemoryOutbox(), relay=False)
+    handler = ListHandler(Picky(), outbox=MemoryOutbox(), relay=False)
     handler.outbox.add(entries(handler, "poison", "a", "b"))  # type: ignore[union-attr]
 
     assert handler.relaying().step() == 2

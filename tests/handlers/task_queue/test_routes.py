@@ -64,7 +64,7 @@ async def test_messages_to_subscriptions_take_the_same_way_unless_they_have_thei
     await _flush(handler)
     fan_out = next(each for each in handler.sent if each.queue == "billing")
     handler.sent.clear()
-    handler.fan_out(fan_out.argument)
+    handler.worker.fan_out(fan_out.argument)
 
     assert {(each.task, each.queue) for each in handler.sent} == {("follows", "billing"), ("stays", "own")}
 
@@ -79,7 +79,7 @@ async def test_messages_in_turn_take_the_same_way_too() -> None:
         dispatch("billing.paid", ordering_key="user-42")
     [fan_out] = handler.sent
     handler.sent.clear()
-    handler.fan_out(fan_out.argument)
+    handler.worker.fan_out(fan_out.argument)
 
     assert fan_out.queue == "billing"
     assert {(each.task, each.queue) for each in handler.sent} == {("follows", "billing"), ("stays", "own")}
@@ -99,7 +99,7 @@ def test_an_event_whose_batch_has_failed_takes_the_same_way_alone() -> None:
     for name in ("follows", "stays"):
         subscription = handler.subscriptions.named(name)
         assert subscription is not None
-        handler.perform(subscription, f"[{seal(Event('billing.paid'), source='shop')}]")
+        handler.worker.perform(subscription, f"[{seal(Event('billing.paid'), source='shop')}]")
 
     assert [(each.task, each.queue) for each in handler.sent] == [("follows", "billing"), ("stays", "own")]
 

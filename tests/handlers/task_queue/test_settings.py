@@ -107,7 +107,7 @@ def test_quorum_queues_are_refused_by_an_engine_that_has_none() -> None:
 
 def test_lengths_of_time_may_be_timedeltas(make: Make) -> None:
     handler = make(flush_deadline=timedelta(seconds=2), resend_after=timedelta(minutes=2))
-    assert handler.flush_deadline == handler.settings.flush_deadline == 2.0
+    assert handler.settings.flush_deadline == 2.0
     assert handler.settings.resend_after == 120.0
 
 
@@ -181,4 +181,4 @@ def test_what_is_no_broker_or_app_is_refused() -> None:
 
 def test_policies_are_kept() -> None:
     policy = RetryPolicy(max_retries=1)
-    assert ListHandler(retry=policy, unknown_retry=policy).unknown_retry is policy
+    assert ListHandler(retry=policy, unknown_retry=policy).settings.unknown_retry is policy

@@ -12,7 +12,6 @@ from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.flushing import Flushing
 from fastapi_events.process_loop import process_loop
 from fastapi_events.scope import collect_events
-from fastapi_events.subscriptions.dependencies import Caller
 from fastapi_events.subscriptions.runner import InThread, OnLoop, drive
 
 
@@ -35,32 +34,32 @@ class Chained:
     async def handle_many(self, events: Iterable[Event]) -> None:
         await self.flushing.flush(list(events))
 
-    def run(self, call: Callable[[Caller], Coroutine[Any, Any, None]], *, is_async: bool) -> None:
+    def run(self, call: Callable[..., Coroutine[Any, Any, None]], *, is_async: bool) -> None:
         """Call a function in a scope of its own, whose events go out once it has succeeded.
 
         Parameters:
-            call: Calls it by the means that it is given.
+            call: Calls it by the means that it is given as `caller`.
             is_async: Whether it has to run on the process's loop, rather than in this thread.
         """
         scope = collect_events([self], raise_errors=True)
-
-        async def run_on_loop() -> None:
-            async with scope:
-                try:
-                    await call(OnLoop())
-                except (SystemExit, KeyboardInterrupt) as error:
-                    raise FunctionExited(error) from error
-
         if is_async:
-            process_loop().run(run_on_loop())
-        else:
-            with scope:
-                try:
-                    drive(call(InThread()))
-                except (SystemExit, KeyboardInterrupt) as error:
-                    if _may_come_from_outside(error):
-                        raise
-                    raise FunctionExited(error) from error
+            process_loop().run(self._run_on_loop(scope, call))
+            return
+        with scope:
+            try:
+                drive(call(caller=InThread()))
+            except (SystemExit, KeyboardInterrupt) as error:
+                if _may_come_from_outside(error):
+                    raise
+                raise FunctionExited(error) from error
+
+    @staticmethod
+    async def _run_on_loop(scope: collect_events, call: Callable[..., Coroutine[Any, Any, None]]) -> None:
+        async with scope:
+            try:
+                await call(caller=OnLoop())
+            except (SystemExit, KeyboardInterrupt) as error:
+                raise FunctionExited(error) from error
 
 
 def _may_come_from_outside(error: BaseException) -> bool:

@@ -1,86 +1,205 @@
-"""The dead letter of a message: what is kept of it, and who need not wait for it any longer."""
+"""Dead letters: where they are kept, who no longer waits for their events, and how they are replayed."""
 
 from __future__ import annotations
 
-import json
+import base64
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 
-from pydantic_core import to_json
-
-from fastapi_events.errors import StorageError
-from fastapi_events.event import wire_name
-from fastapi_events.handlers.task_queue.handler import TaskQueueHandler
-from fastapi_events.handlers.task_queue.messages import Epitaph, events_in
-from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events import codec, envelope
+from fastapi_events.errors import ConfigurationError, NotPublished, StorageError, UnreadableEnvelope
+from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.messages import (
+    FAN_OUT_TURN,
+    MAX_BYTES_PER_MESSAGE,
+    Message,
+    events_in,
+    is_batch,
+)
+from fastapi_events.handlers.task_queue.ordering import Order
+from fastapi_events.handlers.task_queue.sender import Sender
+from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, letter_of
+from fastapi_events.handlers.task_queue.worker.receipts import Receipts
+from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 
 logger = logging.getLogger(__name__)
 
+UNREADABLE = "fastapi_events.unreadable"
+"""The subscription that the dead letter of an unreadable message names; there is none."""
 
-def bury(
-    handler: TaskQueueHandler,
-    grave: Epitaph,
-    *,
-    message_id: str,
-    subscription: str,
-    queue: str,
-    arguments: Sequence[Any],
-    first_at: datetime | None = None,
-) -> bool:
-    """Keep a message that is given up in the handler's store of dead letters.
+_PAGE = 500
+
+
+class FailureReport(TypedDict):
+    """Why a message was given up, as it travels with the message where an engine itself keeps it."""
+
+    reason: str
+    traceback: str
+    attempts: int
+    at: str
+
+
+def failure_report(letter: DeadLetter) -> FailureReport:
+    """What a dead letter says of the failure."""
+    return {
+        "reason": letter.reason,
+        "traceback": letter.traceback,
+        "attempts": letter.attempts,
+        "at": letter.last_at.isoformat(),
+    }
+
+
+def original_of(raw: bytes | str) -> str | dict[str, str]:
+    """What is kept of something unreadable: text, or where it is none, `{"base64": …}`; the start of it."""
+    if isinstance(raw, str):
+        return raw[:MAX_BYTES_PER_MESSAGE]
+    raw = raw[:MAX_BYTES_PER_MESSAGE]
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(raw).decode()}
+
+
+def unreadable_letter(handler: str, queue: str, message_id: str, original: object, fault: str) -> DeadLetter:
+    """The dead letter of something in a queue that is no message at all.
 
     Parameters:
-        grave: Why it was given up.
-        first_at: When it was first tried, if that is known.
-
-    Returns:
-        Whether it is kept; if not, the engine has to do it.
+        original: What was found.
+        fault: Why no worker can take it.
     """
-    if handler.dead_letters is None:
-        return False
-    now = datetime.now(UTC)
-    events = events_in(arguments)
-    try:
-        handler.dead_letters.add(
-            DeadLetter(
-                id=message_id,
-                handler=handler.name,
-                subscription=subscription,
-                queue=queue,
-                event_id=events[0].id if events else None,
-                event_name=wire_name(events[0].name) if events else None,
-                argument=_text(arguments),
-                reason=grave["reason"],
-                traceback=grave["traceback"],
-                attempts=grave["attempts"],
-                first_at=first_at or now,
-                last_at=now,
-            )
-        )
-    except StorageError as error:
-        logger.error(
-            "The dead letter of %s for %s goes to the engine's own: %s", message_id, subscription, error
-        )
-        return False
-    return True
+    attempt = Attempt(
+        handler=handler, subscription=UNREADABLE, queue=queue, message_id=message_id, policy=NO_RETRY,
+        arguments=(original,), was_run=False,
+    )  # fmt: skip
+    error = UnreadableEnvelope(f"no message that a worker can take{fault}")
+    return letter_of(attempt, error, attempts=0)
 
 
-def let_others_go_on(handler: TaskQueueHandler, subscription: str, arguments: Sequence[Any]) -> None:
-    """A message is among the dead letters: nobody waits for it, or for its receipt, any longer."""
-    for event in events_in(arguments):
+class DeadLetterKeeper:
+    """Keeps what a handler gives up.
+
+    Parameters:
+        handler: Its name.
+        store: Where letters are kept; with the engine if not given, or if it fails.
+        sender: The engine.
+        fan_outs: The names of the handler's fan-out actors.
+        order: Where events wait behind one that is given up.
+        receipts: Given for it, though nobody has handled it.
+    """
+
+    def __init__(
+        self,
+        handler: str,
+        store: DeadLetters | None,
+        sender: Sender,
+        *,
+        fan_outs: Collection[str],
+        order: Order | None,
+        receipts: Receipts,
+    ) -> None:
+        self._handler = handler
+        self._store = store
+        self._sender = sender
+        self._fan_outs = fan_outs
+        self._order = order
+        self._receipts = receipts
+
+    def give_up(self, letter: DeadLetter) -> None:
+        """Keep a letter, tell of it, and let those go on who waited for its events.
+
+        Raises:
+            Exception: When nobody could keep it; its message must not be acknowledged then.
+        """
+        if not self.is_stored(letter):
+            self._sender.keep(letter)
+        self.tell(letter)
+
+    def is_stored(self, letter: DeadLetter) -> bool:
+        """Keep a letter in the store; whether it is there. If not, the engine has to keep it."""
+        if self._store is None:
+            return False
         try:
-            handler.given_up(subscription, event)
-        except Exception as error:  # the store's; a lane is swept, and an event sent again, in a while
-            logger.warning("Those behind event %s in %s have to wait: %s", event.id, subscription, error)
+            self._store.add(letter)
+        except StorageError as error:
+            logger.error(
+                "The dead letter of %s for %s goes to the engine's own: %s",
+                letter.id, letter.subscription, error,
+            )  # fmt: skip
+            return False
+        return True
 
+    def tell(self, letter: DeadLetter) -> None:
+        """A letter is kept: say so, and let those go on who waited for its events."""
+        events = events_in([letter.argument])
+        tell(
+            Lifecycle.dead,
+            events[0] if events else None,
+            subscription=letter.subscription,
+            reason=letter.reason,
+            attempts=letter.attempts,
+        )
+        for event in events:
+            try:
+                self._let_others_go_on(letter.subscription, event)
+            except Exception as error:  # the store's; a lane is swept, and an event sent again, in a while
+                logger.warning(
+                    "Those behind event %s in %s have to wait: %s", event.id, letter.subscription, error
+                )
 
-def _text(arguments: Sequence[Any]) -> str:
-    only = arguments[0] if len(arguments) == 1 else list(arguments)
-    if isinstance(only, str):
-        return only
-    try:
-        return to_json(only, fallback=repr, inf_nan_mode="strings").decode()
-    except ValueError:  # lone surrogates, or nested deeper than pydantic goes; both have been read from JSON
-        return json.dumps(only, default=repr)
+    def _let_others_go_on(self, subscription: str, event: Event) -> None:
+        target = FAN_OUT_TURN if subscription in self._fan_outs else subscription
+        if self._order is not None and self._order.concerns(event):
+            self._order.give_up(target, str(event.ordering_key), event.id)
+        if target == FAN_OUT_TURN:
+            self._receipts.end(event)
+        else:
+            self._receipts.give(subscription, event)
+
+    # Replaying
+
+    def replay(self, letters: Sequence[DeadLetter]) -> None:
+        """Send messages that were given up once more; their attempts count anew.
+
+        Raises:
+            NotPublished: When the broker did not take them.
+        """
+        try:
+            self._sender.send([message for each in letters for message in self._messages_of(each)])
+        except Exception as error:  # whatever the broker's client raises
+            raise NotPublished(f"{type(error).__name__}: {error}") from error
+
+    def replay_all(self, *, subscription: str | None, event_name: str | None) -> Iterator[int]:
+        """Replay page by page, letters that are kept meanwhile excepted.
+
+        Returns:
+            How many were replayed, after each page.
+
+        Raises:
+            ConfigurationError: When there is no store.
+        """
+        if self._store is None:
+            raise ConfigurationError(f"{self._handler} has no store of dead letters: dead_letters=…")
+        began = datetime.now(UTC)
+        while True:
+            page: Sequence[DeadLetter] = self._store.list(
+                limit=_PAGE, handler=self._handler, subscription=subscription, event_name=event_name
+            )
+            page = [each for each in page if each.last_at < began]
+            if not page:
+                return
+            self.replay(page)
+            self._store.replayed(page)
+            yield len(page)
+
+    def _messages_of(self, letter: DeadLetter) -> Sequence[Message]:
+        events = events_in([letter.argument])
+        if self._order is not None and len(events) == 1 and self._order.concerns(events[0]):
+            # It has left its lane when it was given up, and queues up at the end; its turn may not be now.
+            target = FAN_OUT_TURN if letter.subscription in self._fan_outs else letter.subscription
+            text = envelope.write(codec.decode(letter.argument))
+            item = text[1:-1] if is_batch(text) else text
+            return self._order.queue_up(target, str(events[0].ordering_key), [(events[0].id, item)])
+        return [Message(letter.subscription, letter.queue, letter.argument, letter.id)]

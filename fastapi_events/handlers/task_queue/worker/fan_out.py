@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fastapi_events import codec, envelope
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.messages import (
+    FAN_OUT_TURN,
     LANE,
     RECEIPT_TO,
-    Outgoing,
-    fan_out_message,
-    message_id,
+    Message,
+    only_argument,
 )
-from fastapi_events.handlers.task_queue.routes import Routes
-from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
+from fastapi_events.handlers.task_queue.ordering import Order
+from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.outbox import Outbox
-from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
+from fastapi_events.subscriptions.subscription import Subscription
 
 
 class FanOut:
@@ -27,9 +28,8 @@ class FanOut:
 
     Parameters:
         handler_name: Who says that nobody listens.
-        subscriptions: Among whom it looks.
-        routes: Where messages wait whose subscription has no queue of its own.
-        send: Enqueues messages in one round trip, or raises.
+        addresses: Who listens, and where their messages go.
+        sender: Enqueues messages.
         outbox: Gets to know who listens, where it waits for receipts.
         order: Lets events with an ordering key pass one after the other.
     """
@@ -37,51 +37,48 @@ class FanOut:
     def __init__(
         self,
         handler_name: str,
-        subscriptions: Subscriptions,
-        routes: Routes,
-        send: Callable[[Sequence[Outgoing]], None],
+        addresses: Addresses,
+        sender: Sender,
         *,
         outbox: Outbox | None,
         order: Order | None,
     ) -> None:
         self._handler_name = handler_name
-        self._subscriptions = subscriptions
-        self._routes = routes
-        self._send = send
+        self._addresses = addresses
+        self._subscriptions = addresses.subscriptions
+        self._sender = sender
         self._outbox = outbox
         self._order = order
 
-    def __call__(self, batch: Sequence[Any]) -> None:
-        """Fan a batch of envelopes out. What of it cannot be read is sent on alone, to be given up alone.
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Handle a message. What of its events cannot be read is sent on alone, to be given up alone.
 
         Raises:
-            UnreadableEnvelope: When it is only one, and cannot be read.
+            UnreadableEnvelope: When it holds no event, or a single one that cannot be read.
         """
-        messages: list[Outgoing] = []
-        batches: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        unreadable: list[tuple[Any, UnreadableEnvelope]] = []
+        batch = envelope.read_batch(only_argument(args, kwargs))
         readable: list[tuple[Any, Event]] = []
+        unreadable: list[Any] = []
         for each in batch:
             try:
                 readable.append((each, envelope.unseal(each)))
-            except UnreadableEnvelope as error:
-                unreadable.append((each, error))
-        if unreadable and len(batch) == 1:
-            raise unreadable[0][1]
+            except UnreadableEnvelope:
+                if len(batch) == 1:
+                    raise
+                unreadable.append(each)
         done = self._receipts([event for _, event in readable])
+        messages: list[Message] = []
+        batches: dict[str, list[tuple[Event, str]]] = {}
         for each, event in readable:
             messages += self._to_subscriptions(each, event, done.get(event.id, ()), batches)
-        messages += self._batched(batches)
-        for each, _ in unreadable:
+        for name, items in batches.items():
+            subscription = self._subscriptions.named(name)
+            assert subscription is not None  # noqa: S101 - it has just matched
+            messages += self._addresses.to_batches(subscription, items)
+        for each in unreadable:
             text = envelope.write(each if isinstance(each, Mapping) else {"unreadable": each})
-            messages.append(fan_out_message(self._routes.default, [text], text))
-        if messages:
-            self._send(messages)
-
-    def given_up(self, event: Event) -> None:
-        """A message to fan-out is among the dead letters: those behind its event go on."""
-        if self._order is not None and self._order.concerns(event):
-            self._order.give_up(FAN_OUT_TURN, str(event.ordering_key), event.id)
+            messages.append(self._addresses.to_fan_out_of_unreadable(text))
+        self._enqueue(messages)
 
     def _receipts(self, events: Sequence[Event]) -> Mapping[str, Collection[str]]:
         """Tell the outbox who listens to events that wait for receipts; it knows which have run before."""
@@ -102,8 +99,8 @@ class FanOut:
         each: Any,
         event: Event,
         done: Collection[str],
-        batches: dict[tuple[str, str], list[tuple[str, str]]],
-    ) -> list[Outgoing]:
+        batches: dict[str, list[tuple[Event, str]]],
+    ) -> list[Message]:
         listening = self._subscriptions.match(event.name)
         if not listening:
             tell(Lifecycle.unmatched, event, handler=self._handler_name)
@@ -120,37 +117,25 @@ class FanOut:
         messages = []
         for one in listening:
             if one.batch is None:
-                messages.append(self._message(one, event, text))
+                messages.append(self._addresses.to_subscription(one, event, text))
             else:
-                batches.setdefault((one.name, self._queue(one, event)), []).append((event.id, text))
+                batches.setdefault(one.name, []).append((event, text))
         return messages
-
-    def _batched(self, batches: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> Iterator[Outgoing]:
-        """For subscriptions that take many events at once: messages that carry as many."""
-        for (name, queue), items in batches.items():
-            subscription = self._subscriptions.named(name)
-            size = subscription.batch.size if subscription is not None and subscription.batch else 1
-            for begin in range(0, len(items), size):
-                part = items[begin : begin + size]
-                identity = message_id(name, *(event_id for event_id, _ in part))
-                yield Outgoing(name, queue, f"[{','.join(text for _, text in part)}]", identity)
 
     def _in_order(self, event: Event, each: Any, listening: Sequence[Subscription], order: Order) -> None:
         key = str(event.ordering_key)
         text = each if isinstance(each, str) else envelope.write(each)
         if event.headers.get(LANE) != order.destination:  # from a producer that knows nothing of lanes
             text = envelope.write({**codec.decode(text), LANE: order.destination})
-            self._send(order.queue_up(FAN_OUT_TURN, key, [(event.id, text)]))
+            self._enqueue(order.queue_up(FAN_OUT_TURN, key, [(event.id, text)]))
             return
         with order.turn(FAN_OUT_TURN, key, event.id) as ours:
             if ours:
                 messages = []
                 for one in listening:
                     messages += order.queue_up(one.name, key, [(event.id, text)])
-                self._send(messages)
+                self._enqueue(messages)
 
-    def _message(self, one: Subscription, event: Event, text: str) -> Outgoing:
-        return Outgoing(one.name, self._queue(one, event), text, message_id(event.id, one.name))
-
-    def _queue(self, subscription: Subscription, event: Event) -> str:
-        return self._routes.to_subscription(subscription.queue, self._routes.queue_for(event.name))
+    def _enqueue(self, messages: Sequence[Message]) -> None:
+        if messages:
+            self._sender.send(messages)

@@ -8,61 +8,101 @@ message of its own, which runs alone from then on, and counts its attempts as an
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from fastapi_events import envelope
 from fastapi_events.context import current_event
 from fastapi_events.errors import BatchFailed
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
-from fastapi_events.handlers.task_queue.flushing import Flushing
-from fastapi_events.handlers.task_queue.messages import TryLater
-from fastapi_events.handlers.task_queue.turns import Once, current_claim
+from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.once import Once, current_claim
+from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
+from fastapi_events.handlers.task_queue.worker.dead_letters import DeadLetterKeeper
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, TryLater, decide
+from fastapi_events.handlers.task_queue.worker.receipts import Receipts
+from fastapi_events.handlers.task_queue.worker.validation import validate
 from fastapi_events.lifecycle import Lifecycle, mark_reported, tell
 from fastapi_events.otel import tracing
+from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.batch import Batch
 from fastapi_events.subscriptions.batcher import Batcher
 from fastapi_events.subscriptions.dependencies import Overrides
 from fastapi_events.subscriptions.subscription import Subscription
 
 
-class Batches:
+class PerformBatch:
     """Runs subscriptions that take many events at once.
 
     Parameters:
         handler: Whose subscriptions they are.
         overrides: Dependencies to replace.
-        flushing: Publishes what a function has dispatched, or raises.
+        chained: Runs a function, and publishes what it has dispatched.
+        addresses: Where events go that have to run alone.
+        sender: Sends them there.
+        dead_letters: Keep what no retry can mend.
+        receipts: Tell the outbox what has run, where it waits for that.
         once: Skips what has been completed before.
-        validate: Checks an event's payload against the schema of its name.
     """
 
     def __init__(
         self,
         handler: BaseEventHandler,
         overrides: Overrides,
-        flushing: Flushing,
+        chained: Chained,
         *,
+        addresses: Addresses,
+        sender: Sender,
+        dead_letters: DeadLetterKeeper,
+        receipts: Receipts,
         once: Once | None,
-        validate: Callable[[Event], None],
     ) -> None:
         self._handler = handler
         self._overrides = overrides
-        self._chained = Chained(handler, flushing)
+        self._chained = chained
+        self._addresses = addresses
+        self._sender = sender
+        self._dead_letters = dead_letters
+        self._receipts = receipts
         self._once = once
-        self._validate = validate
         self._batchers: dict[str, Batcher[Event]] = {}
         self._lock = threading.Lock()
 
-    def run(self, subscription: Subscription, events: Sequence[Event]) -> Sequence[Exception | None]:
-        """Run events together with those of other threads.
+    def __call__(self, subscription: Subscription, argument: Any) -> None:
+        """Run the events of a message together with those of other threads."""
+        batch = envelope.read_batch(argument)
+        texts = [each if isinstance(each, str) else envelope.write(each) for each in batch]
+        events = [envelope.unseal(each) for each in batch]
+        apart: list[Message] = []
+        errors = self._batcher(subscription).submit(events)
+        for event, text, error in zip(events, texts, errors, strict=True):
+            if error is None:
+                self._receipts.give(subscription.name, event)
+            else:
+                apart += self._after_failure(subscription, event, text, error)
+        if apart:
+            self._sender.send(apart)
 
-        Returns:
-            For each of them what was wrong with it, or None.
-        """
-        return self._batcher(subscription).submit(events)
+    def _after_failure(
+        self, subscription: Subscription, event: Event, text: str, error: BaseException
+    ) -> list[Message]:
+        """What follows the failure of one event: a message of its own, or a dead letter."""
+        alone = self._addresses.to_subscription(subscription, event, text)
+        attempt = Attempt(
+            handler=self._handler.name, subscription=subscription.name, queue=alone.queue,
+            message_id=alone.id, policy=subscription.retry or RetryPolicy(), arguments=(text,),
+        )  # fmt: skip
+        outcome = decide(attempt, error)
+        if isinstance(outcome, GiveUp):
+            self._dead_letters.give_up(outcome.letter)
+            return []
+        return [replace(alone, delay=outcome.after, failed=outcome.failed)]
 
     def run_alone(self, subscription: Subscription, event: Event) -> None:
         """Run an event that has failed before, under the claim that its caller holds."""
@@ -76,7 +116,7 @@ class Batches:
             if found is None:
                 batch = _batch_of(subscription)
                 found = self._batchers[subscription.name] = Batcher(
-                    lambda events: self._run(subscription, events, once=self._once),
+                    partial(self._run, subscription, once=self._once),
                     size=batch.size,
                     window=batch.window,
                 )
@@ -91,7 +131,7 @@ class Batches:
         with ExitStack() as claims:
             for at, event in enumerate(events):
                 try:
-                    self._validate(event)
+                    validate(event)
                     item = batch.item(event)
                     claim = self._claim(subscription, event, once)
                     if claim is not None and not claim.__enter__():
@@ -124,10 +164,8 @@ class Batches:
         errors: list[Exception | None] = [None] * len(events)
         try:
             with tracing.handle_span(events[0], self._handler):
-                self._chained.run(
-                    lambda caller: batch.call(items, events[0], caller=caller, overrides=self._overrides),
-                    is_async=batch.is_async,
-                )
+                call = partial(batch.call, items, events[0], overrides=self._overrides)
+                self._chained.run(call, is_async=batch.is_async)
         except BatchFailed as failed:
             errors = [failed.errors.get(event.id) for event in events]
         except Exception as error:

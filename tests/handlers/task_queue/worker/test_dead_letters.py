@@ -13,25 +13,27 @@ import pytest
 from fastapi_events.envelope import seal
 from fastapi_events.errors import StorageError
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.messages import Epitaph
-from fastapi_events.handlers.task_queue.worker.dead_letters import bury, let_others_go_on
+from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
+from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, letter_of
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes, MemoryOutbox
 from fastapi_events.storage.outbox import Entry
-from tests.handlers.task_queue.broker import ListHandler
+from tests.handlers.task_queue.broker import ListEngine, ListHandler
+from tests.recording import Diary
 
-GRAVE: Epitaph = {
-    "reason": "ValueError: no fish",
-    "traceback": "Traceback …",
-    "attempts": 6,
-    "at": "2026-07-01T12:00:00+00:00",
-}
+ERROR = ValueError("no fish")
 
 
-def bury_it(handler: ListHandler, *arguments: Any, **more: Any) -> bool:
-    return bury(
-        handler, GRAVE, message_id="m1", subscription="feed", queue="kitchen", arguments=arguments, **more
-    )
+def letter_about(*arguments: Any, subscription: str = "feed") -> DeadLetter:
+    attempt = Attempt(
+        handler="list:events", subscription=subscription, queue="kitchen", message_id="m1", policy=NO_RETRY,
+        arguments=arguments,
+    )  # fmt: skip
+    return letter_of(attempt, ERROR, attempts=6)
+
+
+def give_up(handler: ListHandler, *arguments: Any, subscription: str = "feed") -> None:
+    handler.worker.dead_letters.give_up(letter_about(*arguments, subscription=subscription))
 
 
 def text_of(event: Event, **attributes: str) -> str:
@@ -62,7 +64,7 @@ def test_a_letter_holds_all_that_a_replay_and_a_reader_need(
     event = Event("cat", {"n": 1})
     before = datetime.now(UTC)
 
-    assert bury_it(handler, text_of(event))
+    give_up(handler, text_of(event))
 
     letter = only(letters)
     assert (letter.id, letter.handler, letter.subscription, letter.queue) == (
@@ -72,19 +74,19 @@ def test_a_letter_holds_all_that_a_replay_and_a_reader_need(
         "kitchen",
     )
     assert (letter.event_id, letter.event_name, letter.argument) == (event.id, "cat", text_of(event))
-    assert (letter.reason, letter.traceback, letter.attempts) == ("ValueError: no fish", "Traceback …", 6)
+    assert (letter.reason, letter.traceback, letter.attempts) == (
+        "ValueError: no fish", "ValueError: no fish\n", 6,
+    )  # fmt: skip
     assert before <= letter.last_at <= datetime.now(UTC)
-    assert letter.first_at == letter.last_at
+    assert letter.first_at == event.dispatched_at
 
 
-def test_when_it_was_first_tried_is_kept_where_that_is_known(
+def test_a_clock_that_is_ahead_dates_no_letter_into_the_future(
     handler: ListHandler, letters: MemoryDeadLetters
 ) -> None:
-    first = datetime.now(UTC) - timedelta(hours=1)
+    give_up(handler, text_of(Event("cat", dispatched_at=datetime.now(UTC) + timedelta(hours=1))))
 
-    bury_it(handler, text_of(Event("cat")), first_at=first)
-
-    assert only(letters).first_at == first
+    assert only(letters).first_at == only(letters).last_at
 
 
 def test_an_enum_member_is_kept_by_the_name_that_it_has_on_the_wire(
@@ -93,7 +95,7 @@ def test_an_enum_member_is_kept_by_the_name_that_it_has_on_the_wire(
     class Animal(Enum):
         CAT = "cat"
 
-    bury_it(handler, text_of(Event(Animal.CAT)))
+    give_up(handler, text_of(Event(Animal.CAT)))
 
     assert only(letters).event_name == "cat"
 
@@ -101,7 +103,7 @@ def test_an_enum_member_is_kept_by_the_name_that_it_has_on_the_wire(
 def test_of_a_batch_the_first_event_stands_for_all(handler: ListHandler, letters: MemoryDeadLetters) -> None:
     batch = f"[{text_of(Event('first'))},{text_of(Event('second'))}]"
 
-    bury_it(handler, batch)
+    give_up(handler, batch)
 
     assert (only(letters).event_name, only(letters).argument) == ("first", batch)
 
@@ -111,7 +113,7 @@ def test_an_envelope_that_was_read_already_is_kept_as_text(
 ) -> None:
     value = json.loads(text_of(Event("cat", {"n": 1})))
 
-    bury_it(handler, value)
+    give_up(handler, value)
 
     assert json.loads(only(letters).argument) == value
     assert only(letters).event_name == "cat"
@@ -135,7 +137,7 @@ def test_an_envelope_that_was_read_already_is_kept_as_text(
 def test_what_nobody_can_read_is_kept_as_it_came(
     handler: ListHandler, letters: MemoryDeadLetters, arguments: Any, kept: str
 ) -> None:
-    assert bury_it(handler, *arguments)
+    give_up(handler, *arguments)
 
     letter = only(letters)
     assert (letter.argument, letter.event_id, letter.event_name) == (kept, None, None)
@@ -146,15 +148,15 @@ def test_what_is_nested_deep_is_kept_all_the_same(handler: ListHandler, letters:
     for _ in range(400):
         deep = [deep]
 
-    assert bury_it(handler, {"specversion": "1.0", "id": "1", "type": "cat", "data": deep})
+    give_up(handler, {"specversion": "1.0", "id": "1", "type": "cat", "data": deep})
 
     assert json.loads(only(letters).argument)["data"] == deep
     assert only(letters).event_name == "cat"
 
 
 def test_the_same_message_again_has_one_letter(handler: ListHandler, letters: MemoryDeadLetters) -> None:
-    bury_it(handler, text_of(Event("cat")))
-    bury_it(handler, text_of(Event("cat")))
+    give_up(handler, text_of(Event("cat")))
+    give_up(handler, text_of(Event("cat")))
 
     assert letters.count() == 1
 
@@ -163,17 +165,54 @@ def test_the_same_message_again_has_one_letter(handler: ListHandler, letters: Me
 
 
 def test_without_a_store_it_is_left_to_the_engine() -> None:
-    assert not bury_it(ListHandler(), text_of(Event("cat")))
+    handler = ListHandler()
+
+    give_up(handler, text_of(Event("cat")))
+
+    assert [each.id for each in handler.engine.kept] == ["m1"]
+
+
+def test_what_nobody_could_keep_is_not_told_of(diary: Diary) -> None:
+    # Given an engine whose broker is away
+    class Away(ListEngine):
+        def keep(self, letter: DeadLetter) -> None:
+            raise ConnectionError("away")
+
+    with pytest.raises(ConnectionError):
+        give_up(ListHandler(Away()), text_of(Event("cat")))
+
+    assert diary.entries == []
+
+
+def test_it_is_told_of_once_it_is_kept(
+    handler: ListHandler, letters: MemoryDeadLetters, diary: Diary
+) -> None:
+    give_up(handler, text_of(Event("cat")))
+
+    assert [hook for hook, *_ in diary.entries] == ["dead"]
+
+
+def test_a_report_says_what_why_and_when() -> None:
+    letter = letter_about(text_of(Event("cat")))
+
+    assert failure_report(letter) == {
+        "reason": "ValueError: no fish",
+        "traceback": letter.traceback,
+        "attempts": 6,
+        "at": letter.last_at.isoformat(),
+    }
 
 
 def test_a_store_that_fails_leaves_it_to_the_engine_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     handler = ListHandler(dead_letters=MemoryDeadLetters(max_letters=0))
 
     with caplog.at_level(logging.ERROR):
-        assert not bury_it(handler, text_of(Event("cat", {"secret": "fish"})))
+        give_up(handler, text_of(Event("cat", {"secret": "tuna"})))
+
+    assert len(handler.engine.kept) == 1
 
     assert "dead letter of m1 for feed goes to the engine's own" in caplog.text
-    assert "fish" not in caplog.text
+    assert "tuna" not in caplog.text
 
 
 # Who goes on
@@ -191,7 +230,7 @@ def test_nobody_waits_for_its_receipt_any_longer() -> None:
     outbox.expect(event.id, "list:events", ["feed"])
     handler = ListHandler(outbox=outbox, relay=False)
 
-    let_others_go_on(handler, "feed", [text_of(event, receiptto="list:events")])
+    give_up(handler, text_of(event, receiptto="list:events"))
 
     assert outbox.list() == []
 
@@ -206,10 +245,20 @@ def test_those_behind_it_in_its_lane_go_on(subscription: str, lane: str) -> None
     items = [(each.id, text_of(each, lane="list:events")) for each in (first, second)]
     lanes.push(f"list:events\n{lane}\nuser-42", items)
 
-    let_others_go_on(handler, subscription, [items[0][1]])
+    give_up(handler, items[0][1], subscription=subscription)
 
     [message] = handler.sent
     assert "second" in message.argument
+
+
+def test_nobody_waits_for_an_event_whose_fan_out_was_given_up() -> None:
+    outbox, event = MemoryOutbox(), Event("cat")
+    outbox.add([Entry(id=event.id, destination="list:events", envelope="{}", confirm="handled")])
+    handler = ListHandler(outbox=outbox, relay=False)
+
+    give_up(handler, f"[{text_of(event, receiptto='list:events')}]", subscription="fastapi_events.fan_out")
+
+    assert outbox.list() == []
 
 
 def test_of_a_batch_every_event_is_let_go() -> None:
@@ -220,7 +269,7 @@ def test_of_a_batch_every_event_is_let_go() -> None:
     handler = ListHandler(outbox=outbox, relay=False)
     texts = [text_of(event, receiptto="list:events") for event in events]
 
-    let_others_go_on(handler, "feed", [f"[{','.join(texts)}]"])
+    give_up(handler, f"[{','.join(texts)}]")
 
     assert outbox.list() == []
 
@@ -240,7 +289,7 @@ def test_a_store_that_fails_keeps_no_engine_from_going_on(caplog: pytest.LogCapt
     first, second = (text_of(Event(name), receiptto="list:events") for name in "ab")
 
     with caplog.at_level(logging.WARNING):
-        let_others_go_on(handler, "feed", [f"[{first},{second}]"])
+        give_up(handler, f"[{first},{second}]")
 
     assert outbox.receipts == 2
     assert "have to wait: the database is gone" in caplog.text
@@ -250,6 +299,6 @@ def test_a_store_that_fails_keeps_no_engine_from_going_on(caplog: pytest.LogCapt
 def test_of_what_nobody_can_read_nobody_waits(arguments: Any) -> None:
     handler = ListHandler(lanes=MemoryLanes())
 
-    let_others_go_on(handler, "feed", arguments)
+    give_up(handler, *arguments)
 
     assert handler.sent == []

@@ -12,10 +12,14 @@ import pytest
 from fastapi_events.envelope import seal
 from fastapi_events.errors import StorageError, UnreadableEnvelope
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.messages import Outgoing, TryLater, message_id
+from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Message, message_id
+from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.routes import Routes
-from fastapi_events.handlers.task_queue.turns import FAN_OUT_TURN, Order
 from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
+from fastapi_events.handlers.task_queue.worker.outcome import TryLater
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryLanes, MemoryOutbox
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.batch import batch
@@ -30,17 +34,20 @@ class Broker:
     """Takes messages, unless it is `refusing`; each call is a trip."""
 
     def __init__(self) -> None:
-        self.trips: list[list[Outgoing]] = []
+        self.trips: list[list[Message]] = []
         self.refusing: Exception | None = None
 
-    def __call__(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
         if self.refusing is not None:
             raise self.refusing
         if messages:
             self.trips.append(list(messages))
 
+    def keep(self, letter: DeadLetter) -> None:
+        raise AssertionError("fan-out keeps nothing")
+
     @property
-    def sent(self) -> list[Outgoing]:
+    def sent(self) -> list[Message]:
         return [message for trip in self.trips for message in trip]
 
     def tasks(self) -> list[str]:
@@ -68,18 +75,11 @@ def fan_out_with(broker: Broker, subscriptions: Subscriptions) -> Make:
         outbox: MemoryOutbox | None = None,
         lanes: MemoryLanes | None = None,
     ) -> FanOut:
-        order = None
-        if lanes is not None:
-            order = Order(lanes, DESTINATION, broker, in_turn, stalled_after=lambda: 60.0)
-        return FanOut(
-            "ListHandler", subscriptions, Routes("events", routes), broker, outbox=outbox, order=order
-        )
+        addresses = Addresses(Routes("events", routes), subscriptions, RetryPolicy())
+        order = None if lanes is None else Order(lanes, DESTINATION, broker, addresses)
+        return FanOut("ListHandler", addresses, broker, outbox=outbox, order=order)
 
     return make
-
-
-def in_turn(target: str, item: str, text: str) -> Outgoing:
-    return Outgoing(target, "events", text, message_id(item, target))
 
 
 def listens(
@@ -140,7 +140,7 @@ def test_the_messages_of_a_whole_batch_go_in_one_trip(
     fan_out_with()([read(Event(name)) for name in "abc"])
 
     [trip] = broker.trips
-    assert [json.loads(each.argument)["type"] for each in trip] == ["a", "b", "c"]
+    assert [type_of(each) for each in trip] == ["a", "b", "c"]
 
 
 def test_what_stands_in_an_envelope_that_we_do_not_know_is_passed_on(
@@ -336,6 +336,12 @@ def test_without_an_outbox_receipts_are_nobodys_business(
 # In order
 
 
+def type_of(message: Message) -> str:
+    """The name of the one event in a message."""
+    envelope = json.loads(message.argument)
+    return str((envelope[0] if isinstance(envelope, list) else envelope)["type"])
+
+
 def in_lane(lanes: MemoryLanes, *events: Event) -> None:
     """What publishing does with events that have an ordering key."""
     lanes.push(
@@ -357,10 +363,10 @@ def test_an_event_passes_from_its_lane_into_those_of_its_subscriptions(
     fan_out([read(first, lane=DESTINATION)])
 
     # Its subscriptions' messages, and then the fan-out of the event behind it
-    assert [(each.task, json.loads(each.argument)["type"]) for each in broker.sent] == [
+    assert [(each.task, type_of(each)) for each in broker.sent] == [
         ("one", "first"),
         ("two", "first"),
-        (FAN_OUT_TURN, "second"),
+        ("fastapi_events.fan_out", "second"),
     ]
 
 
@@ -402,9 +408,7 @@ def test_those_behind_an_event_that_nobody_listens_to_go_on(
 
     # Then its fan-out is over, and that of the other begins
     assert [name for name, _ in diary.of("unmatched")] == ["unheard"]
-    assert [(each.task, json.loads(each.argument)["type"]) for each in broker.sent] == [
-        (FAN_OUT_TURN, "heard")
-    ]
+    assert [(each.task, type_of(each)) for each in broker.sent] == [("fastapi_events.fan_out", "heard")]
 
 
 def test_those_behind_an_event_go_on_whose_subscriptions_have_all_run_before(
@@ -421,7 +425,7 @@ def test_those_behind_an_event_go_on_whose_subscriptions_have_all_run_before(
     # When the event comes once more
     fan_out_with(lanes=lanes, outbox=outbox)([read(first, lane=DESTINATION, receiptto=DESTINATION)])
 
-    assert [json.loads(each.argument)["type"] for each in broker.sent] == ["second"]
+    assert [type_of(each) for each in broker.sent] == ["second"]
 
 
 def test_an_event_of_a_stranger_that_nobody_listens_to_needs_no_lane(
@@ -445,8 +449,9 @@ def test_an_event_of_a_stranger_queues_up_first(
 
     # Then the first is sent to fan-out in its turn, and says by now whose lanes it is in
     [message] = broker.sent
-    assert message.task == FAN_OUT_TURN
-    assert (json.loads(message.argument)["type"], json.loads(message.argument)["lane"]) == (
+    assert message.task == "fastapi_events.fan_out"
+    [waiting] = json.loads(message.argument)
+    assert (waiting["type"], waiting["lane"]) == (
         "first",
         DESTINATION,
     )
@@ -460,33 +465,6 @@ def test_without_lanes_an_ordering_key_means_nothing(
     fan_out_with()([read(ordered("a"), lane=DESTINATION)])
 
     assert broker.tasks() == ["one"]
-
-
-def test_those_behind_an_event_that_was_given_up_go_on(fan_out_with: Make, broker: Broker) -> None:
-    lanes = MemoryLanes()
-    first, second = ordered("first"), ordered("second")
-    in_lane(lanes, first, second)
-    first.headers["lane"] = DESTINATION
-
-    fan_out_with(lanes=lanes).given_up(first)
-
-    assert [json.loads(each.argument)["type"] for each in broker.sent] == ["second"]
-
-
-def test_giving_up_what_is_in_nobodys_lane_or_anothers_changes_nothing(
-    fan_out_with: Make, broker: Broker
-) -> None:
-    # Given an event that waits in our lanes, with another behind it
-    lanes, event = MemoryLanes(), ordered("a")
-    in_lane(lanes, event, ordered("b"))
-    event.headers["lane"] = "another handler's"
-
-    # When its copy for another handler is given up, or something that has no key
-    fan_out_with(lanes=lanes).given_up(event)
-    fan_out_with(lanes=lanes).given_up(Event("c"))
-    fan_out_with().given_up(event)
-
-    assert broker.trips == []
 
 
 # Names

@@ -14,17 +14,21 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.envelope import seal
 from fastapi_events.errors import InvalidPayload, NotPublished, StorageError, UnreadableEnvelope
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.messages import Outgoing, TryLater, message_id
+from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.messages import Message, message_id
+from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.routes import Routes
-from fastapi_events.handlers.task_queue.turns import Once, Order
+from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.handlers.task_queue.worker.perform import Perform
+from fastapi_events.handlers.task_queue.worker.worker import Worker
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryInbox, MemoryLanes, MemoryOutbox
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.batch import batch as batch_of
 from fastapi_events.subscriptions.plan import Plan, plan
-from fastapi_events.subscriptions.subscription import Subscription
+from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
 from tests.recording import Diary, Recorder
 
 DESTINATION = "list:events"
@@ -34,14 +38,18 @@ class Broker:
     """Takes messages, and what functions have dispatched, unless it is `refusing`."""
 
     def __init__(self) -> None:
-        self.sent: list[Outgoing] = []
+        self.sent: list[Message] = []
         self.flushed: list[Event] = []
+        self.kept: list[DeadLetter] = []
         self.refusing: Exception | None = None
 
-    def __call__(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
         if self.refusing is not None:
             raise self.refusing
         self.sent.extend(messages)
+
+    def keep(self, letter: DeadLetter) -> None:
+        self.kept.append(letter)
 
     async def flush(self, events: Sequence[Event]) -> None:
         if self.refusing is not None:
@@ -65,26 +73,17 @@ def perform_with(broker: Broker) -> Make:
         inbox: MemoryInbox | None = None,
         lanes: MemoryLanes | None = None,
     ) -> Perform:
-        order = None
-        if lanes is not None:
-            order = Order(lanes, DESTINATION, broker, in_turn, stalled_after=lambda: 60.0)
+        addresses = Addresses(Routes("events"), Subscriptions(), RetryPolicy())
+        order = None if lanes is None else Order(lanes, DESTINATION, broker, addresses)
         flushing: Any = broker  # all that is asked of it is to flush
-        return Perform(
-            Recorder(),
-            {},
-            flushing,
-            outbox=outbox,
-            once=Once(inbox) if inbox is not None else None,
+        worker = Worker(
+            Recorder(), broker, addresses, flushing, {},
+            unknown_retry=RetryPolicy(), max_crashes=3, outbox=outbox, inbox=inbox, dead_letters=None,
             order=order,
-            send=broker,
-            routes=Routes("events"),
-        )
+        )  # fmt: skip
+        return worker.perform
 
     return make
-
-
-def in_turn(target: str, item: str, text: str) -> Outgoing:
-    return Outgoing(target, "events", text, message_id(item, target))
 
 
 class Function:
@@ -338,15 +337,6 @@ def test_a_receipt_that_cannot_be_given_is_no_success(perform_with: Make, functi
         perform_with(outbox=Broken())(one(function), text_of(Event("cat"), receiptto=DESTINATION))
 
 
-def test_who_is_given_up_gives_its_receipt(perform_with: Make) -> None:
-    event = Event("cat", headers={"receiptto": DESTINATION})
-    outbox = held(event)
-
-    perform_with(outbox=outbox).given_up("one", event)
-
-    assert outbox.list() == []
-
-
 # Once
 
 
@@ -460,16 +450,6 @@ def test_who_fails_stays_first(perform_with: Make, function: Function, broker: B
     assert [event.name for event in function.ran] == ["first", "first"]
 
 
-def test_those_behind_one_that_is_given_up_go_on(perform_with: Make, broker: Broker) -> None:
-    lanes, first, second = MemoryLanes(), ordered("first"), ordered("second")
-    in_lane(lanes, first, second)
-    first.headers["lane"] = DESTINATION
-
-    perform_with(lanes=lanes).given_up("one", first)
-
-    assert [json.loads(each.argument)["type"] for each in broker.sent] == ["second"]
-
-
 def test_an_event_in_nobodys_lane_runs_as_it_comes(perform_with: Make, function: Function) -> None:
     perform = perform_with(lanes=MemoryLanes())
 
@@ -483,7 +463,7 @@ def test_an_event_in_nobodys_lane_runs_as_it_comes(perform_with: Make, function:
 # Many at once
 
 
-def test_a_batch_gives_a_receipt_for_each_that_has_succeeded_and_sends_the_others_alone(
+def test_a_batch_gives_a_receipt_for_each_that_has_succeeded_and_gives_up_what_is_hopeless(
     perform_with: Make, broker: Broker, diary: Diary
 ) -> None:
     # Given a payload among others that does not fit
@@ -501,24 +481,31 @@ def test_a_batch_gives_a_receipt_for_each_that_has_succeeded_and_sends_the_other
 
     perform_with(outbox=outbox)(many(insert), together(good, bad, receiptto=DESTINATION))
 
-    # Then it goes on alone, to be tried again after its policy's wait, and the other is done
+    # Then it is given up at once, since no retry can mend it, and the other is done
     assert rows == [1]
-    assert [entry.id for entry in outbox.list()] == [bad.id]
-    [alone] = broker.sent
-    assert (alone.task, alone.queue, alone.id) == ("many", "events", message_id(bad.id, "many"))
-    assert json.loads(alone.argument)["data"] == {"n": "many"}
-    assert 0.5 <= alone.delay <= 1.0
-    [(_, retried)] = diary.of("retried")
-    assert (retried["attempt"], retried["wait"]) == (1, alone.delay)
+    assert broker.sent == []
+    [letter] = broker.kept
+    assert (letter.id, letter.queue, letter.attempts) == (message_id(bad.id, "many"), "events", 1)
+    assert json.loads(letter.argument)["data"] == {"n": "many"}
+    assert [hook for hook, *_ in diary.entries] == ["failed", "started", "succeeded", "dead"]
+    assert outbox.list() == []  # nobody waits for it any longer
 
 
-def test_who_has_no_policy_is_sent_alone_at_once(perform_with: Make, broker: Broker) -> None:
+def test_an_event_whose_batch_has_failed_goes_on_alone(
+    perform_with: Make, broker: Broker, diary: Diary
+) -> None:
     def fails(events: list[Event]) -> None:
         raise ValueError("no")
 
-    perform_with()(many(fails, retry=None), together(Event("a")))
+    event = Event("a", {"n": 1})
+    perform_with()(many(fails), together(event))
 
-    assert [each.delay for each in broker.sent] == [0.0]
+    [alone] = broker.sent
+    assert (alone.task, alone.queue, alone.id) == ("many", "events", message_id(event.id, "many"))
+    assert alone.failed == 1  # the attempt with the others counts
+    assert 0.5 <= alone.delay <= 1.0
+    [(_, retried)] = diary.of("retried")
+    assert (retried["attempt"], retried["wait"]) == (1, alone.delay)
 
 
 def test_what_another_worker_is_at_is_sent_alone_for_later_and_has_not_failed(

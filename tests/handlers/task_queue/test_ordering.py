@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from fastapi_events.envelope import unseal
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.messages import Outgoing, TryLater, epitaph
-from fastapi_events.handlers.task_queue.worker.dead_letters import bury, let_others_go_on
+from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, TryLater, letter_of
 from fastapi_events.scope import collect_events
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
-from tests.handlers.task_queue.broker import ListHandler
+from tests.handlers.task_queue.broker import ListEngine, ListHandler
 from tests.recording import Diary
 
 
@@ -32,16 +31,23 @@ def flush(handler: ListHandler, *events: Event) -> None:
             backlog.append(event)
 
 
-def take(handler: ListHandler, message: Outgoing) -> None:
+def take(handler: ListHandler, message: Message) -> None:
     """Do what a worker does with a message; it is sent again where it is not its turn."""
     subscription = handler.subscriptions.named(message.task)
     try:
         if subscription is None:
-            handler.fan_out(message.argument)
+            handler.worker.fan_out(message.argument)
         else:
-            handler.perform(subscription, message.argument)
+            handler.worker.perform(subscription, message.argument)
     except TryLater:
         handler.sent.append(message)
+
+
+def _attempt(message: Message) -> Attempt:
+    return Attempt(
+        handler="list:events", subscription=message.task, queue=message.queue, message_id=message.id,
+        policy=NO_RETRY, arguments=[message.argument],
+    )  # fmt: skip
 
 
 # Once
@@ -54,8 +60,8 @@ def test_a_completed_event_is_skipped(diary: Diary) -> None:
     handler.register(lambda event: ran.append(event.id), name="two")
 
     flush(handler, Event("a"))
-    handler.fan_out(handler.sent.pop().argument)
-    handler.sent *= 2  # each message is delivered twice
+    handler.worker.fan_out(handler.sent.pop().argument)
+    handler.sent.extend(list(handler.sent))  # each message is delivered twice
     handler.run()
 
     assert len(ran) == 3
@@ -73,10 +79,10 @@ def test_a_failed_event_is_tried_again() -> None:
             raise ValueError("not yet")
 
     flush(handler, Event("a"))
-    handler.fan_out(handler.sent.pop().argument)
+    handler.worker.fan_out(handler.sent.pop().argument)
     [message] = handler.sent
     with pytest.raises(ValueError, match="not yet"):
-        handler.perform(handler.subscriptions.named("one"), message.argument)  # type: ignore[arg-type]
+        handler.worker.perform(handler.subscriptions.named("one"), message.argument)  # type: ignore[arg-type]
     handler.run()
 
     assert len(ran) == 2
@@ -91,10 +97,10 @@ def test_two_deliveries_at_once_do_not_run_side_by_side() -> None:
         ran.append(event.id)
         if len(ran) == 1:  # the second delivery comes while the first one runs
             with pytest.raises(TryLater):
-                handler.perform(handler.subscriptions.named("one"), message.argument)  # type: ignore[arg-type]
+                handler.worker.perform(handler.subscriptions.named("one"), message.argument)  # type: ignore[arg-type]
 
     flush(handler, Event("a"))
-    handler.fan_out(handler.sent.pop().argument)
+    handler.worker.fan_out(handler.sent.pop().argument)
     [message] = handler.sent
     handler.run()
 
@@ -180,7 +186,7 @@ def test_who_is_given_up_lets_the_next_one_go_on() -> None:
         try:
             take(handler, message)
         except ValueError:
-            handler.given_up("one", unseal(message.argument))
+            handler.worker.dead_letters.give_up(letter_of(_attempt(message), ValueError("never"), attempts=1))
 
     assert got == [2]
 
@@ -210,7 +216,7 @@ def test_what_a_stranger_produced_is_put_in_order_as_well() -> None:
     foreign = [
         {"specversion": "1.0", "id": str(n), "type": "a", "partitionkey": "k", "data": n} for n in (1, 2)
     ]
-    handler.fan_out(json.dumps(foreign))
+    handler.worker.fan_out(json.dumps(foreign))
     handler.run()
 
     assert got == [1, 2]
@@ -241,12 +247,12 @@ class Clock:
 
 def test_a_message_that_arrives_at_once_finds_its_turn() -> None:
     # Given a broker so fast that a message is taken while it is still being sent
-    class Fast(ListHandler):
-        def _send(self, messages: Any, *, from_web: bool) -> None:
+    class Fast(ListEngine):
+        def send(self, messages: Any, *, timeout: float | None = None) -> None:
             for message in messages:
-                take(self, message)
+                take(handler, message)
 
-    handler = Fast(lanes=MemoryLanes())
+    handler = ListHandler(Fast(), lanes=MemoryLanes())
     got: list[int] = []
     handler.register(lambda event: got.append(event.payload), name="one")
 
@@ -264,14 +270,14 @@ def test_a_worker_that_died_before_the_next_one_was_told_is_made_up_for() -> Non
 
     # Given a worker that dies after it has left the lane
     flush(handler, ordered("a", 1, "k"), ordered("a", 2, "k"))
-    handler.fan_out(handler.sent.pop(0).argument)
+    handler.worker.fan_out(handler.sent.pop(0).argument)
     first = next(each for each in handler.sent if each.task == "one")
     handler.sent.remove(first)
     take(handler, handler.sent.pop(0))  # fans out the second
-    send, handler._send = handler._send, _die  # type: ignore[method-assign]
+    send, handler.engine.send = handler.engine.send, _die  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         take(handler, first)
-    handler._send = send  # type: ignore[method-assign]
+    handler.engine.send = send  # type: ignore[method-assign]
 
     # When its message is delivered again
     clock.now += 15
@@ -294,16 +300,9 @@ def test_a_fan_out_that_was_given_up_queues_up_again_when_it_is_replayed() -> No
     flush(handler, ordered("a", 1, "k"), ordered("a", 2, "k"))
     [message] = handler.sent
     handler.sent.clear()
-    grave = epitaph(message.task, ConnectionError("the broker was away"), attempts=20)
-    assert bury(
-        handler,
-        grave,
-        message_id="1",
-        subscription=message.task,
-        queue="events",
-        arguments=[message.argument],
+    handler.worker.dead_letters.give_up(
+        letter_of(_attempt(message), ConnectionError("the broker was away"), attempts=20)
     )
-    let_others_go_on(handler, message.task, [message.argument])
     handler.run()
     assert got == [2]
 

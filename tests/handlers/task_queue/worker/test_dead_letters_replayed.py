@@ -11,11 +11,10 @@ import pytest
 from fastapi_events.envelope import seal
 from fastapi_events.errors import ConfigurationError, NotPublished, StorageError
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.messages import Outgoing
-from fastapi_events.handlers.task_queue.worker.replay import replay_all
+from fastapi_events.handlers.task_queue.messages import Message
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes
-from tests.handlers.task_queue.broker import ListHandler
+from tests.handlers.task_queue.broker import ListEngine, ListHandler
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = 500
@@ -58,14 +57,14 @@ def test_a_letter_becomes_the_message_that_it_was(handler: ListHandler, letters:
     buried = letter(1)
     letters.add(buried)
 
-    assert list(replay_all(handler)) == [1]
+    assert list(handler.replay_all()) == [1]
 
-    assert handler.sent == [Outgoing("feed", "kitchen", buried.argument, "m00001")]
+    assert handler.sent == [Message("feed", "kitchen", buried.argument, "m00001")]
     assert letters.list() == []
 
 
 def test_no_letters_are_no_pages(handler: ListHandler) -> None:
-    assert list(replay_all(handler)) == []
+    assert list(handler.replay_all()) == []
     assert handler.tried == 0
 
 
@@ -73,7 +72,7 @@ def test_many_go_page_by_page_the_oldest_first(handler: ListHandler, letters: Me
     for number in reversed(range(2 * PAGE + 1)):
         letters.add(letter(number))
 
-    assert list(replay_all(handler)) == [PAGE, PAGE, 1]
+    assert list(handler.replay_all()) == [PAGE, PAGE, 1]
 
     assert ids(handler) == [f"m{number:05}" for number in range(2 * PAGE + 1)]
     assert handler.tried == 3
@@ -86,10 +85,10 @@ def test_only_what_was_asked_for_is_replayed(handler: ListHandler, letters: Memo
     letters.add(letter(3, event=Event("dog")))
     letters.add(letter(4, handler="list:other"))
 
-    assert list(replay_all(handler, subscription="feed", event_name="cat")) == [1]
+    assert list(handler.replay_all(subscription="feed", event_name="cat")) == [1]
     assert ids(handler) == ["m00001"]
 
-    assert list(replay_all(handler)) == [2]
+    assert list(handler.replay_all()) == [2]
     assert [each.id for each in letters.list()] == ["m00004"]  # another handler's
 
 
@@ -97,7 +96,7 @@ def test_a_page_that_the_broker_does_not_take_stays(handler: ListHandler, letter
     # Given a broker that goes away after a page
     for number in range(PAGE + 2):
         letters.add(letter(number))
-    pages = replay_all(handler)
+    pages = handler.replay_all()
     assert next(pages) == PAGE
     handler.refusing = ConnectionError("refused")
 
@@ -107,7 +106,7 @@ def test_a_page_that_the_broker_does_not_take_stays(handler: ListHandler, letter
     # Then what was not sent is still there, and can be replayed when it is back
     assert letters.count() == 2
     handler.refusing = None
-    assert list(replay_all(handler)) == [2]
+    assert list(handler.replay_all()) == [2]
     assert len(set(ids(handler))) == PAGE + 2
 
 
@@ -115,7 +114,7 @@ def test_whoever_stops_halfway_leaves_the_rest(handler: ListHandler, letters: Me
     for number in range(PAGE + 1):
         letters.add(letter(number))
 
-    pages = replay_all(handler)
+    pages = handler.replay_all()
     next(pages)
     pages.close()
 
@@ -136,9 +135,9 @@ def test_a_store_that_fails_after_the_broker_has_confirmed_sends_a_page_twice_wi
     letters.add(letter(1))
 
     with pytest.raises(StorageError):
-        list(replay_all(handler))
+        list(handler.replay_all())
     letters.failing = False
-    list(replay_all(handler))
+    list(handler.replay_all())
 
     assert ids(handler) == ["m00001", "m00001"]
     assert letters.list() == []
@@ -146,17 +145,17 @@ def test_a_store_that_fails_after_the_broker_has_confirmed_sends_a_page_twice_wi
 
 def test_what_fails_again_meanwhile_is_left_and_not_tried_for_ever(letters: MemoryDeadLetters) -> None:
     # Given workers so quick that a message has failed again before the page is done
-    class Quick(ListHandler):
-        def _send(self, messages: Sequence[Outgoing], *, from_web: bool) -> None:
-            super()._send(messages, from_web=from_web)
+    class Quick(ListEngine):
+        def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+            super().send(messages, timeout=timeout)
             for message in messages:
                 letters.add(letter(int(message.id[1:]), last_at=datetime.now(UTC)))
 
-    handler = Quick(dead_letters=letters)
+    handler = ListHandler(Quick(), dead_letters=letters)
     letters.add(letter(1))
     letters.add(letter(2))
 
-    assert list(replay_all(handler)) == [2]
+    assert list(handler.replay_all()) == [2]
 
     assert ids(handler) == ["m00001", "m00002"]
     assert letters.count() == 2  # they have failed again, and nobody knows of it but their letters
@@ -171,7 +170,7 @@ def test_an_event_in_order_queues_up_again_at_the_end(letters: MemoryDeadLetters
     letters.add(letter(1, event=event))
     lanes.push("list:events\nfeed\nuser-42", [("before", "{}")])
 
-    assert list(replay_all(handler)) == [1]
+    assert list(handler.replay_all()) == [1]
 
     assert handler.sent == []  # its turn comes when the one before it has left
     left = lanes.leave("list:events\nfeed\nuser-42", "before", token="me")
@@ -181,4 +180,4 @@ def test_an_event_in_order_queues_up_again_at_the_end(letters: MemoryDeadLetters
 
 def test_without_a_store_there_is_nothing_to_replay() -> None:
     with pytest.raises(ConfigurationError, match="list:events has no store of dead letters"):
-        next(replay_all(ListHandler()))
+        next(ListHandler().replay_all())

@@ -1,0 +1,227 @@
+"""The engine: publishes through a Celery app's broker, and makes each subscription a task."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from celery import Celery, signals
+from kombu.entity import Exchange, Queue
+
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.celery import diagnosis
+from fastapi_events.handlers.celery.consumer import use_in
+from fastapi_events.handlers.celery.heartbeat import Heartbeat
+from fastapi_events.handlers.celery.publishing import CeleryPublisher, speaks_amqp
+from fastapi_events.handlers.celery.tasks import Tasks
+from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
+from fastapi_events.handlers.celery.unclaimed import Responsible, answer_for
+from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
+from fastapi_events.handlers.task_queue.diagnosis import Finding
+from fastapi_events.handlers.task_queue.engine import Actor, Engine
+from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
+from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
+from fastapi_events.handlers.task_queue.worker.worker import Worker
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.subscriptions.subscription import Subscription
+
+DEAD = "fastapi_events_dead"
+"""The message header that says why a message was given up."""
+
+_NO_RETRIES: Mapping[str, Any] = {
+    "autoretry_for": (), "dont_autoretry_for": (), "retry_backoff": False, "retry_backoff_max": 600,
+    "retry_jitter": True, "retry_kwargs": {}, "max_retries": None, "default_retry_delay": 180,
+}  # fmt: skip
+"""Retries of Celery's own, beside which ours would multiply."""
+
+# What our tasks have in common, whatever the app's base class for tasks says.
+_OURS: Mapping[str, Any] = {
+    **_NO_RETRIES,
+    "acks_late": True, "reject_on_worker_lost": True, "acks_on_timeout": False, "acks_on_failure": True,
+    "ignore_result": True, "expires": None,
+}  # fmt: skip
+
+
+def dead_queue(queue: str) -> str:
+    """The queue that keeps what was given up of another; no worker consumes it."""
+    return f"{queue}.dead"
+
+
+class CeleryEngine(Engine):
+    """Celery, by one of its apps.
+
+    Parameters:
+        app: Which one.
+        silent_after: See `CeleryHandler`.
+    """
+
+    name = "celery"
+    options_of = "celery.Task"
+    has_quorum_queues = True
+
+    def __init__(self, app: Celery, *, silent_after: float | None = None) -> None:
+        self.app = app
+        self._quorum = False
+        self._longest_delay: float | None = None
+        self._publisher = CeleryPublisher(app)
+        self._tasks = Tasks(app, self._publisher)
+        self._worker: Worker | None = None
+        self._heartbeat = None
+        if silent_after is not None:
+            self._heartbeat = Heartbeat(app, self._publisher, silent_after=silent_after)
+        # Celery keeps only weak references to bound methods: the engine is forgotten with its last user.
+        signals.celeryd_init.connect(self._on_worker_init)
+        signals.worker_init.connect(self._on_worker_start)
+        signals.worker_shutting_down.connect(self._on_worker_stop)
+        signals.task_revoked.connect(self._on_revoked)
+
+    def configure(self, settings: TaskQueueSettings) -> None:
+        self._quorum = settings.queue_type == "quorum"
+        if self._quorum and not speaks_amqp(self.app):
+            raise ConfigurationError(
+                "CeleryHandler: queue_type='quorum' is for RabbitMQ, not for this broker."
+            )
+        self._longest_delay = settings.longest_delay
+        self._check_policy(settings.retry, asking="CeleryHandler")
+
+    # Publishing
+
+    @property
+    def longest_delay(self) -> float:
+        """Seconds that a message may wait for its time, as before a retry.
+
+        A worker holds it unacknowledged meanwhile. Redis hands it to another worker as well after the
+        visibility timeout, again and again; RabbitMQ closes the channel of a worker that holds one for longer
+        than the server's consumer timeout, by default 30 minutes. The limit is half of that, unless the
+        handler was given another.
+        """
+        if self._longest_delay is not None:
+            return self._longest_delay
+        if speaks_amqp(self.app):
+            return RABBITMQ_LONGEST_DELAY
+        return float(self.app.conf.broker_transport_options.get("visibility_timeout", 3_600)) / 2
+
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+        tasks = [self._task_message(each) for each in messages]
+        if timeout is None:
+            self._publisher.publish(tasks)
+        else:
+            self._publisher.publish(tasks, timeout=timeout)
+
+    def _task_message(self, message: Message) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "name": message.task, "args": (message.argument,), "task_id": message.id, "queue": message.queue,
+        }  # fmt: skip
+        if message.delay:
+            arguments["countdown"] = message.delay
+        if message.failed:
+            arguments["retries"] = message.failed
+        if message.task in self._tasks.priorities:
+            arguments["priority"] = self._tasks.priorities[message.task]
+        return arguments
+
+    def close(self) -> None:
+        self._publisher.disconnect()
+
+    # Registration
+
+    def known_options(self) -> Collection[str]:
+        return {name for name in dir(self.app.Task) if not name.startswith("_")} - _NO_RETRIES.keys()
+
+    def refused_options(self) -> Mapping[str, str]:
+        return dict.fromkeys(_NO_RETRIES, "would retry beside us; use retry=RetryPolicy().")
+
+    def declare(self, actor: Actor) -> None:
+        if actor.name in self.app.tasks:
+            raise ConfigurationError(
+                f"The app has a task named {actor.name!r} already; pass name= to register()."
+                if actor.subscription is not None
+                else f"Another handler publishes to queue {actor.queue!r} of this app already; "
+                "give one of them a queue of its own."
+            )
+        if actor.subscription is not None:
+            self._check_policy(actor.policy, asking=actor.name)
+        if self._quorum:
+            self.app.amqp.queues.add(_quorum_queue(actor.queue))
+        settings: dict[str, Any] = {**_OURS, **actor.options}
+        if "priority" in settings:  # of a message: as a task's attribute Celery is about to drop it
+            self._tasks.priorities[actor.name] = settings.pop("priority")
+        if settings.get("time_limit"):
+            settings[TIME_LIMIT] = settings["time_limit"]
+            settings["time_limit"] += KILL_GRACE_SECONDS
+        run = self._tasks.function_of(actor)
+        self.app.task(run, name=actor.name, bind=True, lazy=False, shared=False, **settings)
+        if self._worker is None:
+            self._worker = actor.worker
+            answer_for(self.app, Responsible(actor.worker, self._tasks), **_OURS)
+
+    def _check_policy(self, policy: RetryPolicy, *, asking: str) -> None:
+        if policy.longest_wait <= self.longest_delay:
+            return
+        if speaks_amqp(self.app):
+            raise ConfigurationError(too_long_for_rabbitmq(policy, self.longest_delay, asking=asking))
+        raise ConfigurationError(
+            f"{asking}: max_backoff is {policy.longest_wait:.0f} s, but Redis delivers a message once more "
+            f"that waits for the visibility timeout: half of it, {self.longest_delay:.0f} s, is the limit. "
+            "Raise broker_transport_options['visibility_timeout'] or lower max_backoff."
+        )
+
+    # In a worker
+
+    def keep(self, letter: DeadLetter) -> None:
+        """Publish a message once more with its report, to a queue that nobody consumes."""
+        self._tasks.publish_until_done(
+            {
+                "name": letter.subscription, "args": (letter.argument,), "task_id": letter.id,
+                "queue": dead_queue(letter.queue), "headers": {DEAD: failure_report(letter)},
+            }
+        )  # fmt: skip
+
+    def _on_worker_init(self, instance: Any = None, **_: Any) -> None:
+        """Let a worker without -Q consume every queue that we use, and survive a broker that was away."""
+        if instance is None or instance.app is not self.app or self._worker is None:
+            return
+        for queue in self._worker.queues:
+            self.app.amqp.queues.select_add(_quorum_queue(queue) if self._quorum else queue)
+        if speaks_amqp(self.app):
+            # After a connection was lost, Celery 5.7 lets a thread that acknowledges restore the prefetch
+            # count while the consumer waits on the same connection: each reads what the other waits for.
+            self.app.conf.worker_enable_prefetch_count_reduction = False
+
+    def _on_worker_start(self, sender: Any = None, **_: Any) -> None:
+        if sender is not None and sender.app is self.app:
+            self._tasks.start(sender)
+            use_in(sender)
+
+    def _on_worker_stop(self, **_: Any) -> None:
+        self._tasks.stop()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+
+    def _on_revoked(self, sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
+        if sender is not None and sender.app is self.app:
+            self._tasks.keep_revoked(sender, request, expired=expired)
+
+    def diagnose(
+        self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool
+    ) -> Iterable[Finding]:
+        """What `fastapi-events doctor` should know of the app and its broker."""
+        return diagnosis.diagnose(
+            self.app,
+            {each.name: each.options for each in subscriptions},
+            queues,
+            quorum=self._quorum,
+            confirms_handled=confirms_handled,
+        )
+
+
+def _quorum_queue(name: str) -> Queue:
+    """A quorum queue, on an exchange of a type through which Celery lets messages wait in RabbitMQ itself.
+
+    With other exchanges a worker would hold them, and has no room for others meanwhile: on quorum queues its
+    prefetch count cannot grow.
+    """
+    exchange = Exchange(f"{name}.topic", type="topic")
+    return Queue(name, exchange, routing_key=name, queue_arguments={"x-queue-type": "quorum"})

@@ -1,0 +1,214 @@
+"""The engine: sends messages to a Dramatiq broker, and makes each subscription an actor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import dramatiq
+
+from fastapi_events.errors import ConfigurationError, NotPublished
+from fastapi_events.handlers.dramatiq import diagnosis
+from fastapi_events.handlers.dramatiq.middleware import ACTOR, DEAD, FAILED, declare, middleware_of
+from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
+from fastapi_events.handlers.task_queue.diagnosis import Finding
+from fastapi_events.handlers.task_queue.engine import Actor, Engine
+from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
+from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.subscriptions.subscription import Subscription
+
+_redis: ModuleType | None
+try:
+    from dramatiq.brokers import redis as _redis
+
+    from fastapi_events.handlers.dramatiq.redis_pipeline import RedisPublisher
+except ImportError:  # only RabbitMQ's client is installed
+    _redis = None
+
+_rabbitmq: ModuleType | None
+try:
+    from dramatiq.brokers import rabbitmq as _rabbitmq
+
+    from fastapi_events.handlers.dramatiq.quorum import QuorumBroker
+    from fastapi_events.handlers.dramatiq.rabbitmq_publisher import RabbitmqPublisher
+except ImportError:  # only that of Redis is
+    _rabbitmq = None
+
+_MAX_DELAY_SECONDS = 7 * 86_400.0  # Dramatiq's own limit
+_QUEUE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
+
+
+class DramatiqEngine(Engine):
+    """Dramatiq, by one of its brokers.
+
+    Parameters:
+        broker: Which one.
+    """
+
+    name = "dramatiq"
+    options_of = "dramatiq.actor with this broker"
+    time_unit = timedelta(milliseconds=1)
+
+    has_quorum_queues = True
+
+    def __init__(self, broker: dramatiq.Broker) -> None:
+        self.broker = broker
+        self._quorum = False
+        self._longest_delay: float | None = None
+        self._middleware = middleware_of(self.broker)
+        self._publisher = _publisher_for(self.broker)
+
+    def configure(self, settings: TaskQueueSettings) -> None:
+        self._quorum = settings.queue_type == "quorum"
+        if self._quorum:
+            _check_quorum(self.broker)
+        self._longest_delay = settings.longest_delay
+        self._check_policy(settings.retry, asking="DramatiqHandler")
+
+    # Publishing
+
+    @property
+    def longest_delay(self) -> float:
+        """Seconds that a message may wait for its time, as before a retry.
+
+        A worker holds it unacknowledged meanwhile. RabbitMQ closes the channel of a worker that holds one for
+        longer than the server's consumer timeout, by default 30 minutes: the limit is half of that, unless
+        the handler was given another. On other brokers it is Dramatiq's own, seven days.
+        """
+        if self._longest_delay is not None:
+            return self._longest_delay
+        return RABBITMQ_LONGEST_DELAY if _on_rabbitmq(self.broker) else _MAX_DELAY_SECONDS
+
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+        outgoing = [_as_dramatiq_has_it(each) for each in messages]
+        if self._publisher is not None:
+            self._publisher.publish(outgoing, timeout=timeout)
+            return
+        for message, delay in outgoing:
+            self.broker.enqueue(message, delay=delay)
+
+    def begin(
+        self, messages: Callable[[], Sequence[Message]], answered: Callable[[bool], None]
+    ) -> Callable[[], None] | None:
+        if _redis is None or not isinstance(self._publisher, RedisPublisher):
+            return None
+        return self._publisher.begin(lambda: [_as_dramatiq_has_it(each) for each in messages()], answered)
+
+    def close(self) -> None:
+        if self._publisher is not None:
+            self._publisher.close()
+
+    # Registration
+
+    def known_options(self) -> Collection[str]:
+        return {*self.broker.actor_options, "priority"} - {ACTOR}
+
+    def policy(self, policy: RetryPolicy, options: Mapping[str, Any]) -> RetryPolicy:
+        throws = options.get("throws", ())
+        return replace(
+            policy.giving_up_on(*(throws if isinstance(throws, tuple) else (throws,))),
+            max_retries=options.get("max_retries", policy.max_retries),
+            min_backoff=options["min_backoff"] / 1000 if "min_backoff" in options else policy.min_backoff,
+            max_backoff=options["max_backoff"] / 1000 if "max_backoff" in options else policy.max_backoff,
+        )
+
+    def _check_policy(self, policy: RetryPolicy, *, asking: str) -> None:
+        if policy.longest_wait <= self.longest_delay:
+            return
+        if _on_rabbitmq(self.broker):
+            raise ConfigurationError(too_long_for_rabbitmq(policy, self.longest_delay, asking=asking))
+        raise ConfigurationError(
+            f"{asking}: max_backoff is {policy.longest_wait:.0f} s, but Dramatiq delays messages by 7 days "
+            f"at most, and this handler by {self.longest_delay:.0f} s."
+        )
+
+    def declare(self, actor: Actor) -> None:
+        asking = "DramatiqHandler" if actor.subscription is None else actor.name
+        if not _QUEUE_NAME.fullmatch(actor.queue):
+            raise ConfigurationError(
+                f"{asking}: queue {actor.queue!r} must start with a letter or underscore, followed by "
+                "letters, digits, dots, dashes or underscores."
+            )
+        if actor.name in self.broker.actors:
+            raise ConfigurationError(
+                f"The broker has an actor named {actor.name!r} already; pass name= to register()."
+                if actor.subscription is not None
+                else f"Another handler publishes to queue {actor.queue!r} of this broker already; "
+                "give one of them a queue of its own."
+            )
+        if actor.subscription is not None:
+            self._check_policy(actor.policy, asking=asking)
+        if self._quorum:
+            quorum: Any = self.broker
+            quorum.quorum_queues.add(actor.queue)
+        self._middleware.serve(actor.queue, actor.worker)
+        declare(self.broker, actor)
+
+    # In a worker
+
+    def keep(self, letter: DeadLetter) -> None:
+        """Enqueue a message once more with its report, which a worker then rejects into the dead letters.
+
+        What a broker moves to its dead-letter queue is the message as it was sent.
+        """
+        message: dramatiq.Message[Any] = dramatiq.Message(
+            queue_name=letter.queue, actor_name=letter.subscription, args=(letter.argument,), kwargs={},
+            options={DEAD: failure_report(letter)}, message_id=letter.id,
+        )  # fmt: skip
+        if not self._middleware.until_done(partial(self.broker.enqueue, message), letter.id):
+            raise NotPublished("the worker stopped before the broker had the dead letter")
+
+    def diagnose(
+        self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool
+    ) -> Iterable[Finding]:
+        """What `fastapi-events doctor` should know of Dramatiq's broker."""
+        return diagnosis.diagnose(self.broker, queues, quorum=self._quorum, confirms_handled=confirms_handled)
+
+
+def _as_dramatiq_has_it(message: Message) -> tuple[dramatiq.Message[Any], int | None]:
+    options = {FAILED: message.failed} if message.failed else {}
+    known: dict[str, Any] = {}
+    if message.since is not None:  # Dramatiq counts a message's age from here
+        known["message_timestamp"] = int(message.since.timestamp() * 1000)
+    outgoing: dramatiq.Message[Any] = dramatiq.Message(
+        queue_name=message.queue, actor_name=message.task, args=(message.argument,), kwargs={},
+        options=options, message_id=message.id, **known,
+    )  # fmt: skip
+    return outgoing, int(message.delay * 1000) or None
+
+
+def _publisher_for(broker: dramatiq.Broker) -> RedisPublisher | RabbitmqPublisher | None:
+    """What sends many messages at once; nothing where `enqueue` is somebody's own, which we then call."""
+    if _redis is not None and isinstance(broker, _redis.RedisBroker):
+        return RedisPublisher(broker) if type(broker).enqueue is _redis.RedisBroker.enqueue else None
+    if _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker):
+        return RabbitmqPublisher(broker) if type(broker).enqueue is _rabbitmq.RabbitmqBroker.enqueue else None
+    return None
+
+
+def _on_rabbitmq(broker: dramatiq.Broker) -> bool:
+    return _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker)
+
+
+def _check_quorum(broker: Any) -> None:
+    if not _on_rabbitmq(broker):
+        raise ConfigurationError(
+            f"DramatiqHandler: queue_type='quorum' is for RabbitMQ, not for a {type(broker).__name__}."
+        )
+    if not isinstance(broker, QuorumBroker):
+        raise ConfigurationError(
+            "DramatiqHandler: queue_type='quorum' needs a broker that declares such queues; pass "
+            "fastapi_events.handlers.dramatiq.quorum.QuorumBroker(…) instead of a RabbitmqBroker(…)."
+        )
+    if broker.max_priority is not None:
+        raise ConfigurationError(
+            "DramatiqHandler: quorum queues know no max_priority; leave it out of QuorumBroker(…)."
+        )

@@ -1,0 +1,188 @@
+"""The face of an engine: what Dramatiq, Celery or another task queue has to offer."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from fastapi_events.errors import UnknownSubscription
+from fastapi_events.handlers.task_queue.diagnosis import Finding
+from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.sender import Sender
+from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
+from fastapi_events.handlers.task_queue.worker.worker import Worker
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.subscriptions.subscription import Subscription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Something that an engine runs when a message names it: a subscription, or a fan-out.
+
+    Parameters:
+        name: What messages for it are called.
+        queue: Where they wait, unless a route sends them elsewhere.
+        policy: When it is tried again.
+        options: The engine's own, as `register` was given them.
+        worker: Runs it, and knows what follows a failure.
+        subscription: Which it is; None for a fan-out.
+    """
+
+    name: str
+    queue: str
+    policy: RetryPolicy
+    options: Mapping[str, Any]
+    worker: Worker
+    subscription: Subscription | None = None
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Run it with the arguments of a message.
+
+        Raises:
+            BaseException: When the attempt has failed, or `TryLater` when it was not its turn: ask
+                `decide` of `task_queue.worker.outcome` what follows.
+        """
+        if self.subscription is None:
+            self.worker.fan_out(*args, **kwargs)
+        else:
+            self.worker.perform(self.subscription, *args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownActor(Actor):
+    """What a message is for that names a subscription which this worker does not have.
+
+    It fails, so that the message waits for a worker that has it, as during a rolling deploy.
+    """
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Fail.
+
+        Raises:
+            UnknownSubscription: Always.
+        """
+        raise UnknownSubscription(f"no worker of this queue has {self.name!r}")
+
+
+def unknown_actor(worker: Worker, name: str, queue: str) -> UnknownActor:
+    """The actor of a message that names none of ours, in a queue of ours."""
+    return UnknownActor(name=name, queue=queue, policy=worker.unknown_retry, options={}, worker=worker)
+
+
+class Engine(Sender, Protocol):
+    """What runs subscriptions in workers. Derive a class from it, and hand an instance to `TaskQueueHandler`.
+
+    In the process that publishes, `send` is called. In a worker the engine receives the messages that were
+    sent, runs the actors that they name, and does with those that fail what `decide` says; it acknowledges a
+    message only when that is done. `docs/extending.md` has a whole engine.
+    """
+
+    name: str
+    """The engine's name, in lower case; the first half of the handler's."""
+
+    options_of: str = "the engine"
+    """Where the options of `register` are documented, in the words of an error."""
+
+    time_unit: timedelta = timedelta(seconds=1)
+    """What numbers mean among the engine's options."""
+
+    has_quorum_queues: bool = False
+    """Whether `queue_type="quorum"` means something to it."""
+
+    def configure(self, settings: TaskQueueSettings) -> None:
+        """Get to know the settings of the handler, before anything else is called.
+
+        Raises:
+            ConfigurationError: When the engine cannot do what they say.
+        """
+        return
+
+    # Publishing
+
+    @property
+    def longest_delay(self) -> float:
+        """Seconds that a message may wait for its time, as before a retry."""
+        return 0.0
+
+    def begin(
+        self, messages: Callable[[], Sequence[Message]], answered: Callable[[bool], None]
+    ) -> Callable[[], None] | None:
+        """Enqueue messages from the running event loop, where the engine can do so without waiting.
+
+        Parameters:
+            messages: What makes them, if it comes to that.
+            answered: To be called on the loop, with whether the broker has confirmed them. If not, `send`
+                gets them.
+
+        Returns:
+            What gives them up, though they may arrive; None when nothing has been sent, so that `send` gets
+            them.
+        """
+        return None
+
+    def close(self) -> None:
+        """Close the connections that `send` keeps for the process that publishes; the next opens others."""
+        return
+
+    # Registration
+
+    def known_options(self) -> Collection[str]:
+        """What `register` may be given beside its own parameters."""
+        return ()
+
+    def refused_options(self) -> Mapping[str, str]:
+        """Options that the engine knows and we cannot grant, each with what to do instead."""
+        return {}
+
+    def policy(self, policy: RetryPolicy, options: Mapping[str, Any]) -> RetryPolicy:
+        """A subscription's policy, in which the engine's own options count as well."""
+        return policy
+
+    @abstractmethod
+    def declare(self, actor: Actor) -> None:
+        """Let workers run an actor. A handler's fan-outs are declared first, when the handler is made.
+
+        Raises:
+            ConfigurationError: When its name is taken, or the engine cannot do what its options say.
+        """
+
+    # Looking at it
+
+    def diagnose(
+        self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool
+    ) -> Iterable[Finding]:
+        """What `fastapi-events doctor` should know of the engine and its broker.
+
+        Parameters:
+            confirms_handled: Whether an outbox keeps events until their functions have run.
+        """
+        return ()
+
+
+def until_done(
+    step: Callable[[], object], stopping: threading.Event, failed: Callable[[Exception], None]
+) -> bool:
+    """Do something that needs a broker, however long that is away.
+
+    Parameters:
+        stopping: Set when the worker stops, and waits for nobody any more.
+        failed: Called with the error of each try.
+
+    Returns:
+        Whether it is done; if not, the worker stops.
+    """
+    pause = 0.1
+    while True:
+        try:
+            step()
+        except Exception as error:  # whatever a broker's client raises
+            failed(error)
+            if stopping.wait(pause):
+                return False
+            pause = min(pause * 2, 5.0)
+        else:
+            return True

@@ -1,0 +1,94 @@
+"""`once=True`: a subscription completes an event at most once, whatever comes how often."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.messages import message_id
+from fastapi_events.handlers.task_queue.worker.outcome import LONGEST_PAUSE_SECONDS, TryLater
+from fastapi_events.leases import LEASE_SECONDS, keeper
+from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.storage.base import DONE, Busy
+from fastapi_events.storage.inbox import Inbox
+
+KEEP_SECONDS = 7 * 86_400.0
+"""How long it is remembered that a subscription has completed an event."""
+
+
+@dataclass(slots=True)
+class Claim:
+    """A subscription's turn at an event, with `once=True`.
+
+    Parameters:
+        inbox: Where it is recorded.
+        key: Names the work.
+        token: This attempt's token.
+        recorded: Whether the function's own transaction has recorded the completion.
+    """
+
+    inbox: Inbox
+    key: str
+    token: str
+    recorded: bool = False
+
+
+current_claim: ContextVar[Claim | None] = ContextVar("fastapi_events_claim", default=None)
+"""The claim under which the surrounding function runs, for `commit.complete_in`."""
+
+
+class Once:
+    """Runs what has not been completed before.
+
+    Parameters:
+        inbox: Where completions are recorded.
+    """
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    @contextmanager
+    def claim(self, subscription: str, event: Event) -> Iterator[bool]:
+        """A block that runs the subscription; it gets whether it is to do so.
+
+        Raises:
+            TryLater: When another worker is at it.
+        """
+        claim = Claim(self._inbox, message_id(event.id, subscription), str(uuid.uuid4()))
+        begun = self._inbox.begin(claim.key, token=claim.token, lease=LEASE_SECONDS)
+        if isinstance(begun, Busy):
+            raise TryLater(min(begun.seconds, LONGEST_PAUSE_SECONDS))
+        if begun is DONE:
+            tell(Lifecycle.skipped, event, subscription=subscription)
+            yield False
+            return
+        token = current_claim.set(claim)
+        extend = partial(self._inbox.extend, claim.key, token=claim.token, lease=LEASE_SECONDS)
+        try:
+            with keeper.keep(extend):
+                yield True
+        except BaseException:
+            self._inbox.release(claim.key, token=claim.token)
+            raise
+        finally:
+            current_claim.reset(token)
+        if not claim.recorded:
+            self._inbox.complete(claim.key, token=claim.token, keep=KEEP_SECONDS)
+
+
+def check_once(inbox: Inbox | None, *, asking: str) -> None:
+    """Refuse `once=True` where nothing can be remembered.
+
+    Raises:
+        ConfigurationError: When there is no inbox.
+    """
+    if inbox is None:
+        raise ConfigurationError(
+            f"{asking}: once=True needs an inbox, which remembers events; pass inbox= to the handler."
+        )

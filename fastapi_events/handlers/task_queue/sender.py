@@ -1,0 +1,34 @@
+"""What the rest of a queue handler needs of an engine: it sends messages, and keeps those given up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.storage.dead_letters import DeadLetter
+
+
+class Sender(Protocol):
+    """The way to a broker."""
+
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+        """Enqueue messages, in their order and in one round trip where the broker can; or raise.
+
+        Once it has returned, the broker has them all.
+
+        Parameters:
+            timeout: Seconds that a flush has left for it, in the process that publishes; None in a worker.
+
+        Raises:
+            Exception: Whatever the broker's client raises. Some of the messages may have arrived.
+        """
+
+    def keep(self, letter: DeadLetter) -> None:
+        """Keep a dead letter by the engine's own means, because the handler has no store or it failed.
+
+        Once it has returned, it is kept. An engine that has no such means writes it to its log, at ERROR.
+
+        Raises:
+            Exception: When it cannot be kept; its message must not be acknowledged then.
+        """

@@ -1,0 +1,90 @@
+"""The half of a queue handler that runs in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi_events.errors import UnreadableEnvelope
+from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.flushing import Flushing
+from fastapi_events.handlers.task_queue.once import Once
+from fastapi_events.handlers.task_queue.ordering import Order
+from fastapi_events.handlers.task_queue.sender import Sender
+from fastapi_events.handlers.task_queue.worker.chained_events import Chained
+from fastapi_events.handlers.task_queue.worker.dead_letters import DeadLetterKeeper
+from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
+from fastapi_events.handlers.task_queue.worker.perform import Perform
+from fastapi_events.handlers.task_queue.worker.perform_batch import PerformBatch
+from fastapi_events.handlers.task_queue.worker.receipts import Receipts
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.dead_letters import DeadLetters
+from fastapi_events.storage.inbox import Inbox
+from fastapi_events.storage.outbox import Outbox
+from fastapi_events.subscriptions.dependencies import Overrides
+
+# Fan-out fails only with its broker, or when a message is no batch of events.
+FAN_OUT_RETRY = RetryPolicy(max_retries=20, max_backoff=60.0, give_up_on=UnreadableEnvelope)
+
+
+class Worker:
+    """What an engine's workers call: fan out, perform, and keep what is given up.
+
+    Parameters:
+        handler: Whose half it is.
+        sender: The engine.
+        addresses: Where its events go.
+        flushing: Publishes what a function has dispatched, or raises.
+        overrides: Dependencies to replace.
+        unknown_retry: When a message for a subscription that no running worker has is tried again.
+        max_crashes: How many workers may die of a message before it is given up.
+        outbox: Gets receipts, where it waits for them.
+        inbox: Remembers what subscriptions with `once=True` have completed.
+        dead_letters: Keeps what is given up.
+        order: Lets events with an ordering key pass one after the other.
+    """
+
+    def __init__(
+        self,
+        handler: BaseEventHandler,
+        sender: Sender,
+        addresses: Addresses,
+        flushing: Flushing,
+        overrides: Overrides,
+        *,
+        unknown_retry: RetryPolicy,
+        max_crashes: int,
+        outbox: Outbox | None,
+        inbox: Inbox | None,
+        dead_letters: DeadLetters | None,
+        order: Order | None,
+    ) -> None:
+        self.name = handler.name
+        """The handler's."""
+        self.unknown_retry = unknown_retry
+        self.max_crashes = max_crashes
+        self._addresses = addresses
+        once = None if inbox is None else Once(inbox)
+        receipts = Receipts(outbox)
+        chained = Chained(handler, flushing)
+        self.dead_letters = DeadLetterKeeper(
+            handler.name, dead_letters, sender, fan_outs=addresses.fan_outs, order=order, receipts=receipts
+        )
+        self.fan_out = FanOut(handler.name, addresses, sender, outbox=outbox, order=order)
+        self.perform = Perform(
+            handler,
+            overrides,
+            chained,
+            PerformBatch(
+                handler, overrides, chained, addresses=addresses, sender=sender,
+                dead_letters=self.dead_letters, receipts=receipts, once=once,
+            ),
+            receipts=receipts,
+            once=once,
+            order=order,
+        )  # fmt: skip
+
+    @property
+    def queues(self) -> Sequence[str]:
+        """Every queue that a worker has to consume: the handler's, those of its routes and subscriptions."""
+        return self._addresses.queues

@@ -1,0 +1,56 @@
+"""Objects of task_queue/ are given objects: what is injected as a function, no type checker follows."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[3] / "fastapi_events" / "handlers" / "task_queue"
+
+MOST = 5
+"""How many there are; may become fewer."""
+
+
+def injected(path: Path) -> list[str]:
+    """The parameters of constructors, and the fields of dataclasses, that are functions."""
+    tree = ast.parse(path.read_text())
+    aliases = {"Callable"} | {
+        node.target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and node.value is not None
+        and "Callable" in ast.unparse(node.value)
+    }
+    found = []
+    for kind in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for node in kind.body:
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                given = [(each.arg, each.annotation) for each in [*node.args.args, *node.args.kwonlyargs]]
+            elif isinstance(node, ast.AnnAssign):
+                given = [(ast.unparse(node.target), node.annotation)]
+            else:
+                continue
+            found += [
+                f"{path.relative_to(FOLDER)}: {kind.name}({name})"
+                for name, annotation in given
+                if annotation is not None and any(alias in ast.unparse(annotation) for alias in aliases)
+            ]
+    return found
+
+
+def test_few_functions_are_injected() -> None:
+    found = [each for path in sorted(FOLDER.rglob("*.py")) for each in injected(path)]
+
+    assert len(found) <= MOST, found
+
+
+def test_a_failed_attempt_can_be_followed_without_meeting_a_lambda() -> None:
+    lambdas = [
+        f"{path.relative_to(FOLDER)}:{node.lineno}"
+        for path in sorted((FOLDER / "worker").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Lambda)
+    ]
+
+    assert lambdas == []
