@@ -109,3 +109,14 @@ def test_a_long_value_is_cut_in_the_error() -> None:
 def test_what_refuses_a_setting_is_what_python_raises_for_an_argument_too() -> None:
     assert issubclass(InvalidSetting, (ConfigurationError, TypeError))
     assert issubclass(InvalidSetting, ValueError)
+
+
+@pytest.mark.parametrize("given", [ValueError, (ValueError,), [ValueError], {ValueError}])
+def test_classes_of_errors_are_kept_as_a_tuple(given: Any) -> None:
+    assert checks.error_classes("give_up_on", given) == (ValueError,)
+
+
+@pytest.mark.parametrize("given", ["ValueError", int, (ValueError, 3), None, ValueError("an instance")])
+def test_what_is_no_class_of_errors_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidSetting, match=r"^give_up_on=.*: expected a class of errors"):
+        checks.error_classes("give_up_on", given)

@@ -211,17 +211,6 @@ def test_what_may_outlast_the_visibility_timeout_is_named(
     assert "shop.cook" in text
 
 
-@pytest.mark.valkey
-def test_a_task_that_is_acknowledged_early_is_a_danger(valkey_url: str) -> None:
-    handler = CeleryHandler(app_on(valkey_url))
-    handler.register(_nothing, name="shop.cook", acks_late=False)
-
-    severity, text = said(handler)["acks_late"]
-
-    assert severity == "danger"
-    assert "shop.cook" in text
-
-
 @pytest.mark.rabbitmq
 def test_celery_on_rabbitmq_is_asked_about_its_confirms(amqp_url: str) -> None:
     options = {"confirm_publish": True}

@@ -56,7 +56,7 @@ def diagnose(
         yield from _on_redis(app, options, confirms_handled=confirms_handled)
     if speaks_amqp(app):
         yield from _on_rabbitmq(app, queues, quorum=quorum)
-    yield from _tasks(app, options)
+    yield from _workers(app)
 
 
 def _on_redis(app: Celery, options: Options, *, confirms_handled: bool) -> Iterator[Finding]:
@@ -114,16 +114,7 @@ def _on_rabbitmq(app: Celery, queues: Collection[str], *, quorum: bool) -> Itera
     yield diagnose_queues(queues, quorum=quorum)
 
 
-def _tasks(app: Celery, options: Options) -> Iterator[Finding]:
-    for setting in ("acks_late", "reject_on_worker_lost"):
-        early = sorted(name for name, own in options.items() if own.get(setting) is False)
-        if early:
-            yield Finding(
-                "danger",
-                setting,
-                f"{_some(early)} {'has' if len(early) == 1 else 'have'} {setting}=False: what its worker has "
-                "when it is killed is lost.",
-            )
+def _workers(app: Celery) -> Iterator[Finding]:
     if app.conf.worker_prefetch_multiplier != 1:
         yield Finding(
             "advice",

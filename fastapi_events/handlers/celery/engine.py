@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, signals
@@ -12,6 +13,7 @@ from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.consumer import use_in
 from fastapi_events.handlers.celery.heartbeat import Heartbeat
+from fastapi_events.handlers.celery.options import MESSAGE_OPTIONS, options_of
 from fastapi_events.handlers.celery.publishing import CeleryPublisher, speaks_amqp
 from fastapi_events.handlers.celery.tasks import Tasks
 from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
@@ -20,6 +22,7 @@ from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_fo
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.handlers.task_queue.worker.worker import Worker
@@ -58,7 +61,6 @@ class CeleryEngine(Engine):
     """
 
     name = "celery"
-    options_of = "celery.Task"
     has_quorum_queues = True
 
     def __init__(self, app: Celery, *, silent_after: float | None = None) -> None:
@@ -67,6 +69,7 @@ class CeleryEngine(Engine):
         self._longest_delay: float | None = None
         self._publisher = CeleryPublisher(app)
         self._tasks = Tasks(app, self._publisher)
+        self._message_options: dict[str, dict[str, Any]] = {}
         self._worker: Worker | None = None
         self._heartbeat = None
         if silent_after is not None:
@@ -118,8 +121,12 @@ class CeleryEngine(Engine):
             arguments["countdown"] = message.delay
         if message.failed:
             arguments["retries"] = message.failed
-        if message.task in self._tasks.priorities:
-            arguments["priority"] = self._tasks.priorities[message.task]
+        options = self._message_options.get(message.task, {})
+        if "priority" in options:
+            arguments["priority"] = options["priority"]
+        if "expires" in options:
+            since = message.since or datetime.now(UTC)
+            arguments["expires"] = since + timedelta(seconds=options["expires"])
         return arguments
 
     def close(self) -> None:
@@ -127,11 +134,9 @@ class CeleryEngine(Engine):
 
     # Registration
 
-    def known_options(self) -> Collection[str]:
-        return {name for name in dir(self.app.Task) if not name.startswith("_")} - _NO_RETRIES.keys()
-
-    def refused_options(self) -> Mapping[str, str]:
-        return dict.fromkeys(_NO_RETRIES, "would retry beside us; use retry=RetryPolicy().")
+    @property
+    def options(self) -> EngineOptions:
+        return options_of(self.app)
 
     def declare(self, actor: Actor) -> None:
         if actor.name in self.app.tasks:
@@ -146,8 +151,12 @@ class CeleryEngine(Engine):
         if self._quorum:
             self.app.amqp.queues.add(_quorum_queue(actor.queue))
         settings: dict[str, Any] = {**_OURS, **actor.options}
-        if "priority" in settings:  # of a message: as a task's attribute Celery is about to drop it
-            self._tasks.priorities[actor.name] = settings.pop("priority")
+        # Of messages: as a task's attributes they mean nothing where messages are sent by its name.
+        self._message_options[actor.name] = {
+            option: actor.options[option] for option in MESSAGE_OPTIONS if option in actor.options
+        }
+        settings.pop("priority", None)
+        settings["expires"] = None
         if settings.get("time_limit"):
             settings[TIME_LIMIT] = settings["time_limit"]
             settings["time_limit"] += KILL_GRACE_SECONDS

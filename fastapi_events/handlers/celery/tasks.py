@@ -38,8 +38,6 @@ class Tasks:
     """
 
     def __init__(self, app: Celery, publisher: CeleryPublisher) -> None:
-        self.priorities: dict[str, int] = {}
-        """Of the messages to each task."""
         self._app = app
         self._publisher = publisher
         self._limits = Limits()
@@ -124,8 +122,11 @@ class Tasks:
             "task_id": task.request.id, "queue": queue, "countdown": outcome.after,
             "retries": outcome.failed,
         }  # fmt: skip
-        if task.name in self.priorities:
-            message["priority"] = self.priorities[task.name]
+        priority, expires = (task.request.delivery_info or {}).get("priority"), task.request.expires
+        if priority is not None:
+            message["priority"] = priority
+        if expires is not None:
+            message["expires"] = expires
         self.publish_until_done(message)
         raise Retry(exc=_as_celery_may_see_it(error), when=outcome.after, sig=again) from error
 

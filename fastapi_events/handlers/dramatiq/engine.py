@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -15,10 +14,12 @@ import dramatiq
 from fastapi_events.errors import ConfigurationError, NotPublished
 from fastapi_events.handlers.dramatiq import diagnosis
 from fastapi_events.handlers.dramatiq.middleware import ACTOR, DEAD, FAILED, declare, middleware_of
+from fastapi_events.handlers.dramatiq.options import options_of
 from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.retry import RetryPolicy
@@ -54,8 +55,6 @@ class DramatiqEngine(Engine):
     """
 
     name = "dramatiq"
-    options_of = "dramatiq.actor with this broker"
-    time_unit = timedelta(milliseconds=1)
 
     has_quorum_queues = True
 
@@ -108,8 +107,9 @@ class DramatiqEngine(Engine):
 
     # Registration
 
-    def known_options(self) -> Collection[str]:
-        return {*self.broker.actor_options, "priority"} - {ACTOR}
+    @property
+    def options(self) -> EngineOptions:
+        return options_of(self.broker, ours=(ACTOR,))
 
     def policy(self, policy: RetryPolicy, options: Mapping[str, Any]) -> RetryPolicy:
         throws = options.get("throws", ())

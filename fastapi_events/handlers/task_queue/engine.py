@@ -6,12 +6,12 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Protocol
 
 from fastapi_events.errors import UnknownSubscription
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.worker import Worker
@@ -84,12 +84,6 @@ class Engine(Sender, Protocol):
     name: str
     """The engine's name, in lower case; the first half of the handler's."""
 
-    options_of: str = "the engine"
-    """Where the options of `register` are documented, in the words of an error."""
-
-    time_unit: timedelta = timedelta(seconds=1)
-    """What numbers mean among the engine's options."""
-
     has_quorum_queues: bool = False
     """Whether `queue_type="quorum"` means something to it."""
 
@@ -130,13 +124,10 @@ class Engine(Sender, Protocol):
 
     # Registration
 
-    def known_options(self) -> Collection[str]:
-        """What `register` may be given beside its own parameters."""
-        return ()
-
-    def refused_options(self) -> Mapping[str, str]:
-        """Options that the engine knows and we cannot grant, each with what to do instead."""
-        return {}
+    @property
+    def options(self) -> EngineOptions:
+        """What `register` may be given beside its own parameters, and what it is refused."""
+        return EngineOptions()
 
     def policy(self, policy: RetryPolicy, options: Mapping[str, Any]) -> RetryPolicy:
         """A subscription's policy, in which the engine's own options count as well."""

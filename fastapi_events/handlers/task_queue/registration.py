@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
+from fastapi_events import checks
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import EventName
 from fastapi_events.handlers.base import BaseEventHandler
@@ -19,8 +19,6 @@ from fastapi_events.storage.inbox import Inbox
 from fastapi_events.subscriptions.batch import batch as batch_of
 from fastapi_events.subscriptions.plan import Plan, plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions, name_of, registration
-
-_OWN_OPTIONS = ("event_name", "name", "queue", "retry", "once", "batch", "batch_window")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,20 +106,29 @@ class Registering(BaseEventHandler):
             What it was given, or the decorator that does.
 
         Raises:
-            ConfigurationError: When an option is unknown, a name is taken, or a parameter of the function
-                cannot be filled.
+            InvalidSetting: When an option is unknown or refused, or cannot have its value.
+            ConfigurationError: When a name is taken, or a parameter of the function cannot be filled.
         """
         asked = registration(_func_or_model, event_name)
-
-        own = {option: self._in_engine_units(value) for option, value in options.items()}
+        if name is not None:
+            checks.text("name", name, such_as="shop.feed")
+        if queue is not None:
+            checks.text("queue", queue, such_as="kitchen")
+        if retry is not None:
+            checks.instance("retry", retry, RetryPolicy, such_as="RetryPolicy(max_retries=3)")
+        checks.flag("once", once)
 
         def subscribe(function: F) -> F:
+            asking = name or name_of(function)
+            own = self.engine.options.checked(options, asking=asking)
+            if once:
+                check_once(self.inbox, asking=asking)
             many = None
             if batch is not None:
                 many = batch_of(function, size=batch, window=batch_window, model=asked.model)
             self._subscribe(
                 Subscription(
-                    name or name_of(function),
+                    asking,
                     asked.patterns,
                     function,
                     plan(function, model=asked.model) if many is None else Plan(function, many.is_async),
@@ -157,31 +164,8 @@ class Registering(BaseEventHandler):
                 )
             self.subscriptions.add_patterns(known, new.patterns)
             return
-        self._check_options(new)
         self._declare(new)
         self.subscriptions.add(new)
-
-    def _in_engine_units(self, value: Any) -> Any:
-        if not isinstance(value, timedelta):
-            return value
-        count = value / self.engine.time_unit
-        return int(count) if count.is_integer() else count
-
-    def _check_options(self, new: Subscription) -> None:
-        if new.once:
-            check_once(self.inbox, asking=new.name)
-        known, refused = self.engine.known_options(), self.engine.refused_options()
-        for option in new.options:
-            if option in refused:
-                raise ConfigurationError(f"{new.name}: {option!r} {refused[option]}")
-            if option not in known:
-                close = difflib.get_close_matches(option, {*known, *_OWN_OPTIONS}, 1)
-                hint = (
-                    f"did you mean {close[0]!r}?"
-                    if close
-                    else f"it is no option of {self.engine.options_of}."
-                )
-                raise ConfigurationError(f"{new.name}: unknown option {option!r}; {hint}")
 
     @property
     def queues(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from fastapi_events.errors import ConfigurationError, MissingEventNameDuringRegistration
 from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.registration import Registering
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
@@ -25,14 +26,12 @@ POLICY = RetryPolicy(max_retries=2)
 class Milliseconds(ListEngine):
     """An engine that counts in milliseconds, knows two options, and cannot grant a third."""
 
-    options_of = "the engine's tasks"
-    time_unit = timedelta(milliseconds=1)
-
-    def known_options(self) -> Collection[str]:
-        return {"time_limit", "priority", "max_retries"}
-
-    def refused_options(self) -> Mapping[str, str]:
-        return {"max_retries": "is what retry= is for"}
+    options = EngineOptions(
+        documented="the engine's tasks",
+        others={"time_limit", "priority"},
+        refused={"max_retries": "is what retry= is for"},
+        unit=timedelta(milliseconds=1),
+    )
 
 
 class Engine(Registering):
