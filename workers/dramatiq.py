@@ -10,9 +10,9 @@ from fastapi_events.settings import Settings
 
 import dramatiq  # isort: skip
 
-# For each failure these two repeat at INFO, with the whole message, what our own log says without payload.
+# For each failure these two repeat, with the whole message, what our own log says without payload.
 for _name in ("dramatiq.worker.WorkerThread", "dramatiq.middleware.retries.Retries"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 def broker_from(url: str) -> dramatiq.Broker:

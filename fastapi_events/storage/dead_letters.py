@@ -32,7 +32,7 @@ class DeadLetter:
         reason: Why it was given up, in one line.
         traceback: Where the last attempt failed.
         attempts: How often it was tried.
-        first_at: The first attempt, if known, else the last one.
+        first_at: When its event was dispatched; the last attempt where there is no event to be read.
         last_at: When it was given up.
     """
 
