@@ -26,8 +26,8 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, MissingDependencyError, StorageError
 from fastapi_events.event import Event, EventName
 from fastapi_events.failpoints import crash_point
-from fastapi_events.handlers.task_queue.flushing import Flushing
 from fastapi_events.handlers.task_queue.once import KEEP_SECONDS, Claim, current_claim
+from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.scope import Backlog
 
@@ -151,7 +151,7 @@ class _Frame:
 
     events: list[tuple[Backlog, Event]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
-    written: list[tuple[Flushing, list[Event], float]] = field(default_factory=list)
+    written: list[tuple[Flusher, list[Event], float]] = field(default_factory=list)
     events_written: int = 0
     claims_written: int = 0
 
@@ -227,10 +227,10 @@ class _Follower:
                 )
             frame.claims_written += 1
         waiting = frame.events[frame.events_written :]
-        for flushing, outbox, events in _transactional(session, waiting):
+        for flusher, outbox, events in _transactional(session, waiting):
             since = time.monotonic()
-            outbox.add_in(session.connection(), flushing.entries(events))
-            frame.written.append((flushing, events, since))
+            outbox.add_in(session.connection(), flusher.entries(events))
+            frame.written.append((flusher, events, since))
         frame.events_written += len(waiting)
         crash_point("commit.before_commit")
 
@@ -249,8 +249,8 @@ class _Follower:
         crash_point("commit.after_commit")
         for claim in frame.claims:
             claim.recorded = True
-        for flushing, events, since in frame.written:
-            flushing.committed(events, since)
+        for flusher, events, since in frame.written:
+            flusher.committed(events, since)
         for backlog, event in frame.events:
             backlog.append_committed(event)
 
@@ -292,17 +292,17 @@ def _around(savepoint: SessionTransaction) -> SessionTransaction:
 
 def _transactional(
     session: Session, waiting: list[tuple[Backlog, Event]]
-) -> Iterator[tuple[Flushing, SqlOutbox, list[Event]]]:
+) -> Iterator[tuple[Flusher, SqlOutbox, list[Event]]]:
     """The handlers that have their outbox in the session's database, each with its events."""
-    found: dict[int, tuple[Flushing, SqlOutbox, list[Event]]] = {}
+    found: dict[int, tuple[Flusher, SqlOutbox, list[Event]]] = {}
     for backlog, event in waiting:
         for handler in handler_store.get(backlog.owner, ()):
-            flushing = getattr(handler, "flushing", None)
-            if not isinstance(flushing, Flushing):
+            flusher = getattr(handler, "flusher", None)
+            if not isinstance(flusher, Flusher):
                 continue
-            outbox = flushing.outbox
+            outbox = flusher.outbox
             if isinstance(outbox, SqlOutbox) and _shares_database(session, outbox):
-                found.setdefault(id(flushing), (flushing, outbox, []))[2].append(event)
+                found.setdefault(id(flusher), (flusher, outbox, []))[2].append(event)
     return iter(found.values())
 
 

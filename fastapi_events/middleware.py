@@ -91,7 +91,7 @@ class EventHandlerASGIMiddleware:
         elif kind == "websocket":
             backlog = Backlog(self._config)
             status = None
-            receive = _flushing(receive, backlog)
+            receive = _flusher(receive, backlog)
         elif kind == "lifespan":
             await self._live(scope, receive, send)
             return
@@ -181,7 +181,7 @@ async def _shut_down(handlers: Iterable[BaseEventHandler]) -> None:
             logger.exception("%s could not shut down properly.", handler.name)
 
 
-def _flushing(receive: Receive, backlog: Backlog) -> Receive:
+def _flusher(receive: Receive, backlog: Backlog) -> Receive:
     async def receive_while_flushing() -> Message:
         if backlog.wants_flush():
             backlog.flush_soon()

@@ -41,17 +41,17 @@ class Relay:
                 if store is not None:
                     store.check()
         self._stopping = threading.Event()
-        self._relaying = [each.relaying() for each in self._handlers if each.outbox is not None]
+        self._relay_thread = [each.relay_thread() for each in self._handlers if each.outbox is not None]
 
     def run(self) -> None:
         """Relay until `stop` is called from another thread or a signal handler."""
-        for each in self._relaying:
+        for each in self._relay_thread:
             each.start()
         next_sweep = time.monotonic()
         while not self._stopping.wait(max(next_sweep - time.monotonic(), 0.0)):
             self.sweep()
             next_sweep = time.monotonic() + _SWEEP_EVERY_SECONDS
-        for each in self._relaying:
+        for each in self._relay_thread:
             each.stop(timeout=10.0)
 
     def stop(self) -> None:

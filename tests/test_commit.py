@@ -701,7 +701,7 @@ def test_a_killed_process_leaves_both_or_neither(world: World, point: str, commi
         # A minute later, to the relay: what the process held for itself is free by then.
         later = SqlStore(world.engine, clock=lambda: time.time() + 60)
         heir = ListHandler(outbox=later.outbox, relay=False)
-        assert heir.relaying().step() == 1
+        assert heir.relay_thread().step() == 1
         assert [json.loads(each.argument)[0]["type"] for each in heir.sent] == ["tom-adopted"]
         later.close()
 

@@ -47,7 +47,7 @@ def test_a_payload_that_cannot_travel_says_which_and_where() -> None:
         ("fastapi_events.cli.reloader", "watchfiles", "reload"),
         ("fastapi_events.cli.completion", "shtab", "completion"),
         ("fastapi_events.handlers.dramatiq.redis_broker", "redis", "dramatiq"),
-        ("fastapi_events.handlers.dramatiq.quorum", "pika", "rabbitmq"),
+        ("fastapi_events.handlers.dramatiq.rabbitmq_quorum", "pika", "rabbitmq"),
     ],
 )
 def test_a_module_whose_library_is_missing_says_what_to_install(

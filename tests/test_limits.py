@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from fastapi_events import codec, dispatch_options
-from fastapi_events.handlers import aws, rabbitmq
-from fastapi_events.handlers.dramatiq.quorum import QuorumBroker
+from fastapi_events.handlers import aws
+from fastapi_events.handlers.brokers import rabbitmq
+from fastapi_events.handlers.dramatiq.rabbitmq_quorum import QuorumBroker
 from fastapi_events.handlers.task_queue import (
     FAN_OUT_RETRY,
     TaskQueueSettings,
-    flushing,
     messages,
     once,
-    relaying,
 )
+from fastapi_events.handlers.task_queue.publish import flush_outcome, relay_thread
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.storage.sqlalchemy import SqlStore
@@ -56,9 +56,9 @@ IN_THE_CODE: dict[str, float] = {
     "`MAX_BYTES_PER_MESSAGE`": messages.MAX_BYTES_PER_MESSAGE,
     "`MAX_BATCH_BYTES`": aws.MAX_BATCH_BYTES,
     "`MAX_BATCH`": batch.MAX_BATCH,
-    "`SHORT_DELAY_SECONDS`": flushing.SHORT_DELAY_SECONDS,
+    "`SHORT_DELAY_SECONDS`": flush_outcome.SHORT_DELAY_SECONDS,
     "`KEEP_SECONDS`": once.KEEP_SECONDS,
-    "`_LEASE_SECONDS`": relaying._LEASE_SECONDS,
+    "`_LEASE_SECONDS`": relay_thread._LEASE_SECONDS,
 }  # fmt: skip
 
 

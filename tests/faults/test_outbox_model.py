@@ -103,7 +103,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 3))
     def add(self, count: int) -> None:
         events = [Event("cat-purred", {"number": number}) for number in range(count)]
-        self.handler._spool.add_now(events)  # type: ignore[union-attr]
+        self.handler._outbox_writer.add_now(events)  # type: ignore[union-attr]
         self.accepted |= {event.id for event in events}
 
     # Relays, step by step
@@ -121,7 +121,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.broker.fault = fault
         try:
             if claimed[1]:
-                self.handler._publishing.publish_entries(claimed[1])
+                self.handler._publisher.publish_entries(claimed[1])
         except (ConnectionError, TimeoutError, Crash):
             pass
         self.broker.fault = None
@@ -149,7 +149,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(fault=BROKER_FAULTS)
     def step(self, fault: str | None) -> None:
-        relaying = self.handler.relaying()
+        relaying = self.handler.relay_thread()
         relaying._outbox = taken = _Taken(self.outbox)  # type: ignore[assignment]
         self.broker.fault = fault
         with contextlib.suppress(ConnectionError, TimeoutError, Crash):
@@ -171,7 +171,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.now += 2 * 3_600 + LEASE
-        relaying = self.handler.relaying()
+        relaying = self.handler.relay_thread()
         while relaying.step():
             pass
         assert self.accepted <= self.broker.arrived

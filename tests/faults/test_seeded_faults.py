@@ -101,4 +101,4 @@ def _one_history(confirm: str, seed: int) -> None:
 
 def _step(handler: Queue) -> None:
     with contextlib.suppress(StorageError, ConnectionError):
-        handler.relaying().step()
+        handler.relay_thread().step()

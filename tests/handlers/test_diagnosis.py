@@ -16,7 +16,7 @@ from dramatiq.brokers.stub import StubBroker
 from fastapi_events.embedded import EmbeddedServer
 from fastapi_events.handlers.celery import CeleryHandler
 from fastapi_events.handlers.dramatiq import DramatiqHandler
-from fastapi_events.handlers.dramatiq.quorum import QuorumBroker
+from fastapi_events.handlers.dramatiq.rabbitmq_quorum import QuorumBroker
 from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
 from fastapi_events.storage.memory import MemoryOutbox
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from fastapi_events.handlers.celery.publishing import speaks_amqp
+from fastapi_events.handlers.celery.publisher import speaks_amqp
 
 _REMEMBERED_SECONDS = 86_400
 _LONGEST_WAIT_SECONDS = 30.0

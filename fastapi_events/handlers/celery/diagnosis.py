@@ -7,9 +7,9 @@ from typing import Any
 
 from celery import Celery
 
-from fastapi_events.handlers.celery.publishing import speaks_amqp
-from fastapi_events.handlers.rabbitmq import diagnose_queues
-from fastapi_events.handlers.redis_server import diagnose_server
+from fastapi_events.handlers.brokers.rabbitmq import diagnose_queues
+from fastapi_events.handlers.brokers.redis import diagnose_server
+from fastapi_events.handlers.celery.publisher import speaks_amqp
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 
 _ANSWER_SECONDS = 2.0

@@ -10,15 +10,15 @@ from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
 from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.consumer import use_in
 from fastapi_events.handlers.celery.heartbeat import Heartbeat
 from fastapi_events.handlers.celery.options import MESSAGE_OPTIONS, options_of
-from fastapi_events.handlers.celery.publishing import CeleryPublisher, speaks_amqp
+from fastapi_events.handlers.celery.publisher import CeleryPublisher, speaks_amqp
 from fastapi_events.handlers.celery.tasks import Tasks
 from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.unclaimed import Responsible, answer_for
-from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.messages import Message
@@ -89,7 +89,7 @@ class CeleryEngine(Engine):
         self._longest_delay = settings.longest_delay
         self._check_policy(settings.retry, asking="CeleryHandler")
 
-    # Publishing
+    # Publisher
 
     @property
     def longest_delay(self) -> float:

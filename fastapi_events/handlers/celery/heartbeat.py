@@ -12,7 +12,7 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 from celery.worker import state
 
-from fastapi_events.handlers.celery.publishing import CeleryPublisher
+from fastapi_events.handlers.celery.publisher import CeleryPublisher
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from celery.worker import state
 from fastapi_events.errors import DeliveredTooOften
 from fastapi_events.handlers.celery.crash_counter import CrashCounter
 from fastapi_events.handlers.celery.foreign_messages import arguments_of, described
-from fastapi_events.handlers.celery.publishing import CeleryPublisher, queue_of
+from fastapi_events.handlers.celery.publisher import CeleryPublisher, queue_of
 from fastapi_events.handlers.celery.time_limits import Limits
 from fastapi_events.handlers.task_queue.engine import Actor, unknown_actor, until_done
 from fastapi_events.handlers.task_queue.worker.dead_letters import original_of, unreadable_letter

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from fastapi_events.handlers.celery.publishing import queue_of
+from fastapi_events.handlers.celery.publisher import queue_of
 from fastapi_events.handlers.celery.tasks import UNKNOWN, Tasks
 from fastapi_events.handlers.task_queue.worker.worker import Worker
 

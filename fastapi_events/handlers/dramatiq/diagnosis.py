@@ -8,16 +8,16 @@ from typing import Any
 
 import dramatiq
 
-from fastapi_events.handlers.rabbitmq import diagnose_queues
+from fastapi_events.handlers.brokers.rabbitmq import diagnose_queues
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 
 _redis: ModuleType | None
 try:
     from dramatiq.brokers import redis as _redis
 
+    from fastapi_events.handlers.brokers.redis import diagnose_server
     from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
-    from fastapi_events.handlers.dramatiq.redis_pipeline import publishing_client
-    from fastapi_events.handlers.redis_server import diagnose_server
+    from fastapi_events.handlers.dramatiq.redis_publisher import publishing_client
 except ImportError:  # only RabbitMQ's client is installed
     _redis = None
 

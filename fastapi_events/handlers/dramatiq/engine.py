@@ -12,10 +12,10 @@ from typing import Any
 import dramatiq
 
 from fastapi_events.errors import ConfigurationError, NotPublished
+from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.dramatiq import diagnosis
 from fastapi_events.handlers.dramatiq.middleware import ACTOR, DEAD, FAILED, declare, middleware_of
 from fastapi_events.handlers.dramatiq.options import options_of
-from fastapi_events.handlers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.messages import Message
@@ -30,7 +30,7 @@ _redis: ModuleType | None
 try:
     from dramatiq.brokers import redis as _redis
 
-    from fastapi_events.handlers.dramatiq.redis_pipeline import RedisPublisher
+    from fastapi_events.handlers.dramatiq.redis_publisher import RedisPublisher
 except ImportError:  # only RabbitMQ's client is installed
     _redis = None
 
@@ -38,8 +38,8 @@ _rabbitmq: ModuleType | None
 try:
     from dramatiq.brokers import rabbitmq as _rabbitmq
 
-    from fastapi_events.handlers.dramatiq.quorum import QuorumBroker
     from fastapi_events.handlers.dramatiq.rabbitmq_publisher import RabbitmqPublisher
+    from fastapi_events.handlers.dramatiq.rabbitmq_quorum import QuorumBroker
 except ImportError:  # only that of Redis is
     _rabbitmq = None
 
@@ -72,7 +72,7 @@ class DramatiqEngine(Engine):
         self._longest_delay = settings.longest_delay
         self._check_policy(settings.retry, asking="DramatiqHandler")
 
-    # Publishing
+    # Publisher
 
     @property
     def longest_delay(self) -> float:
@@ -206,7 +206,7 @@ def _check_quorum(broker: Any) -> None:
     if not isinstance(broker, QuorumBroker):
         raise ConfigurationError(
             "DramatiqHandler: queue_type='quorum' needs a broker that declares such queues; pass "
-            "fastapi_events.handlers.dramatiq.quorum.QuorumBroker(…) instead of a RabbitmqBroker(…)."
+            "fastapi_events.handlers.dramatiq.rabbitmq_quorum.QuorumBroker(…) instead of a RabbitmqBroker(…)."
         )
     if broker.max_priority is not None:
         raise ConfigurationError(

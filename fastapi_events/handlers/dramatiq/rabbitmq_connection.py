@@ -15,7 +15,7 @@ import pika.exceptions
 from pika.adapters.select_connection import IOLoop
 
 from fastapi_events.errors import NotPublished
-from fastapi_events.handlers.connections import listed
+from fastapi_events.handlers.brokers.connection_pool import listed
 
 _GOODBYE_SECONDS = 0.5
 _ABORT_SECONDS = 0.05

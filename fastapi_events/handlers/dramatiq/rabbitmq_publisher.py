@@ -16,7 +16,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.common import current_millis, dq_name, q_name
 
 from fastapi_events.errors import NotPublished
-from fastapi_events.handlers.connections import Keep, listed
+from fastapi_events.handlers.brokers.connection_pool import Keep, listed
 from fastapi_events.handlers.dramatiq.rabbitmq_connection import ConfirmingConnection, Publication
 
 _WORKER_SECONDS = 5.0

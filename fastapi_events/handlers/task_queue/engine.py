@@ -95,7 +95,7 @@ class Engine(Sender, Protocol):
         """
         return
 
-    # Publishing
+    # Publisher
 
     @property
     def longest_delay(self) -> float:

@@ -21,18 +21,18 @@ from fastapi_events.errors import (
 )
 from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
-from fastapi_events.handlers.task_queue.breaker import Breaker
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
-from fastapi_events.handlers.task_queue.flushing import Flushing
 from fastapi_events.handlers.task_queue.messages import RECEIPT_TO, Message, fan_out_name
 from fastapi_events.handlers.task_queue.ordering import Order
-from fastapi_events.handlers.task_queue.publishing import Publishing
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
+from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
+from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
+from fastapi_events.handlers.task_queue.publish.publisher import Publisher
+from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
 from fastapi_events.handlers.task_queue.registration import Registering
-from fastapi_events.handlers.task_queue.relaying import Relaying
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.settings import PARTS, TaskQueueOptions, TaskQueueSettings
-from fastapi_events.handlers.task_queue.spool import Spool
 from fastapi_events.handlers.task_queue.worker.worker import FAN_OUT_RETRY, Worker
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.dead_letters import DeadLetter
@@ -70,7 +70,7 @@ class TaskQueueHandler(Registering):
         addresses = Addresses(self.routes, self.subscriptions, chosen.retry)
         order = None if self.lanes is None else Order(self.lanes, self.name, engine, addresses)
         self._order = order
-        self._publishing = Publishing(
+        self._publisher = Publisher(
             self._send,
             begin=engine.begin,
             routes=self.routes,
@@ -78,30 +78,32 @@ class TaskQueueHandler(Registering):
             deadline=chosen.flush_deadline,
             max_pending=chosen.max_pending_events,
             # Where an event cannot be kept, one failure does not yet speak for those that follow.
-            breaker=Breaker(threshold=1 if self.outbox is not None else 3),
+            breaker=CircuitBreaker(threshold=1 if self.outbox is not None else 3),
             extensions={RECEIPT_TO: self.name} if self.confirms_handled else {},
             order=order,
         )
-        self._spool: Spool | None = None
-        self._relaying: Relaying | None = None
+        self._outbox_writer: OutboxWriter | None = None
+        self._relay_thread: RelayThread | None = None
         if self.outbox is not None:
-            self._spool = Spool(
+            self._outbox_writer = OutboxWriter(
                 self.outbox,
                 self.name,
                 confirm=chosen.confirm,
-                seal=self._publishing.seal,
+                seal=self._publisher.seal,
                 deadline=chosen.flush_deadline,
                 max_pending=chosen.max_pending_events,
                 after_add=self._start_relaying,
             )
             if chosen.relay:
-                self._relaying = self.relaying()
-        self.flushing = Flushing(self.name, self._publishing, self._spool, resend_after=chosen.resend_after)
+                self._relay_thread = self.relay_thread()
+        self.flusher = Flusher(
+            self.name, self._publisher, self._outbox_writer, resend_after=chosen.resend_after
+        )
         self.worker = Worker(
             self,
             engine,
             addresses,
-            self.flushing,
+            self.flusher,
             self.dependency_overrides,
             unknown_retry=chosen.unknown_retry.within(engine.longest_delay),
             max_crashes=chosen.max_crashes,
@@ -144,7 +146,7 @@ class TaskQueueHandler(Registering):
         facts += [part for part in PARTS if getattr(self, part) is not None]
         return f"<{', '.join(facts)}>"
 
-    # Publishing, in the web process
+    # Publisher, in the web process
 
     def on_dispatch(self, event: Event) -> None:
         """Encode the payload on the line that dispatches it, where a bad one can still be mended.
@@ -193,7 +195,7 @@ class TaskQueueHandler(Registering):
                 errors.append(error)
         try:
             if ready:
-                await self.flushing.flush(ready)
+                await self.flusher.flush(ready)
         except NotPublished as refused:
             for each in refused.events:
                 tell(Lifecycle.lost, Event.of(each), handler=self.name, reason=str(refused))
@@ -213,7 +215,7 @@ class TaskQueueHandler(Registering):
             NotPublished: When neither did within the deadline. A broker that did not answer may have them all
                 the same.
         """
-        await self.flushing.flush(events)
+        await self.flusher.flush(events)
 
     async def persist(self, events: Sequence[Event]) -> None:
         """Keep events in the outbox before their response goes out, with `durability="response"`.
@@ -226,11 +228,11 @@ class TaskQueueHandler(Registering):
             with contextlib.suppress(UnserialisablePayload):  # reported when it is flushed
                 self.on_dispatch(event)
                 ready.append(event)
-        await self.flushing.persist(ready)
+        await self.flusher.persist(ready)
 
     async def forget(self, events: Sequence[Event]) -> None:
         """Forget persisted events, which are not to be flushed after all."""
-        await self.flushing.forget(events)
+        await self.flusher.forget(events)
 
     # The web process's life
 
@@ -246,15 +248,15 @@ class TaskQueueHandler(Registering):
 
     async def on_shutdown(self) -> None:
         """Publish what waits, within the shutdown deadline; each flush keeps or reports what it could not."""
-        await asyncio.to_thread(self._publishing.shutdown, self._shutdown_deadline)
-        await self.flushing.settle(self._shutdown_deadline)
-        if self._spool is not None:
-            await asyncio.to_thread(self._spool.shutdown, self._shutdown_deadline)
-        if self._relaying is not None:
-            await asyncio.to_thread(self._relaying.stop, self._shutdown_deadline)
+        await asyncio.to_thread(self._publisher.shutdown, self._shutdown_deadline)
+        await self.flusher.settle(self._shutdown_deadline)
+        if self._outbox_writer is not None:
+            await asyncio.to_thread(self._outbox_writer.shutdown, self._shutdown_deadline)
+        if self._relay_thread is not None:
+            await asyncio.to_thread(self._relay_thread.stop, self._shutdown_deadline)
         self.engine.close()
 
-    def relaying(self) -> Relaying:
+    def relay_thread(self) -> RelayThread:
         """A relay for this handler's entries in its outbox, not started yet.
 
         Raises:
@@ -262,13 +264,13 @@ class TaskQueueHandler(Registering):
         """
         if self.outbox is None:
             raise ConfigurationError(f"{self.name} has no outbox that could be relayed: outbox=…")
-        return Relaying(
-            self.name, self._publishing, self.outbox, self.name, resend_after=self.settings.resend_after
+        return RelayThread(
+            self.name, self._publisher, self.outbox, self.name, resend_after=self.settings.resend_after
         )
 
     def _start_relaying(self) -> None:
-        if self._relaying is not None:
-            self._relaying.start()
+        if self._relay_thread is not None:
+            self._relay_thread.start()
 
     # Looking after it
 
@@ -331,14 +333,14 @@ def _publish_the_rest(reference: weakref.ref[TaskQueueHandler]) -> None:
     handler = reference()
     if handler is None:
         return
-    left = handler._publishing.shutdown(handler._shutdown_deadline)  # noqa: SLF001 - our own
-    spool = handler._spool  # noqa: SLF001
+    left = handler._publisher.shutdown(handler._shutdown_deadline)  # noqa: SLF001 - our own
+    writer = handler._outbox_writer  # noqa: SLF001
     if not left:
         return
     reason = "the process ended before the broker took it"
     try:
-        if spool is not None:
-            spool.add_now(left)
+        if writer is not None:
+            writer.add_now(left)
             return
     except StorageError as error:
         reason = f"{reason}; and the outbox did not take it: {error}"

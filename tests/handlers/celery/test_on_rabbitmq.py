@@ -12,7 +12,7 @@ import pytest
 
 from fastapi_events.errors import ConfigurationError, NotPublished
 from fastapi_events.handlers.celery import CeleryHandler
-from fastapi_events.handlers.celery.publishing import CeleryPublisher
+from fastapi_events.handlers.celery.publisher import CeleryPublisher
 from fastapi_events.retry import RetryPolicy
 from tests.places import celery_on_rabbitmq
 

@@ -17,8 +17,8 @@ from dramatiq.middleware import Middleware
 
 from fastapi_events.errors import ConfigurationError, NotPublished
 from fastapi_events.handlers.dramatiq import DramatiqHandler, rabbitmq_publisher
-from fastapi_events.handlers.dramatiq.quorum import QuorumBroker
 from fastapi_events.handlers.dramatiq.rabbitmq_publisher import RabbitmqPublisher
+from fastapi_events.handlers.dramatiq.rabbitmq_quorum import QuorumBroker
 from fastapi_events.retry import RetryPolicy
 from tests.places import dramatiq_on_rabbitmq
 

@@ -231,7 +231,7 @@ def test_order_survives_the_outbox() -> None:
     flush(handler, ordered("a", 1, "k"))  # has been put into its lane
     flush(handler, ordered("a", 2, "k"))  # not even that, since the broker is known to be away
     handler.refusing = None
-    assert handler.relaying().step() == 2
+    assert handler.relay_thread().step() == 2
     handler.run()
 
     assert got == [1, 2]

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi_events.errors import FunctionExited
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
-from fastapi_events.handlers.task_queue.flushing import Flushing
+from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
 from fastapi_events.process_loop import process_loop
 from fastapi_events.scope import collect_events
 from fastapi_events.subscriptions.runner import InThread, OnLoop, drive
@@ -20,19 +20,19 @@ class Chained:
 
     Parameters:
         handler: Whose subscription it is.
-        flushing: Publishes events, or raises.
+        flusher: Publishes events, or raises.
     """
 
-    def __init__(self, handler: BaseEventHandler, flushing: Flushing) -> None:
+    def __init__(self, handler: BaseEventHandler, flusher: Flusher) -> None:
         self.name = handler.name
         self._handler = handler
-        self.flushing = flushing
+        self.flusher = flusher
 
     def on_dispatch(self, event: Event) -> None:
         self._handler.on_dispatch(event)
 
     async def handle_many(self, events: Iterable[Event]) -> None:
-        await self.flushing.flush(list(events))
+        await self.flusher.flush(list(events))
 
     def run(self, call: Callable[..., Coroutine[Any, Any, None]], *, is_async: bool) -> None:
         """Call a function in a scope of its own, whose events go out once it has succeeded.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.addresses import Addresses
-from fastapi_events.handlers.task_queue.flushing import Flushing
 from fastapi_events.handlers.task_queue.once import Once
 from fastapi_events.handlers.task_queue.ordering import Order
+from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.handlers.task_queue.worker.dead_letters import DeadLetterKeeper
@@ -34,7 +34,7 @@ class Worker:
         handler: Whose half it is.
         sender: The engine.
         addresses: Where its events go.
-        flushing: Publishes what a function has dispatched, or raises.
+        flusher: Publishes what a function has dispatched, or raises.
         overrides: Dependencies to replace.
         unknown_retry: When a message for a subscription that no running worker has is tried again.
         max_crashes: How many workers may die of a message before it is given up.
@@ -49,7 +49,7 @@ class Worker:
         handler: BaseEventHandler,
         sender: Sender,
         addresses: Addresses,
-        flushing: Flushing,
+        flusher: Flusher,
         overrides: Overrides,
         *,
         unknown_retry: RetryPolicy,
@@ -66,7 +66,7 @@ class Worker:
         self._addresses = addresses
         once = None if inbox is None else Once(inbox)
         receipts = Receipts(outbox)
-        chained = Chained(handler, flushing)
+        chained = Chained(handler, flusher)
         self.dead_letters = DeadLetterKeeper(
             handler.name, dead_letters, sender, fan_outs=addresses.fan_outs, order=order, receipts=receipts
         )

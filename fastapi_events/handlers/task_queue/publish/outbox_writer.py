@@ -9,14 +9,14 @@ from typing import Literal
 
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
-from fastapi_events.handlers.publisher import Publisher
+from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingThread
 from fastapi_events.storage.outbox import Entry, Outbox
 
 _MAX_BATCH = 1_000
 """Entries written at once."""
 
 
-class Spool:
+class OutboxWriter:
     """Keeps the events of one handler in an outbox.
 
     Parameters:
@@ -46,7 +46,7 @@ class Spool:
         self.confirm = confirm
         self._seal = seal
         self._deadline = deadline
-        self._writer: Publisher[Sequence[Entry]] = Publisher(
+        self._writer: BatchingThread[Sequence[Entry]] = BatchingThread(
             self._write,
             name=f"fastapi-events-outbox-{destination}",
             max_pending=max_pending,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-class Breaker:
+class CircuitBreaker:
     """Open while the broker is known to be away; then one flush in a while is let through, to see.
 
     Parameters:

@@ -116,10 +116,10 @@ def test_a_long_delay_is_waited_for_in_the_outbox(outbox: MemoryOutbox, time: Ti
 
     asyncio.run(handler.handle_many([event]))
     assert handler.sent == []
-    assert handler.relaying().step() == 0
+    assert handler.relay_thread().step() == 0
 
     time.ahead = 3_601
-    assert handler.relaying().step() == 1
+    assert handler.relay_thread().step() == 1
     assert len(handler.sent) == 1
 
 
@@ -142,7 +142,7 @@ def test_secured_events_are_forgotten_once_published(outbox: MemoryOutbox) -> No
 
     asyncio.run(handler.persist([event]))
     assert names(outbox) == ["a"]
-    assert handler.relaying().step() == 0  # it is this process that publishes them
+    assert handler.relay_thread().step() == 0  # it is this process that publishes them
 
     asyncio.run(handler.handle_many([event]))
     assert outbox.list() == []
@@ -155,7 +155,7 @@ def test_secured_events_of_a_process_that_died_are_relayed(outbox: MemoryOutbox,
 
     other = ListHandler(outbox=outbox, relay=False)
     time.ahead = 10
-    other.relaying().step()
+    other.relay_thread().step()
 
     assert len(other.sent) == 1
     assert outbox.list() == []
@@ -217,9 +217,9 @@ def test_a_lost_message_is_sent_again_to_those_who_have_not_run(outbox: MemoryOu
     assert ran == ["one"]
 
     # When its time is over
-    assert handler.relaying().step() == 0
+    assert handler.relay_thread().step() == 0
     time.ahead = 61
-    handler.relaying().step()
+    handler.relay_thread().step()
     handler.run()
 
     # Then only the other runs
@@ -239,7 +239,7 @@ def test_what_the_broker_refuses_is_relayed_as_soon_as_it_is_back(
     asyncio.run(handler.handle_many([event]))
     handler.refusing = None
 
-    assert handler.relaying().step() == 1
+    assert handler.relay_thread().step() == 1
 
 
 def test_an_event_that_nobody_listens_to_is_done(outbox: MemoryOutbox) -> None:

@@ -20,7 +20,7 @@ _REFUSALS_THAT_SPEAK_FOR_ALL = 2
 """After so many in a row the rest of a batch is not tried, since it is the broker that is away."""
 
 
-class Publisher(Generic[T]):
+class BatchingThread(Generic[T]):
     """A thread and the bounded buffer in front of it.
 
     The thread starts with the first item and ends with `shutdown`, or when the process does. A forked child

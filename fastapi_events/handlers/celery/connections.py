@@ -11,8 +11,8 @@ from celery import Celery
 from kombu.messaging import Producer
 
 from fastapi_events.errors import NotPublished
+from fastapi_events.handlers.brokers.connection_pool import listed
 from fastapi_events.handlers.celery.redis_client import keeping_client
-from fastapi_events.handlers.connections import listed
 
 Tasks = Sequence[Mapping[str, Any]]
 """Messages as arguments of `send_task`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from fastapi_events.handlers.task_queue.breaker import Breaker
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
 
 
 def test_it_lets_everything_through_until_the_threshold() -> None:
-    breaker = Breaker(threshold=2, clock=Clock())
+    breaker = CircuitBreaker(threshold=2, clock=Clock())
 
     breaker.failed()
     assert breaker.allows()
@@ -28,7 +28,7 @@ def test_it_lets_everything_through_until_the_threshold() -> None:
 
 def test_while_open_it_lets_one_through_in_a_while() -> None:
     clock = Clock()
-    breaker = Breaker(pause=2.0, clock=clock)
+    breaker = CircuitBreaker(pause=2.0, clock=clock)
     breaker.failed()
 
     clock.now += 1.9
@@ -39,7 +39,7 @@ def test_while_open_it_lets_one_through_in_a_while() -> None:
 
 def test_a_broker_that_has_just_refused_is_left_alone_for_the_whole_pause() -> None:
     clock = Clock()
-    breaker = Breaker(pause=2.0, clock=clock)
+    breaker = CircuitBreaker(pause=2.0, clock=clock)
     breaker.failed()
     clock.now += 2.0
     assert breaker.allows()
@@ -54,7 +54,7 @@ def test_a_broker_that_has_just_refused_is_left_alone_for_the_whole_pause() -> N
 
 def test_of_many_flushes_at_once_one_is_let_through() -> None:
     clock, ready, allowed = Clock(), threading.Barrier(8), []
-    breaker = Breaker(pause=2.0, clock=clock)
+    breaker = CircuitBreaker(pause=2.0, clock=clock)
     breaker.failed()
     clock.now += 2.0
 
@@ -72,7 +72,7 @@ def test_of_many_flushes_at_once_one_is_let_through() -> None:
 
 
 def test_a_closed_one_knows_of_no_pause() -> None:
-    breaker = Breaker(pause=2.0, clock=Clock())
+    breaker = CircuitBreaker(pause=2.0, clock=Clock())
     breaker.failed()
     breaker.succeeded()
 
@@ -81,7 +81,7 @@ def test_a_closed_one_knows_of_no_pause() -> None:
 
 
 def test_one_success_closes_it() -> None:
-    breaker = Breaker(threshold=2, clock=Clock())
+    breaker = CircuitBreaker(threshold=2, clock=Clock())
     breaker.failed()
     breaker.failed()
 

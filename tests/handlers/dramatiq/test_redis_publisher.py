@@ -9,7 +9,7 @@ import pytest
 import redis
 from dramatiq.encoder import JSONEncoder
 
-from fastapi_events.handlers.dramatiq import redis_pipeline
+from fastapi_events.handlers.dramatiq import redis_publisher
 from tests.places import Dramatiq, dramatiq_on_redis
 
 pytestmark = pytest.mark.valkey
@@ -26,7 +26,7 @@ def test_what_we_store_is_what_dramatiq_stores(valkey_url: str) -> None:
         message = dramatiq.Message("events", "work", ("one",), {}, {})
         place.broker.enqueue(message)
         ours = message.copy(options={"redis_message_id": "ours"})
-        redis_pipeline.enqueue(
+        redis_publisher.enqueue(
             place.broker.client, place.broker.namespace, {"events": [("ours", ours.encode())]}
         )
 
@@ -41,7 +41,7 @@ def test_the_order_is_kept_and_queues_are_apart(valkey_url: str) -> None:
         return name, dramatiq.Message(queue, "work", (name,), {}, {}).encode()
 
     with dramatiq_on_redis(valkey_url) as place:
-        redis_pipeline.enqueue(
+        redis_publisher.enqueue(
             place.broker.client,
             place.broker.namespace,
             {"events": [message("a", "events"), message("b", "events")], "other": [message("c", "other")]},
@@ -60,12 +60,12 @@ def test_it_is_one_round_trip_and_all_or_nothing(valkey_url: str, monkeypatch: p
         return send(self, command, *args, **kwargs)
 
     with dramatiq_on_redis(valkey_url) as place:
-        client = redis_pipeline.publishing_client(place.broker.client, timeout=1.0)
+        client = redis_publisher.publishing_client(place.broker.client, timeout=1.0)
         client.ping()
         messages = [(str(n), b"{}") for n in range(100)]
         with monkeypatch.context() as patch:
             patch.setattr(redis.Connection, "send_packed_command", listen)
-            redis_pipeline.enqueue(client, place.broker.namespace, {"events": messages})
+            redis_publisher.enqueue(client, place.broker.namespace, {"events": messages})
         client.close()
 
     [command] = sent
@@ -75,7 +75,7 @@ def test_it_is_one_round_trip_and_all_or_nothing(valkey_url: str, monkeypatch: p
 
 def test_the_publishing_client_is_bounded_whatever_the_original_allows(valkey_url: str) -> None:
     patient = redis.Redis.from_url(valkey_url, socket_timeout=None)
-    client = redis_pipeline.publishing_client(patient, timeout=0.5)
+    client = redis_publisher.publishing_client(patient, timeout=0.5)
 
     settings = client.connection_pool.connection_kwargs
     assert settings["socket_timeout"] == settings["socket_connect_timeout"] == 0.5
@@ -90,7 +90,7 @@ def test_we_write_what_the_programs_encoder_writes(valkey_url: str) -> None:
             return super().encode({**data, "kwargs": {"marked": True}})
 
     with dramatiq_on_redis(valkey_url) as place:
-        publisher = redis_pipeline.RedisPublisher(place.broker)
+        publisher = redis_publisher.RedisPublisher(place.broker)
         message = dramatiq.Message("events", "work", ('\N{CAT FACE} "7"',), {}, {"priority": 1.5})
 
         publisher.publish([(message.copy(), None)], timeout=None)

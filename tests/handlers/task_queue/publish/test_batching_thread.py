@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from fastapi_events.errors import NotPublished
-from fastapi_events.handlers.publisher import Publisher
+from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingThread
 
 
 class Gate:
@@ -39,8 +39,8 @@ def gate() -> Iterator[Gate]:
     gate.open.set()
 
 
-def publisher(gate: Gate, **limits: int) -> Publisher[str]:
-    return Publisher(gate.send, name="test", **{"max_pending": 100, "max_batch": 10, **limits})
+def publisher(gate: Gate, **limits: int) -> BatchingThread[str]:
+    return BatchingThread(gate.send, name="test", **{"max_pending": 100, "max_batch": 10, **limits})
 
 
 def test_what_waits_meanwhile_is_sent_together(gate: Gate) -> None:

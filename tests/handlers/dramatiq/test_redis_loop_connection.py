@@ -18,7 +18,7 @@ from dramatiq.brokers.redis import RedisBroker
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
 from fastapi_events.handlers.dramatiq import DramatiqHandler
-from fastapi_events.handlers.dramatiq.redis_exchange import Exchange
+from fastapi_events.handlers.dramatiq.redis_loop_connection import Exchange
 from tests.proxy import Proxy
 
 PUSH = [("RPUSH", "list", "one")]

@@ -19,7 +19,7 @@ from pydantic_core import to_json
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from fastapi_events.handlers.dramatiq.redis_exchange import Exchange
+from fastapi_events.handlers.dramatiq.redis_loop_connection import Exchange
 from fastapi_events.ids import random_id
 
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from celery import Celery
 
-from fastapi_events.handlers.celery.confirming import BatchingConnection, ConfirmingConnection
-from fastapi_events.handlers.connections import Keep
+from fastapi_events.handlers.brokers.connection_pool import Keep
+from fastapi_events.handlers.celery.connections import BatchingConnection, ConfirmingConnection
 
 # Celery's repr of the arguments costs most of the time that building a message takes, and shows the payload.
 _NO_REPR = {"argsrepr": "(…)", "kwargsrepr": "{}"}

@@ -11,8 +11,8 @@ from typing import Any
 
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.publishing import Publishing
-from fastapi_events.handlers.task_queue.spool import Spool
+from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
+from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.outbox import Entry, Outbox
 
@@ -25,25 +25,25 @@ _HELD_BEYOND_DEADLINE_SECONDS = 5.0
 """How long after a flush's deadline a relay may take what was secured for it."""
 
 
-class Flushing:
+class Flusher:
     """Takes the events of a handler to its broker, by way of its outbox where it has one.
 
     Parameters:
         handler_name: Who publishes, stores and loses, in the words of the lifecycle hooks.
         publishing: The way to the broker.
-        spool: The way into the outbox.
+        writer: The way into the outbox.
         resend_after: Seconds that a published event may wait for its receipts.
     """
 
     def __init__(
-        self, handler_name: str, publishing: Publishing, spool: Spool | None, *, resend_after: float
+        self, handler_name: str, publishing: Publisher, writer: OutboxWriter | None, *, resend_after: float
     ) -> None:
         self._handler_name = handler_name
-        self._publishing = publishing
-        self._spool = spool
+        self._publisher = publishing
+        self._outbox_writer = writer
         self._resend_after = resend_after
         self._held = publishing.deadline + _HELD_BEYOND_DEADLINE_SECONDS
-        if spool is not None and spool.confirm == "handled":
+        if writer is not None and writer.confirm == "handled":
             self._held = max(self._held, resend_after)
         self._secured: dict[str, float] = {}
         self._running: set[asyncio.Task[Any]] = set()
@@ -58,7 +58,7 @@ class Flushing:
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._running.add(task)
         try:
-            await self._flush(events, self._spool)
+            await self._flush(events, self._outbox_writer)
         finally:
             self._running.discard(task)
 
@@ -71,8 +71,8 @@ class Flushing:
         if self._running:
             await asyncio.wait(self._running, timeout=timeout)
 
-    async def _flush(self, events: Sequence[Event], spool: Spool | None) -> None:
-        if spool is None:
+    async def _flush(self, events: Sequence[Event], writer: OutboxWriter | None) -> None:
+        if writer is None:
             await self._publish(events)
             return
         events = [event for event in events if not self._is_left_to_the_relay(event)]
@@ -83,11 +83,11 @@ class Flushing:
         if secured:
             tell(Lifecycle.stored, secured, handler=self._handler_name, reason="not due yet")
         if wait:
-            await self._keep(wait, spool, "not due yet")
-        if ready and spool.confirm == "handled":
-            await self._publish_and_keep(ready, spool)
+            await self._keep(wait, writer, "not due yet")
+        if ready and writer.confirm == "handled":
+            await self._publish_and_keep(ready, writer)
         elif ready:
-            await self._publish_or_keep(ready, spool)
+            await self._publish_or_keep(ready, writer)
 
     async def persist(self, events: Sequence[Event]) -> None:
         """Keep events before the response that they belong to goes out; `flush` publishes them after it.
@@ -95,19 +95,21 @@ class Flushing:
         Raises:
             StorageError: When the outbox did not take them. They are flushed all the same.
         """
-        if self._spool is not None and (new := [each for each in events if each.id not in self._secured]):
-            await self._spool.add(new, held=self._held)
+        if self._outbox_writer is not None and (
+            new := [each for each in events if each.id not in self._secured]
+        ):
+            await self._outbox_writer.add(new, held=self._held)
             self._secured.update(dict.fromkeys([each.id for each in new], time.monotonic()))
 
     @property
     def outbox(self) -> Outbox | None:
         """Where events are kept, if there is such a place."""
-        return None if self._spool is None else self._spool.outbox
+        return None if self._outbox_writer is None else self._outbox_writer.outbox
 
     def entries(self, events: Sequence[Event]) -> list[Entry]:
         """What secures events, for the caller to add to the outbox in a transaction of its own."""
-        assert self._spool is not None  # noqa: S101 - the caller has asked for the outbox
-        return self._spool.entries(events, held=self._held)
+        assert self._outbox_writer is not None  # noqa: S101 - the caller has asked for the outbox
+        return self._outbox_writer.entries(events, held=self._held)
 
     def committed(self, events: Sequence[Event], since: float) -> None:
         """The transaction is committed, so that the events are secured; `flush` publishes them.
@@ -115,27 +117,27 @@ class Flushing:
         Parameters:
             since: When their entries were made, on the monotonic clock.
         """
-        assert self._spool is not None  # noqa: S101 - it has made the entries
+        assert self._outbox_writer is not None  # noqa: S101 - it has made the entries
         self._secured.update(dict.fromkeys([each.id for each in events], since))
-        self._spool.announce()
+        self._outbox_writer.announce()
 
     async def forget(self, events: Sequence[Event]) -> None:
         """The events of a response are not to be flushed after all."""
         secured = [each for each in events if self._secured.pop(each.id, None) is not None]
-        if self._spool is not None and secured:
-            await self._spool.remove(secured)
+        if self._outbox_writer is not None and secured:
+            await self._outbox_writer.remove(secured)
 
     def _is_left_to_the_relay(self, event: Event) -> bool:
         """Whether the event was secured so long ago that a relay may have taken it."""
         at = self._secured.get(event.id)
-        if at is None or time.monotonic() - at < self._held - self._publishing.deadline:
+        if at is None or time.monotonic() - at < self._held - self._publisher.deadline:
             return False
         del self._secured[event.id]
         return True
 
     async def _publish(self, events: Sequence[Event]) -> None:
         """Publish events that nobody keeps."""
-        groups = self._publishing.strangers(events)
+        groups = self._publisher.strangers(events)
         if len(groups) == 1:
             await self._publish_group(events)
             return
@@ -151,31 +153,31 @@ class Flushing:
 
     async def _publish_group(self, events: Sequence[Event]) -> None:
         try:
-            await self._publishing.publish(events)
+            await self._publisher.publish(events)
         except NotPublished as refused:
             raise NotPublished(str(refused), events=events) from refused.__cause__
         tell(Lifecycle.published, events, handler=self._handler_name)
 
-    async def _publish_or_keep(self, events: Sequence[Event], spool: Spool) -> None:
+    async def _publish_or_keep(self, events: Sequence[Event], writer: OutboxWriter) -> None:
         secured, others = self._take_secured(events)
         try:
-            await self._publishing.publish(events)
+            await self._publisher.publish(events)
         except NotPublished as refused:
             if secured:
-                await self._hand_to_relay(secured, spool, str(refused))
+                await self._hand_to_relay(secured, writer, str(refused))
             if others:
-                await self._keep(others, spool, str(refused))
+                await self._keep(others, writer, str(refused))
             return
         tell(Lifecycle.published, events, handler=self._handler_name)
         if secured:
-            await self._remove(secured, spool)
+            await self._remove(secured, writer)
 
-    async def _publish_and_keep(self, events: Sequence[Event], spool: Spool) -> None:
+    async def _publish_and_keep(self, events: Sequence[Event], writer: OutboxWriter) -> None:
         """They are kept until their subscriptions have run, whatever comes of publishing them."""
         kept, others = self._take_secured(events)
         if others:
             try:
-                await spool.add(others, held=self._resend_after)
+                await writer.add(others, held=self._resend_after)
                 kept = list(events)
             except StorageError as error:
                 logger.error("The outbox took none of %d events: %s", len(others), error)
@@ -183,31 +185,31 @@ class Flushing:
         if not kept:
             return
         try:
-            await self._publishing.publish(kept)
+            await self._publisher.publish(kept)
         except NotPublished as refused:
-            await self._hand_to_relay(kept, spool, str(refused))
+            await self._hand_to_relay(kept, writer, str(refused))
         else:
             tell(Lifecycle.published, kept, handler=self._handler_name)
 
-    async def _hand_to_relay(self, events: Sequence[Event], spool: Spool, reason: str) -> None:
+    async def _hand_to_relay(self, events: Sequence[Event], writer: OutboxWriter, reason: str) -> None:
         """The outbox has them already, for this process to publish, which has failed."""
         tell(Lifecycle.stored, events, handler=self._handler_name, reason=reason)
         try:
-            await spool.hand_to_relay(events)
+            await writer.hand_to_relay(events)
         except StorageError as error:  # they are due in a while all the same
             logger.warning("%d events in the outbox have to wait: %s", len(events), error)
 
-    async def _keep(self, events: Sequence[Event], spool: Spool, reason: str) -> None:
+    async def _keep(self, events: Sequence[Event], writer: OutboxWriter, reason: str) -> None:
         try:
-            await spool.add(events)
+            await writer.add(events)
         except StorageError as error:
             reason = f"{reason}; and the outbox did not take it: {error}"
             raise NotPublished(reason, events=events) from error
         tell(Lifecycle.stored, events, handler=self._handler_name, reason=reason)
 
-    async def _remove(self, events: Sequence[Event], spool: Spool) -> None:
+    async def _remove(self, events: Sequence[Event], writer: OutboxWriter) -> None:
         try:
-            await spool.remove(events)
+            await writer.remove(events)
         except StorageError as error:  # no loss: a relay will publish them once more
             logger.warning("%d published events stay in the outbox: %s", len(events), error)
 

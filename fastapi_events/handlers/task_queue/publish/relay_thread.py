@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from fastapi_events.errors import StorageError
 from fastapi_events.failpoints import crash_point
-from fastapi_events.handlers.task_queue.publishing import Publishing
+from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.outbox import Entry, Outbox
 
@@ -22,7 +22,7 @@ _SHORTEST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 1.0
 
 
-class Relaying:
+class RelayThread:
     """Publishes what an outbox holds for a handler, in the order in which it came.
 
     Several may be at work on one outbox, in this process and in others: each entry is claimed by one of them.
@@ -38,14 +38,14 @@ class Relaying:
     def __init__(
         self,
         handler_name: str,
-        publishing: Publishing,
+        publishing: Publisher,
         outbox: Outbox,
         destination: str,
         *,
         resend_after: float,
     ) -> None:
         self._handler_name = handler_name
-        self._publishing = publishing
+        self._publisher = publishing
         self._outbox = outbox
         self._destination = destination
         self._resend_after = resend_after
@@ -110,7 +110,7 @@ class Relaying:
         crash_point("relay.after_claim")
         until = time.monotonic() + _LEASE_SECONDS / 2
         try:
-            self._publishing.publish_entries(entries)
+            self._publisher.publish_entries(entries)
         except Exception as error:
             published = self._one_by_one(entries, error, until)
         else:
@@ -128,7 +128,7 @@ class Relaying:
             if (len(refused) >= 2 and not published) or time.monotonic() > until:
                 break
             try:
-                self._publishing.publish_entries([entry])
+                self._publisher.publish_entries([entry])
             except Exception as raised:
                 error = raised
                 refused.append(entry)

@@ -1,4 +1,4 @@
-"""Publishing: what a flush becomes, and what is said of it when the broker does not take it in time."""
+"""Publisher: what a flush becomes, and what is said of it when the broker does not take it in time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pydantic import BaseModel
 from fastapi_events.errors import NotPublished, StorageFull
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.addresses import Addresses
-from fastapi_events.handlers.task_queue.breaker import Breaker
 from fastapi_events.handlers.task_queue.messages import (
     MAX_BYTES_PER_MESSAGE,
     MAX_EVENTS_PER_MESSAGE,
     Message,
 )
 from fastapi_events.handlers.task_queue.ordering import Order
-from fastapi_events.handlers.task_queue.publishing import Publishing
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
+from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.retry import RetryPolicy
@@ -73,17 +73,17 @@ def broker() -> Iterator[Broker]:
     broker.door.set()
 
 
-def publishing(broker: Broker, routes: dict[str, str] | None = None, **settings: Any) -> Publishing:
+def publishing(broker: Broker, routes: dict[str, str] | None = None, **settings: Any) -> Publisher:
     defaults: dict[str, Any] = {
         "source": "shop",
         "begin": lambda messages, answered: None,  # no engine that sends from the loop
         "deadline": LONG,
         "max_pending": 10_000,
-        "breaker": Breaker(threshold=1, pause=3_600.0),
+        "breaker": CircuitBreaker(threshold=1, pause=3_600.0),
         "extensions": {},
         "order": None,
     }
-    return Publishing(broker, routes=Routes("events", routes), **defaults | settings)
+    return Publisher(broker, routes=Routes("events", routes), **defaults | settings)
 
 
 def ordering(broker: Broker, lanes: MemoryLanes) -> Order:
@@ -282,7 +282,7 @@ def test_while_the_breaker_is_open_nobody_asks_the_broker(broker: Broker) -> Non
 
 
 def test_what_the_broker_takes_closes_the_breaker(broker: Broker) -> None:
-    it = publishing(broker, breaker=Breaker(pause=0.0))
+    it = publishing(broker, breaker=CircuitBreaker(pause=0.0))
     it.breaker.failed()
 
     asyncio.run(it.publish([Event("a")]))
@@ -291,7 +291,7 @@ def test_what_the_broker_takes_closes_the_breaker(broker: Broker) -> None:
     assert len(broker.messages) == 1
 
 
-async def in_hand(it: Publishing, broker: Broker, event: Event) -> asyncio.Task[None]:
+async def in_hand(it: Publisher, broker: Broker, event: Event) -> asyncio.Task[None]:
     """A flush that hangs in the broker."""
     broker.door.clear()
     flush = asyncio.ensure_future(it.publish([event]))
@@ -449,7 +449,7 @@ def test_an_event_that_cannot_be_sealed_reaches_nobody(broker: Broker) -> None:
 # What an outbox held
 
 
-def entry(it: Publishing, event: Event) -> Entry:
+def entry(it: Publisher, event: Event) -> Entry:
     [text] = it.seal([event])
     return Entry(
         id=event.id, destination="list:events", envelope=text, ordering_key=event.ordering_key, due=event.due

@@ -13,8 +13,6 @@ from typing import TypeAlias
 from fastapi_events import envelope
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
-from fastapi_events.handlers.publisher import Publisher
-from fastapi_events.handlers.task_queue.breaker import Breaker
 from fastapi_events.handlers.task_queue.messages import (
     FAN_OUT_TURN,
     LANE,
@@ -25,6 +23,8 @@ from fastapi_events.handlers.task_queue.messages import (
     fan_out_message,
 )
 from fastapi_events.handlers.task_queue.ordering import Order
+from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingThread
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.storage.outbox import Entry
@@ -34,7 +34,7 @@ Begin: TypeAlias = Callable[
 ]
 
 
-class Publishing:
+class Publisher:
     """Publishes flushes from a thread of its own, those of concurrent requests together.
 
     Parameters:
@@ -58,7 +58,7 @@ class Publishing:
         source: str,
         deadline: float,
         max_pending: int,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         extensions: Mapping[str, str],
         order: Order | None,
     ) -> None:
@@ -70,7 +70,7 @@ class Publishing:
         self._begin = begin
         self._routes = routes
         self._source = source
-        self._publisher: Publisher[Flush] = Publisher(
+        self._thread: BatchingThread[Flush] = BatchingThread(
             self._publish_flushes,
             name=f"fastapi-events-publisher-{routes.default}",
             max_pending=max_pending,
@@ -110,7 +110,7 @@ class Publishing:
         Returns:
             Whether the broker has confirmed it.
         """
-        if self._order is not None or not self._publisher.is_idle:  # the store of lanes may block
+        if self._order is not None or not self._thread.is_idle:  # the store of lanes may block
             return False
         if len(flush.events) > MAX_EVENTS_PER_MESSAGE:  # to make several messages takes the loop too long
             return False
@@ -143,7 +143,7 @@ class Publishing:
                 loop.call_soon_threadsafe(_end, over)
 
         # Last of all: the thread wakes up, and cannot begin before this one has nothing more to do.
-        future = self._publisher.submit(flush, size=len(flush.events))
+        future = self._thread.submit(flush, size=len(flush.events))
         future.add_done_callback(wake)
         try:
             await over
@@ -212,12 +212,12 @@ class Publishing:
         Returns:
             What was not sent.
         """
-        return [event for flush in self._publisher.shutdown(timeout) for event in flush.events]
+        return [event for flush in self._thread.shutdown(timeout) for event in flush.events]
 
     @property
     def pending(self) -> int:
         """How many events wait for the broker."""
-        return self._publisher.pending
+        return self._thread.pending
 
     def seal(self, events: Sequence[Event]) -> list[str]:
         """The envelopes of events."""

@@ -19,9 +19,9 @@ from tests.recording import Diary
 
 
 def entries(handler: ListHandler, *names: str) -> list[Entry]:
-    spool = handler._spool
-    assert spool is not None
-    return spool.entries([Event(name) for name in names])
+    writer = handler._outbox_writer
+    assert writer is not None
+    return writer.entries([Event(name) for name in names])
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def sent(handler: ListHandler) -> list[str]:
 def test_entries_go_out_in_their_order_in_one_message(handler: ListHandler, diary: Diary) -> None:
     handler.outbox.add(entries(handler, "a", "b", "c"))  # type: ignore[union-attr]
 
-    assert handler.relaying().step() == 3
+    assert handler.relay_thread().step() == 3
 
     assert len(handler.sent) == 1
     assert sent(handler) == ["a", "b", "c"]
@@ -49,8 +49,8 @@ def test_entries_of_other_handlers_are_left_to_them() -> None:
     one, other = (ListHandler(queue=queue, outbox=outbox, relay=False) for queue in ("one", "other"))
     outbox.add(entries(one, "a"))
 
-    assert other.relaying().step() == 0
-    assert one.relaying().step() == 1
+    assert other.relay_thread().step() == 0
+    assert one.relay_thread().step() == 1
 
 
 def test_a_broker_that_is_away_costs_no_entry(handler: ListHandler) -> None:
@@ -58,10 +58,10 @@ def test_a_broker_that_is_away_costs_no_entry(handler: ListHandler) -> None:
     handler.refusing = ConnectionError("away")
 
     with pytest.raises(ConnectionError):
-        handler.relaying().step()
+        handler.relay_thread().step()
 
     handler.refusing = None
-    assert handler.relaying().step() == 2  # another relay need not wait for the lease of the first
+    assert handler.relay_thread().step() == 2  # another relay need not wait for the lease of the first
     assert sent(handler) == ["a", "b"]
 
 
@@ -75,7 +75,7 @@ def test_one_entry_that_is_refused_does_not_stop_its_neighbours(caplog: pytest.L
     handler = ListHandler(Picky(), outbox=MemoryOutbox(), relay=False)
     handler.outbox.add(entries(handler, "poison", "a", "b"))  # type: ignore[union-attr]
 
-    assert handler.relaying().step() == 2
+    assert handler.relay_thread().step() == 2
 
     assert sent(handler) == ["a", "b"]
     [left] = handler.outbox.list()  # type: ignore[union-attr]
@@ -83,17 +83,17 @@ def test_one_entry_that_is_refused_does_not_stop_its_neighbours(caplog: pytest.L
 
 
 def test_success_tells_the_flushes_that_the_broker_is_back(handler: ListHandler) -> None:
-    breaker = handler._publishing.breaker
+    breaker = handler._publisher.breaker
     breaker.failed()
     handler.outbox.add(entries(handler, "a"))  # type: ignore[union-attr]
 
-    handler.relaying().step()
+    handler.relay_thread().step()
 
     assert not breaker.is_open
 
 
 def test_the_thread_relays_what_comes_and_ends_when_told(handler: ListHandler) -> None:
-    relaying = handler.relaying()
+    relaying = handler.relay_thread()
     relaying.start()
     relaying.start()  # it runs already
 
@@ -117,7 +117,7 @@ def test_an_outbox_that_fails_does_not_end_the_thread(handler: ListHandler) -> N
         return claim(*args, **kwargs)  # type: ignore[arg-type]
 
     handler.outbox.claim = unreliable  # type: ignore[union-attr,method-assign,assignment]
-    relaying = handler.relaying()
+    relaying = handler.relay_thread()
     relaying.start()
     failures.acquire()
     failures.acquire()
@@ -130,4 +130,4 @@ def test_an_outbox_that_fails_does_not_end_the_thread(handler: ListHandler) -> N
 
 def test_a_handler_without_an_outbox_has_nothing_to_relay() -> None:
     with pytest.raises(ConfigurationError, match="list:events has no outbox"):
-        ListHandler().relaying()
+        ListHandler().relay_thread()

@@ -1,4 +1,4 @@
-"""The spool: what it keeps of an event, and what is said when the outbox does not keep it."""
+"""The writer: what it keeps of an event, and what is said when the outbox does not keep it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from fastapi_events.envelope import seal, unseal
 from fastapi_events.errors import StorageError, StorageFull
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.spool import Spool
+from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
 from fastapi_events.storage.memory import MemoryOutbox
 from fastapi_events.storage.outbox import Entry
 
@@ -67,16 +67,16 @@ def announced() -> Announced:
 
 
 @pytest.fixture
-def spool(outbox: SlowOutbox, announced: Announced) -> Iterator[Spool]:
-    spool = spool_of(outbox, announced)
+def spool(outbox: SlowOutbox, announced: Announced) -> Iterator[OutboxWriter]:
+    writer = spool_of(outbox, announced)
     yield spool
     outbox.door.set()
-    spool.shutdown(10)
+    writer.shutdown(10)
 
 
-def spool_of(outbox: MemoryOutbox, announced: Announced, **settings: Any) -> Spool:
+def spool_of(outbox: MemoryOutbox, announced: Announced, **settings: Any) -> OutboxWriter:
     defaults: dict[str, Any] = {"confirm": "published", "deadline": LONG, "max_pending": 10_000}
-    return Spool(
+    return OutboxWriter(
         outbox,
         DESTINATION,
         seal=lambda events: [seal(event, source="shop") for event in events],
@@ -85,10 +85,10 @@ def spool_of(outbox: MemoryOutbox, announced: Announced, **settings: Any) -> Spo
     )
 
 
-async def in_hand(spool: Spool, outbox: SlowOutbox, event: Event) -> asyncio.Task[None]:
+async def in_hand(writer: OutboxWriter, outbox: SlowOutbox, event: Event) -> asyncio.Task[None]:
     """An event that hangs in the outbox."""
     outbox.door.clear()
-    add = asyncio.ensure_future(spool.add([event]))
+    add = asyncio.ensure_future(writer.add([event]))
     assert await asyncio.to_thread(outbox.entered.wait, 10)
     return add
 
@@ -97,13 +97,13 @@ async def in_hand(spool: Spool, outbox: SlowOutbox, event: Event) -> asyncio.Tas
 
 
 def test_an_entry_holds_all_that_a_relay_needs(outbox: SlowOutbox, announced: Announced) -> None:
-    spool = spool_of(outbox, announced, confirm="handled")
+    writer = spool_of(outbox, announced, confirm="handled")
     event = Event("a", {"n": 1})
     event.ordering_key = "user-42"
     event.due = datetime.now(UTC) + timedelta(hours=1)
 
-    asyncio.run(spool.add([event]))
-    spool.shutdown(10)
+    asyncio.run(writer.add([event]))
+    writer.shutdown(10)
 
     [entry] = outbox.list()
     assert (entry.id, entry.destination, entry.confirm) == (event.id, DESTINATION, "handled")
@@ -112,26 +112,26 @@ def test_an_entry_holds_all_that_a_relay_needs(outbox: SlowOutbox, announced: An
 
 
 def test_what_has_been_added_is_there_in_its_order_and_announced(
-    spool: Spool, outbox: SlowOutbox, announced: Announced
+    writer: OutboxWriter, outbox: SlowOutbox, announced: Announced
 ) -> None:
     events = [Event("a"), Event("b")]
 
-    asyncio.run(spool.add(events))
+    asyncio.run(writer.add(events))
 
     assert outbox.held == [event.id for event in events]
     assert announced.times == 1
 
 
-def test_the_outbox_is_written_to_in_a_thread_of_its_own(spool: Spool, outbox: SlowOutbox) -> None:
-    asyncio.run(spool.add([Event("a")]))
+def test_the_outbox_is_written_to_in_a_thread_of_its_own(writer: OutboxWriter, outbox: SlowOutbox) -> None:
+    asyncio.run(writer.add([Event("a")]))
 
     assert threading.main_thread() not in outbox.threads
 
 
-def test_concurrent_flushes_are_one_write(spool: Spool, outbox: SlowOutbox) -> None:
+def test_concurrent_flushes_are_one_write(writer: OutboxWriter, outbox: SlowOutbox) -> None:
     async def main() -> None:
-        first = await in_hand(spool, outbox, Event("in hand"))
-        others = [asyncio.ensure_future(spool.add([Event("a"), Event("b")])) for _ in range(3)]
+        first = await in_hand(writer, outbox, Event("in hand"))
+        others = [asyncio.ensure_future(writer.add([Event("a"), Event("b")])) for _ in range(3)]
         await asyncio.sleep(0)
         outbox.door.set()
         await asyncio.gather(first, *others)
@@ -141,11 +141,11 @@ def test_concurrent_flushes_are_one_write(spool: Spool, outbox: SlowOutbox) -> N
     assert [len(write) for write in outbox.writes] == [1, 6]
 
 
-def test_what_is_held_is_not_due_until_then(spool: Spool, outbox: SlowOutbox) -> None:
+def test_what_is_held_is_not_due_until_then(writer: OutboxWriter, outbox: SlowOutbox) -> None:
     before = datetime.now(UTC)
 
-    asyncio.run(spool.add([Event("a")], held=60.0))
-    asyncio.run(spool.add([Event("b")]))
+    asyncio.run(writer.add([Event("a")], held=60.0))
+    asyncio.run(writer.add([Event("b")]))
 
     held, free = outbox.list()
     assert held.due is not None
@@ -157,20 +157,20 @@ def test_what_is_held_is_not_due_until_then(spool: Spool, outbox: SlowOutbox) ->
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-def test_of_being_due_and_being_held_the_later_counts(spool: Spool, hours: int) -> None:
+def test_of_being_due_and_being_held_the_later_counts(writer: OutboxWriter, hours: int) -> None:
     event = Event("a")
     event.due = datetime.now(UTC) + timedelta(hours=hours)
 
-    [entry] = spool.entries([event], held=60.0)
+    [entry] = writer.entries([event], held=60.0)
 
     assert entry.due is not None
     assert (entry.due == event.due) is (hours > 0)
 
 
-def test_a_thread_can_add_without_a_loop(spool: Spool, outbox: SlowOutbox) -> None:
+def test_a_thread_can_add_without_a_loop(writer: OutboxWriter, outbox: SlowOutbox) -> None:
     event = Event("a")
 
-    spool.add_now([event])
+    writer.add_now([event])
 
     assert outbox.held == [event.id]
     assert outbox.threads == {threading.main_thread()}
@@ -179,12 +179,14 @@ def test_a_thread_can_add_without_a_loop(spool: Spool, outbox: SlowOutbox) -> No
 # What is forgotten, or left to a relay
 
 
-def test_what_has_been_published_is_removed_and_the_rest_stays(spool: Spool, outbox: SlowOutbox) -> None:
+def test_what_has_been_published_is_removed_and_the_rest_stays(
+    writer: OutboxWriter, outbox: SlowOutbox
+) -> None:
     published, waits = Event("a"), Event("b")
 
     async def main() -> None:
-        await spool.add([published, waits])
-        await spool.remove([published])
+        await writer.add([published, waits])
+        await writer.remove([published])
 
     asyncio.run(main())
 
@@ -192,15 +194,15 @@ def test_what_has_been_published_is_removed_and_the_rest_stays(spool: Spool, out
 
 
 def test_what_is_handed_to_the_relay_is_held_no_longer(
-    spool: Spool, outbox: SlowOutbox, announced: Announced
+    writer: OutboxWriter, outbox: SlowOutbox, announced: Announced
 ) -> None:
     # Given events that this process holds, one of which is to be late
     event, late = Event("a"), Event("late")
     late.due = datetime.now(UTC) + timedelta(hours=1)
 
     async def main() -> None:
-        await spool.add([event, late], held=60.0)
-        await spool.hand_to_relay([event, late])
+        await writer.add([event, late], held=60.0)
+        await writer.hand_to_relay([event, late])
 
     asyncio.run(main())
 
@@ -216,19 +218,19 @@ def test_neither_needs_the_payload_once_more(outbox: SlowOutbox, announced: Anno
         sealed.extend(event.id for event in events)
         return [seal(event, source="shop") for event in events]
 
-    spool = Spool(
+    writer = OutboxWriter(
         outbox, DESTINATION, confirm="published", seal=counting, deadline=LONG, max_pending=10,
         after_add=announced,
     )  # fmt: skip
     event = Event("a")
 
     async def main() -> None:
-        await spool.add([event], held=60.0)
-        await spool.hand_to_relay([event])
-        await spool.remove([event])
+        await writer.add([event], held=60.0)
+        await writer.hand_to_relay([event])
+        await writer.remove([event])
 
     asyncio.run(main())
-    spool.shutdown(10)
+    writer.shutdown(10)
 
     assert sealed == [event.id]
     assert outbox.held == []
@@ -239,11 +241,11 @@ def test_neither_needs_the_payload_once_more(outbox: SlowOutbox, announced: Anno
 
 def test_a_full_outbox_says_so_and_nothing_is_announced(announced: Announced) -> None:
     outbox = MemoryOutbox(max_entries=1)
-    spool = spool_of(outbox, announced)
+    writer = spool_of(outbox, announced)
 
     with pytest.raises(StorageFull):
-        asyncio.run(spool.add([Event("a"), Event("b")]))
-    spool.shutdown(10)
+        asyncio.run(writer.add([Event("a"), Event("b")]))
+    writer.shutdown(10)
 
     assert outbox.list() == []
     assert announced.times == 0
@@ -252,59 +254,59 @@ def test_a_full_outbox_says_so_and_nothing_is_announced(announced: Announced) ->
 def test_one_flush_without_room_does_not_take_others_with_it(announced: Announced) -> None:
     # Given room for three, and a flush of two and one of three that are written together
     outbox = SlowOutbox(max_entries=3)
-    spool = spool_of(outbox, announced)
+    writer = spool_of(outbox, announced)
 
     async def main() -> list[Any]:
-        first = await in_hand(spool, outbox, Event("in hand"))
-        flushes = [asyncio.ensure_future(spool.add([Event("a") for _ in range(count)])) for count in (3, 2)]
+        first = await in_hand(writer, outbox, Event("in hand"))
+        flushes = [asyncio.ensure_future(writer.add([Event("a") for _ in range(count)])) for count in (3, 2)]
         await asyncio.sleep(0)
         outbox.door.set()
         return await asyncio.gather(first, *flushes, return_exceptions=True)
 
     outcomes = asyncio.run(main())
-    spool.shutdown(10)
+    writer.shutdown(10)
 
     assert [type(each) for each in outcomes] == [type(None), StorageFull, type(None)]
     assert len(outbox.held) == 3
 
 
 def test_an_outbox_that_does_not_answer_in_time_is_an_error(outbox: SlowOutbox, announced: Announced) -> None:
-    spool = spool_of(outbox, announced, deadline=AT_ONCE)
+    writer = spool_of(outbox, announced, deadline=AT_ONCE)
     outbox.door.clear()
 
     with pytest.raises(StorageError, match=r"no answer from the outbox within 0\.0 s"):
-        asyncio.run(spool.add([Event("a")]))
+        asyncio.run(writer.add([Event("a")]))
 
     # Then nobody is told of what may yet come to be there
     assert announced.times == 0
     outbox.door.set()
-    spool.shutdown(10)
+    writer.shutdown(10)
 
 
 def test_a_buffer_that_is_full_is_an_error_at_once(outbox: SlowOutbox, announced: Announced) -> None:
-    spool = spool_of(outbox, announced, max_pending=2)
+    writer = spool_of(outbox, announced, max_pending=2)
 
     async def main() -> None:
-        first = await in_hand(spool, outbox, Event("in hand"))
-        second = asyncio.ensure_future(spool.add([Event("a"), Event("b")]))
+        first = await in_hand(writer, outbox, Event("in hand"))
+        second = asyncio.ensure_future(writer.add([Event("a"), Event("b")]))
         await asyncio.sleep(0)
         with pytest.raises(StorageError, match="the outbox does not keep up: 2 events wait"):
-            await spool.add([Event("c")])
+            await writer.add([Event("c")])
         outbox.door.set()
         await asyncio.gather(first, second)
 
     asyncio.run(main())
-    spool.shutdown(10)
+    writer.shutdown(10)
 
     assert len(outbox.held) == 3
 
 
-def test_a_cancelled_flush_takes_nothing_back(spool: Spool, outbox: SlowOutbox) -> None:
+def test_a_cancelled_flush_takes_nothing_back(writer: OutboxWriter, outbox: SlowOutbox) -> None:
     # Given a flush whose events are being written, and one whose events wait for it
     being_written, waits = Event("a"), Event("b")
 
     async def main() -> None:
-        adds = [await in_hand(spool, outbox, being_written), asyncio.ensure_future(spool.add([waits]))]
+        adds = [await in_hand(writer, outbox, being_written), asyncio.ensure_future(writer.add([waits]))]
         await asyncio.sleep(0)
         for add in adds:
             add.cancel()
@@ -315,23 +317,23 @@ def test_a_cancelled_flush_takes_nothing_back(spool: Spool, outbox: SlowOutbox) 
     # When both are cancelled
     asyncio.run(main())
     outbox.door.set()
-    spool.shutdown(10)
+    writer.shutdown(10)
 
     # Then their events are kept all the same: rather twice than not at all
     assert outbox.held == [being_written.id, waits.id]
 
 
 def test_what_a_shutdown_leaves_unwritten_is_an_error_and_no_cancellation(
-    spool: Spool, outbox: SlowOutbox
+    writer: OutboxWriter, outbox: SlowOutbox
 ) -> None:
     # Given a flush that waits behind a write that hangs
     async def main() -> None:
-        first = await in_hand(spool, outbox, Event("in hand"))
-        second = asyncio.ensure_future(spool.add([Event("a")]))
+        first = await in_hand(writer, outbox, Event("in hand"))
+        second = asyncio.ensure_future(writer.add([Event("a")]))
         await asyncio.sleep(0)
 
         # When the process stops before it is its turn
-        await asyncio.to_thread(spool.shutdown, AT_ONCE)
+        await asyncio.to_thread(writer.shutdown, AT_ONCE)
 
         # Then it gets to know that its events were not kept, so that it can report them
         with pytest.raises(StorageError, match="the process stopped before"):
@@ -344,13 +346,13 @@ def test_what_a_shutdown_leaves_unwritten_is_an_error_and_no_cancellation(
     assert len(outbox.held) == 1
 
 
-def test_shutdown_writes_what_waits(spool: Spool, outbox: SlowOutbox) -> None:
+def test_shutdown_writes_what_waits(writer: OutboxWriter, outbox: SlowOutbox) -> None:
     async def main() -> None:
-        first = await in_hand(spool, outbox, Event("in hand"))
-        second = asyncio.ensure_future(spool.add([Event("a")]))
+        first = await in_hand(writer, outbox, Event("in hand"))
+        second = asyncio.ensure_future(writer.add([Event("a")]))
         await asyncio.sleep(0)
         outbox.door.set()
-        await asyncio.to_thread(spool.shutdown, 10)
+        await asyncio.to_thread(writer.shutdown, 10)
         await asyncio.gather(first, second)
 
     asyncio.run(main())

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fastapi_events.handlers.connections import Keep, listed
+from fastapi_events.handlers.brokers.connection_pool import Keep, listed
 
 
 class Connection:

@@ -1,0 +1,1 @@
+"""What is a broker's, whatever the engine."""
