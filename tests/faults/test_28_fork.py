@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.conftest import Row
+from tests.faults.conftest import PATIENT, Row
 
 pytestmark = pytest.mark.shared_broker
 
@@ -63,7 +63,7 @@ assert codes == [0, 0, 0, 0], codes
 
 def test_nothing_is_shared_across_it(row: Row) -> None:
     # Given an application that has been used before it is forked, as under a server that preloads it
-    shop = row.shop()
+    shop = row.shop(handler=PATIENT)
     shop.start_worker()
     count = row.events // 7
 
