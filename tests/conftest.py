@@ -18,6 +18,7 @@ from tests.faulty import Faults, install
 from tests.fork_server import ForkServer
 from tests.ports import free_port
 from tests.processes import Project, a_project
+from tests.rabbitmq import Node, server_program
 from tests.recording import Diary
 
 # A shell that starts us in the background has us ignore SIGINT, and our processes, too; some are to get it.
@@ -70,14 +71,25 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def amqp_url() -> str:
-    """A RabbitMQ server that runs already: at home there may be none, in CI there has to be one."""
+def amqp_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A RabbitMQ server that runs already: at home there may be none, in CI there has to be one.
+
+    Where several processes run tests, each has a node of its own: the names of queues are the same in all.
+    """
     url = os.environ.get("FASTAPI_EVENTS_TEST_AMQP_URL")
     if url is None and os.environ.get("CI") == "true":
         pytest.fail("FASTAPI_EVENTS_TEST_AMQP_URL is not set, and in CI RabbitMQ has to be there")
     if url is None:
         pytest.skip("FASTAPI_EVENTS_TEST_AMQP_URL is not set: no RabbitMQ")
-    return url
+    if "PYTEST_XDIST_WORKER" not in os.environ or server_program() is None:
+        yield url
+        return
+    node = Node(tmp_path_factory.mktemp("rabbitmq") / "node")
+    try:
+        node.start()
+        yield node.url
+    finally:
+        node.close()
 
 
 STUB = "dramatiq-stub"

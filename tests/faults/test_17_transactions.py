@@ -20,6 +20,9 @@ def test_an_event_exists_if_and_only_if_its_transaction_was_committed(row_on_val
     shop.place(part, path="sales", how="savepoint")
     shop.place(part, path="sales", how="fail", owed=False)
 
+    # whose sessions are committed after their responses
+    shop.wait_until(lambda: len(shop.sales()) == 2 * part, "the commits")
+
     # When the process is killed in the middle of more, and there is another
     clients = threading.Thread(
         target=shop.place, args=(part,), kwargs={"path": "sales", "how": "commit", "owed": False}

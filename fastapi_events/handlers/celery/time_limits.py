@@ -147,6 +147,8 @@ def _raise_in(thread: int, error: type[Exception] | None) -> None:
 def _limits_of(task: Task, ours: float | None) -> tuple[float | None, float | None]:
     """The hard and the soft limit in seconds: the message's, the task's, or the app's."""
     hard, soft = task.request.timelimit or (None, None)
+    if ours is not None and hard == task.time_limit:
+        hard = None  # the task's, which Celery puts on each message: when it kills, not when we interrupt
     conf = task.app.conf
     return (
         hard or ours or task.time_limit or conf.task_time_limit,

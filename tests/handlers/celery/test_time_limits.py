@@ -14,7 +14,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from fastapi_events.event import Event
-from fastapi_events.handlers.celery.time_limits import Limits
+from fastapi_events.handlers.celery.time_limits import TIME_LIMIT, Limits
 from fastapi_events.retry import RetryPolicy
 from tests.places import Dramatiq, OnCelery, QueuePlace, celery_on_redis
 
@@ -137,6 +137,20 @@ def test_a_limit_is_that_of_the_message_of_the_task_or_of_the_app() -> None:
 
     task.app.conf.task_time_limit = 60
     task.request.timelimit = [None, 0.05]
+    with pytest.raises(SoftTimeLimitExceeded), limits.of(task):
+        linger()
+
+
+def test_the_limit_of_a_task_of_ours_holds_although_each_message_says_when_celery_kills() -> None:
+    limits, task = Limits(), a_task(time_limit=60)
+    setattr(task, TIME_LIMIT, 0.05)
+
+    task.request.timelimit = [60, None]
+    with pytest.raises(SoftTimeLimitExceeded), limits.of(task):
+        linger()
+
+    setattr(task, TIME_LIMIT, 60)
+    task.request.timelimit = [0.05, None]  # what one message was given wins
     with pytest.raises(SoftTimeLimitExceeded), limits.of(task):
         linger()
 
