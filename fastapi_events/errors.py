@@ -194,9 +194,19 @@ class StorageNotReady(StorageError):
     """Raised when a store cannot be used as it is; the message says what is missing and what to do."""
 
 
-def raise_together(errors: Sequence[Exception], message: str) -> None:
-    """Raise a single error as it is, several as an `ExceptionGroup`, none not at all."""
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise ExceptionGroup(message, errors)
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors inside of a group, however deep; of an error that is no group, itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for each in error.exceptions for leaf in leaves(each)]
+
+
+def raise_together(errors: Sequence[BaseException], message: str) -> None:
+    """Raise a single error as it is, several as a group, none not at all."""
+    try:
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup(message, errors)
+    finally:
+        del errors  # they would hold this frame by their tracebacks, and it them

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastapi_events.ids import random_id
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 EventName: TypeAlias = str | Enum
 
@@ -129,6 +133,29 @@ class Event(tuple[EventName, Any]):
         if self.ordering_key is not None:
             rebuilt.ordering_key = self.ordering_key
         return rebuilt
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """In a model it is a pair: one is taken for an event, and written as a pair again."""
+        # Not at the top: to import the event must not take as long as to import pydantic.
+        from pydantic_core import core_schema
+
+        member = core_schema.is_instance_schema(Enum)
+        name = core_schema.json_or_python_schema(
+            core_schema.str_schema(), core_schema.union_schema([member, core_schema.str_schema(strict=True)])
+        )
+        pair = core_schema.tuple_schema([name, core_schema.any_schema()])
+        return core_schema.no_info_wrap_validator_function(
+            lambda given, validate: given if isinstance(given, cls) else cls(*validate(given)),
+            pair,
+            serialization=core_schema.plain_serializer_function_ser_schema(tuple),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "array", "prefixItems": [{"type": "string"}, {}], "minItems": 2, "maxItems": 2}
 
     def __getnewargs__(self) -> tuple[EventName, Any]:
         return self[0], self[1]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from fastapi_events.errors import ConfigurationError
+from fastapi_events import checks
+from fastapi_events.errors import InvalidSetting
 from fastapi_events.event import Event
 
 
@@ -43,7 +44,7 @@ def flush_policy(flush_when: FlushWhen) -> FlushPolicy:
     """The policy that `flush_when` names or is.
 
     Raises:
-        ConfigurationError: When it is neither.
+        InvalidSetting: When it is neither.
     """
     if flush_when == "always":
         return always
@@ -51,6 +52,8 @@ def flush_policy(flush_when: FlushWhen) -> FlushPolicy:
         return success
     if callable(flush_when):
         return flush_when
-    raise ConfigurationError(
-        f"flush_when={flush_when!r}: expected 'always', 'success' or a callable that takes a FinishedScope."
+    hint = checks.guess(flush_when, ("always", "success")) if isinstance(flush_when, str) else ""
+    raise InvalidSetting(
+        f"flush_when={checks.shown(flush_when)}: expected 'always', 'success' or a callable that takes a "
+        f"FinishedScope{'; ' if hint else '.'}{hint}"
     )

@@ -20,6 +20,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec
 
+from fastapi_events.context import reported
+from fastapi_events.errors import leaves
 from fastapi_events.event import Event, wire_name
 
 logger = logging.getLogger(__name__)
@@ -176,23 +178,30 @@ def listeners(hook: Callable[..., None]) -> list[Callable[..., None]]:
 def report_failure(
     events: Sequence[Event], *, handler: str, error: BaseException, subscription: str | None = None
 ) -> None:
-    """Tell `failed` once of an error, however many hands it passes through on its way up.
+    """Tell `failed` of an error; of a group, of each error in it."""
+    for each in leaves(error):
+        mark_reported(each)
+        tell(Lifecycle.failed, events, handler=handler, subscription=subscription, error=each)
 
-    Of a group of errors, each is told that has not been told before.
-    """
-    if getattr(error, "__fastapi_events_reported__", False):
-        return
-    mark_reported(error)
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
+
+def report_unreported(
+    events: Sequence[Event], *, handler: str, error: BaseException, subscription: str | None = None
+) -> None:
+    """Tell `failed` of an error that has come up, unless somebody in this delivery has told it already."""
+    known = reported.get() or {}
+    for each in leaves(error):
+        if id(each) not in known:
             report_failure(events, handler=handler, error=each, subscription=subscription)
-    else:
-        tell(Lifecycle.failed, events, handler=handler, subscription=subscription, error=error)
 
 
 def mark_reported(error: BaseException) -> None:
-    """Say that the observers already know of this error."""
-    error.__fastapi_events_reported__ = True  # type: ignore[attr-defined]
+    """Say that the observers know of this error, for as long as this delivery takes.
+
+    The errors are remembered here rather than marked: they are not ours, and some take no attributes.
+    """
+    known = reported.get()
+    if known is not None:
+        known.update({id(each): each for each in leaves(error)})
 
 
 for _kind in default_observers:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable
 
 from fastapi_events.context import event_store, handler_store, in_req_res_cycle, middleware_identifier
-from fastapi_events.delivery import settle
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.delivery import name_of, settle
 from fastapi_events.flush import FlushWhen, always, flush_policy
-from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.handlers.base import BaseEventHandler, check_hooks
 from fastapi_events.otel import tracing
-from fastapi_events.scope import Backlog, CycleContext, ScopeConfig, StoreContext, raise_if_asked
+from fastapi_events.scope import Backlog
+from fastapi_events.scope.config import ScopeConfig, checked_handlers
+from fastapi_events.scope.contexts import CycleContext, StoreContext
+from fastapi_events.scope.errors import checked_raise_errors, raise_if_asked
+from fastapi_events.scope.other_loops import on_asyncio
 from fastapi_events.typing import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
@@ -40,9 +42,12 @@ class EventHandlerASGIMiddleware:
         flush_when: `"always"`, `"success"` (nothing was raised and the status is below 400), or a callable
             that judges a `FinishedScope`.
         raise_errors: Raise what handlers raised into the server, for tests. The endpoint's own error wins.
+            With False such errors are logged and reported only; None is False, or what the pytest plugin
+            says.
 
     Raises:
-        ConfigurationError: When `handlers` or `flush_when` cannot be what they are.
+        ConfigurationError: When an argument cannot be what it is, or a handler has an attribute in the place
+            of a hook.
     """
 
     def __init__(
@@ -52,12 +57,14 @@ class EventHandlerASGIMiddleware:
         middleware_id: int | None = None,
         *,
         flush_when: FlushWhen = "always",
-        raise_errors: bool = False,
+        raise_errors: bool | None = None,
     ) -> None:
         self.app = app
         self._id = id(self) if middleware_id is None else middleware_id
         self._config = ScopeConfig(self._id, flush_policy(flush_when))
-        self._raise_errors = raise_errors
+        self._raise_errors = checked_raise_errors(raise_errors)
+        self._is_unstarted = False
+        self._started: list[BaseEventHandler] = []
         self.register_handlers(handlers)
 
     def __del__(self) -> None:
@@ -67,11 +74,10 @@ class EventHandlerASGIMiddleware:
 
     def register_handlers(self, handlers: Iterable[BaseEventHandler]) -> None:
         """Make `handlers` those that get this middleware's events."""
-        if not isinstance(handlers, Iterable):
-            raise ConfigurationError(
-                f"handlers={handlers!r}: expected a list of handlers; for a single one write handlers=[…]."
-            )
-        handlers = handlers if isinstance(handlers, (list, tuple)) else list(handlers)
+        handlers = checked_handlers(handlers)
+        for each in handlers:
+            if isinstance(each, BaseEventHandler):
+                check_hooks(each)
         handler_store[self._id] = handlers
         # A handler need not derive from our base, and a mock has every attribute.
         self._persists = any(getattr(each, "persists_before_response", None) is True for each in handlers)
@@ -91,7 +97,7 @@ class EventHandlerASGIMiddleware:
         elif kind == "websocket":
             backlog = Backlog(self._config)
             status = None
-            receive = _flusher(receive, backlog)
+            receive = await self._opening(receive, backlog)
         elif kind == "lifespan":
             await self._live(scope, receive, send)
             return
@@ -100,10 +106,11 @@ class EventHandlerASGIMiddleware:
             return
 
         if self._config.loop is None:
-            self._config.remember_loop()
+            self._begin()
         # As StoreContext and CycleContext do, without their objects: this is on the way of every request.
         identifier, store, cycle = _set_id(self._id), _set_store(backlog), _set_cycle(True)
         error: BaseException | None = None
+        errors: list[BaseException] = []
         try:
             await self.app(scope, receive, send)
         except BaseException as raised:
@@ -112,6 +119,8 @@ class EventHandlerASGIMiddleware:
         finally:
             _reset_cycle(cycle)
             try:
+                if self._is_unstarted:  # now, since the response must not wait for it
+                    await self._start_late()
                 if backlog.close(error, None if status is None else status.status):
                     errors = await backlog.flush_rest()
                     if error is None:
@@ -119,6 +128,13 @@ class EventHandlerASGIMiddleware:
             finally:
                 _reset_store(store)
                 _reset_id(identifier)
+                del error, errors  # an error would hold this frame, and these the error
+
+    async def _opening(self, receive: Receive, backlog: Backlog) -> Receive:
+        if self._config.loop is None or self._is_unstarted:  # now: a websocket may stay open for days
+            self._begin()
+            await self._start_late()
+        return _flusher(receive, backlog)
 
     def _watching(self, send: Send, backlog: Backlog) -> tuple[Send, _StatusWatch | None]:
         status = None
@@ -135,30 +151,59 @@ class EventHandlerASGIMiddleware:
         """A block in which events are collected rather than handled at once."""
         return CycleContext()
 
+    def _begin(self) -> None:
+        """At first use, unless the lifespan has run: that of a mounted application never does."""
+        self._config.remember_loop()
+        self._is_unstarted = True
+
+    async def _start_late(self) -> None:
+        self._is_unstarted = False
+        for handler in self._handlers():
+            try:
+                await on_asyncio(self._start(handler))
+            except Exception:  # the response is out, and the next handler has events to take
+                logger.exception("%s could not start properly.", name_of(handler))
+
+    async def _start(self, handler: BaseEventHandler) -> None:
+        if handler not in self._started:
+            self._started.append(handler)
+            await handler.on_startup()
+
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handlers = [each for each in handler_store[self._id] if isinstance(each, BaseEventHandler)]
         backlog = _LifespanBacklog(ScopeConfig(self._id))
-        self._config.loop = backlog.config.loop = asyncio.get_running_loop()
+        backlog.config.remember_loop()
+        self._config.remember_loop()
 
         async def send_and_tend(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                for handler in handlers:
-                    await handler.on_startup()
+                for handler in self._handlers():
+                    await on_asyncio(self._start(handler))
                 await send(message)
                 # Nobody comes back to flush what a task started here dispatches later: each of its events
                 # is late, and therefore handled at once.
                 backlog.close()
                 backlog.flush_soon()
             elif message["type"].startswith("lifespan.shutdown."):
-                await backlog.finish()
-                await settle(SHUTDOWN_DEADLINE_SECONDS)
-                await _shut_down(handlers)
+                await on_asyncio(self._end(backlog))
                 await send(message)
             else:
                 await send(message)
 
         with StoreContext(backlog), CycleContext():
             await self.app(scope, receive, send_and_tend)
+
+    async def _end(self, backlog: Backlog) -> None:
+        await backlog.finish()
+        await settle(SHUTDOWN_DEADLINE_SECONDS)
+        self._started.clear()
+        for handler in self._handlers():
+            try:
+                await handler.on_shutdown()
+            except Exception:  # the next handler has events to deliver, too
+                logger.exception("%s could not shut down properly.", name_of(handler))
+
+    def _handlers(self) -> list[BaseEventHandler]:
+        return [each for each in handler_store.get(self._id, ()) if isinstance(each, BaseEventHandler)]
 
 
 class _LifespanBacklog(Backlog):
@@ -173,21 +218,13 @@ class _LifespanBacklog(Backlog):
         return tracing.concerns_events()
 
 
-async def _shut_down(handlers: Iterable[BaseEventHandler]) -> None:
-    for handler in handlers:
-        try:
-            await handler.on_shutdown()
-        except Exception:  # the next handler has events to deliver, too
-            logger.exception("%s could not shut down properly.", handler.name)
-
-
 def _flusher(receive: Receive, backlog: Backlog) -> Receive:
-    async def receive_while_flushing() -> Message:
+    async def flush_and_receive() -> Message:
         if backlog.wants_flush():
             backlog.flush_soon()
         return await receive()
 
-    return receive_while_flushing
+    return flush_and_receive
 
 
 class _StatusWatch:

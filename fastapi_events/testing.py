@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fastapi_events import scope
+from fastapi_events.scope import errors
 
 
 @contextmanager
 def raise_errors(enabled: bool = True) -> Iterator[None]:
-    """A block in which every scope raises its handlers' errors, as if opened with `raise_errors=True`."""
-    before = scope.raise_errors_everywhere
-    scope.raise_errors_everywhere = enabled
+    """A block in which every scope raises its handlers' errors that was not told `raise_errors=False`."""
+    before = errors.raise_errors_by_default
+    errors.raise_errors_by_default = enabled
     try:
         yield
     finally:
-        scope.raise_errors_everywhere = before
+        errors.raise_errors_by_default = before

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
+from collections.abc import Callable
 from enum import Enum
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from fastapi_events.context import handler_store
 from fastapi_events.dispatcher import dispatch
@@ -18,8 +22,10 @@ from fastapi_events.errors import (
     MultiplePayloadsDetectedDuringDispatch,
 )
 from fastapi_events.handlers.local import LocalHandler
+from fastapi_events.middleware import EventHandlerASGIMiddleware
 from fastapi_events.registry.payload_schema import EventPayloadSchemaRegistry
 from fastapi_events.scope import collect_events
+from tests.asgi import call, responding
 from tests.recording import Diary, Recorder
 
 
@@ -235,3 +241,77 @@ def test_the_caller_may_begin_the_chain() -> None:
 def test_a_header_that_cannot_travel_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="lower-case letters"):
         dispatched("hello", headers={name: "x"})
+
+
+# Where nobody is in charge
+
+
+def _in_a_thread() -> None:
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            dispatch("hello")
+        except LookupError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    raise errors[0]
+
+
+def _in_a_task_of_its_own() -> None:
+    async def main() -> None:
+        await asyncio.get_running_loop().create_task(work())
+
+    async def work() -> None:
+        dispatch("hello")
+
+    asyncio.run(main())
+
+
+def _in_an_outer_middleware() -> None:
+    inner = EventHandlerASGIMiddleware(responding(), [])
+
+    async def outer(scope: object, receive: object, send: object) -> None:
+        await inner(scope, receive, send)  # type: ignore[arg-type]
+        dispatch("hello")
+
+    asyncio.run(call(outer))
+
+
+def _in_an_exception_handler() -> None:
+    async def handle(request: object, error: Exception) -> object:
+        dispatch("hello")
+
+    async def fail(request: object) -> None:
+        raise ValueError
+
+    app = Starlette(routes=[Route("/", fail)], exception_handlers={Exception: handle})  # type: ignore[dict-item]
+    app.add_middleware(EventHandlerASGIMiddleware, handlers=[])
+    TestClient(app).get("/")
+
+
+def _at_import() -> None:
+    exec(compile("from fastapi_events.dispatcher import dispatch; dispatch('hello')", "app.py", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "where",
+    [_in_a_thread, _in_a_task_of_its_own, _in_an_outer_middleware, _in_an_exception_handler, _at_import],
+    ids=["thread", "task", "outer middleware", "exception handler", "import"],
+)
+def test_where_nobody_is_in_charge_the_error_names_three_ways_out(where: Callable[[], None]) -> None:
+    with pytest.raises(LookupError) as raised:
+        where()
+
+    text = str(raised.value)
+    assert type(raised.value) is LookupError
+    assert text.startswith("<ContextVar name='fastapi_middleware_identifier' at")
+    for way in (
+        "EventHandlerASGIMiddleware be around this code",
+        "middleware_id=1",
+        "with collect_events([handler])",
+    ):
+        assert way in text

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import Enum
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from fastapi_events.event import Event, names, wire_name
 
@@ -72,3 +73,28 @@ def test_its_time_on_the_wire_is_that_of_its_dispatch(monkeypatch: pytest.Monkey
 
     assert datetime.fromisoformat(written) == event.dispatched_at == datetime.fromtimestamp(at, UTC)
     assert datetime.fromisoformat(event.time) == event.dispatched_at
+
+
+# In models
+
+
+class Logged(BaseModel):
+    event: Event
+    others: list[Event] = []
+
+
+def test_a_field_takes_a_pair_or_an_event_and_writes_a_pair() -> None:
+    event = Event("fed", 5)
+    logged = Logged.model_validate({"event": ("woke", {"cat": 7}), "others": [event, ["slept", None]]})
+
+    assert isinstance(logged.event, Event)
+    assert logged.others[0] is event
+    assert logged.model_dump() == {"event": ("woke", {"cat": 7}), "others": [("fed", 5), ("slept", None)]}
+    assert Logged.model_validate_json(logged.model_dump_json()) == logged
+    assert Logged.model_json_schema()["properties"]["event"]["prefixItems"] == [{"type": "string"}, {}]
+
+
+@pytest.mark.parametrize("wrong", ["woke", ("woke",), ("woke", 1, 2), (5, 1), None])
+def test_a_field_takes_nothing_else(wrong: object) -> None:
+    with pytest.raises(ValidationError):
+        Logged.model_validate({"event": wrong})

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import pytest
 
 from fastapi_events import lifecycle
+from fastapi_events.context import reported
 from fastapi_events.event import Event
-from fastapi_events.lifecycle import Lifecycle, LogLifecycle, forget, observe, report_failure, tell
+from fastapi_events.lifecycle import (
+    Lifecycle,
+    LogLifecycle,
+    forget,
+    observe,
+    report_failure,
+    report_unreported,
+    tell,
+)
 from tests.recording import Diary
 
 
@@ -48,13 +58,40 @@ def test_an_observer_that_fails_harms_nobody(diary: Diary, caplog: pytest.LogCap
     assert "broken observer" in caplog.text
 
 
-def test_a_failure_is_told_once(diary: Diary) -> None:
+def test_a_failure_is_told_once_in_a_delivery(diary: Diary) -> None:
     error, event = ValueError("no"), Event("hello")
 
-    report_failure([event], handler="inner", error=error, subscription="work")
-    report_failure([event], handler="outer", error=error)
+    for _ in range(2):
+        token = reported.set({})
+        report_failure([event], handler="inner", error=error, subscription="work")
+        report_unreported([event], handler="outer", error=error)
+        report_unreported([event], handler="outer", error=ExceptionGroup("", [error, KeyError()]))
+        reported.reset(token)
 
-    assert [rest["handler"] for _, rest in diary.of("failed")] == ["inner"]
+    told = [(rest["handler"], type(rest["error"])) for _, rest in diary.of("failed")]
+    assert told == [("inner", ValueError), ("outer", KeyError)] * 2
+
+
+def test_outside_of_a_delivery_each_failure_is_told(diary: Diary) -> None:
+    error = ValueError("no")
+    report_unreported([Event("hello")], handler="h", error=error)
+    report_unreported([Event("hello")], handler="h", error=error)
+    assert len(diary.of("failed")) == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+def test_nothing_is_written_on_an_error(diary: Diary) -> None:
+    error = Frozen(5)
+    token = reported.set({})
+    report_failure([Event("hello")], handler="h", error=error)
+    report_unreported([Event("hello")], handler="h", error=error)
+    reported.reset(token)
+    assert len(diary.of("failed")) == 1
+    assert not hasattr(error, "__notes__")
 
 
 def test_what_is_lost_failed_or_dead_is_logged_with_its_id_and_never_with_its_payload(

@@ -148,7 +148,7 @@ def test_handlers_may_be_a_generator_which_serves_every_request() -> None:
 
 
 def test_a_handler_instead_of_a_list_is_refused_with_the_cure() -> None:
-    with pytest.raises(ConfigurationError, match=r"handlers=\[…\]"):
+    with pytest.raises(ConfigurationError, match=r"write \[handler\]"):
         EventHandlerASGIMiddleware(responding(), Recorder())  # type: ignore[arg-type]
 
 
@@ -549,3 +549,83 @@ def test_what_cannot_be_secured_changes_no_response(caplog: pytest.LogCaptureFix
         ("http.response.start", 200), ("http.response.body", None), ("handled", ["before"]),
     ]  # fmt: skip
     assert "Full could not keep 1 events: no space left on device" in caplog.text
+
+
+# Without a lifespan
+
+
+class Starting(Recorder):
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.calls: list[str] = []
+
+    async def on_startup(self) -> None:
+        self.calls.append("startup")
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+
+    async def on_shutdown(self) -> None:
+        self.calls.append("shutdown")
+
+    async def handle_many(self, events: Any) -> None:
+        self.calls.append("handled")
+
+
+def test_handlers_of_a_mounted_application_start_at_first_use_once_the_response_is_out() -> None:
+    handler = Starting()
+    calls_at_the_response: list[list[str]] = []
+
+    def then() -> None:
+        dispatch("hello")
+        calls_at_the_response.append(list(handler.calls))
+
+    app = EventHandlerASGIMiddleware(responding(then=then), [handler])
+
+    async def main() -> None:
+        await call(app)
+        await call(app)
+
+    asyncio.run(main())
+    assert calls_at_the_response[0] == []
+    assert handler.calls == ["startup", "handled", "handled"]
+
+
+def test_a_websocket_starts_them_before_it_is_open() -> None:
+    handler = Starting()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert handler.calls == ["startup"]
+
+    asyncio.run(call(EventHandlerASGIMiddleware(app, [handler]), {"type": "websocket"}))
+    assert handler.calls == ["startup"]
+
+
+def test_one_that_cannot_start_late_breaks_no_response(caplog: pytest.LogCaptureFixture) -> None:
+    broken, healthy = Starting(ValueError("no table")), Starting()
+
+    asyncio.run(call(EventHandlerASGIMiddleware(responding(then=lambda: dispatch("a")), [broken, healthy])))
+
+    assert "Starting could not start properly" in caplog.text
+    assert broken.calls == ["startup", "handled"]
+    assert healthy.calls == ["startup", "handled"]
+
+
+def test_handlers_that_have_started_are_not_started_by_a_lifespan_again() -> None:
+    handler = Starting()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await send({"type": "lifespan.startup.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+
+    middleware = EventHandlerASGIMiddleware(app, [handler])
+
+    async def main() -> None:
+        await call(middleware)
+        await call(middleware, {"type": "lifespan"})
+        await call(middleware, {"type": "lifespan"})
+
+    asyncio.run(main())
+    assert handler.calls == ["startup", "shutdown", "startup", "shutdown"]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+import copy
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, TypeVar, overload
 
 from fastapi_events import checks, lifecycle
 from fastapi_events.context import current_event
+from fastapi_events.delivery import being_cancelled, cancelled_itself
 from fastapi_events.errors import raise_together
 from fastapi_events.event import Event, EventName
 from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.handlers.local_registry import Registry
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
 from fastapi_events.subscriptions.plan import plan
@@ -36,7 +39,22 @@ class LocalHandler(BaseEventHandler):
         self.subscriptions = Subscriptions()
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         """Dependencies to replace, for tests: `handler.dependency_overrides[get_session] = fake_session`."""
-        self._ordered = ordered
+        self._ordered = checks.flag("ordered", ordered)
+        self._own_registry = Registry(self.subscriptions)
+        self._registry: MutableMapping[str, list[Callable[..., Any]]] = self._own_registry
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LocalHandler:
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        twin.subscriptions = Subscriptions()
+        registry = Registry(twin.subscriptions)
+        for subscription in self.subscriptions:
+            registry.remember(subscription)
+            registry.setdefault(subscription.pattern).append(subscription.function)
+        own = {"subscriptions": twin.subscriptions, "_own_registry": registry, "_registry": registry}
+        others = {name: value for name, value in vars(self).items() if name not in own}
+        vars(twin).update(copy.deepcopy(others, memo) | own)
+        return twin
 
     @overload
     def register(self, _func: type, event_name: EventName = ...) -> Callable[[F], F]: ...
@@ -68,64 +86,93 @@ class LocalHandler(BaseEventHandler):
         asked = registration(_func, event_name)
 
         def subscribe(function: F) -> F:
-            self.subscriptions.add(
-                Subscription(
-                    name_of(function),
-                    asked.patterns,
-                    function,
-                    plan(function, model=asked.model, by_annotation=False),
-                )
-            )
+            how = plan(function, model=asked.model, by_annotation=False)
+            self._own_registry.remember(Subscription(name_of(function), asked.patterns, function, how))
+            self._register_handler(asked.patterns[0], function)
             return function
 
         return subscribe if asked.function is None else subscribe(asked.function)
 
-    async def handle_many(self, events: Iterable[Event]) -> None:
+    def _register_handler(self, event_name: str, func: Callable[..., Any]) -> None:
+        self._registry.setdefault(event_name, []).append(func)
+
+    def _get_handlers_for_event(self, event_name: EventName) -> list[Callable[..., Any]]:
+        return [subscription.function for subscription in self._lookup().match(event_name)]
+
+    async def handle_many(self, events: Iterable[tuple[EventName, Any]]) -> None:
         """Handle the events of a flush, in order of dispatch."""
-        events = list(events)
+        given = [Event.of(event) for event in events]
         if self._overridden:
-            await super().handle_many(events)
+            await super().handle_many(given)
             return
-        records = tracing.records()
-        handled = (self._handle(Event.of(event), records) for event in events)
-        outcomes: Iterable[list[Exception] | BaseException]
-        if self._ordered or len(events) == 1:
+        match, records = self._match(), tracing.records()
+        handled = (self._handle(event, match, records) for event in given)
+        outcomes: Iterable[list[BaseException] | BaseException]
+        if self._ordered or len(given) == 1:
             outcomes = [await each for each in handled]
         else:
             outcomes = await asyncio.gather(*handled, return_exceptions=True)
-        errors: list[Exception] = []
-        for each in outcomes:
-            errors += each if isinstance(each, list) else [each] if isinstance(each, Exception) else []
-        raise_together(errors, f"errors in {self.name}")
+        errors = self._errors_of(outcomes)
+        try:
+            raise_together(errors, f"errors in {self.name}")
+        finally:
+            del errors, outcomes  # an error would hold this frame, and these the error
 
-    async def handle(self, event: Event) -> None:
+    def _errors_of(self, outcomes: Iterable[list[BaseException] | BaseException]) -> list[BaseException]:
+        errors: list[BaseException] = []
+        for each in outcomes:
+            if isinstance(each, asyncio.CancelledError):
+                errors.append(cancelled_itself(self.name, each))
+            else:
+                errors += each if isinstance(each, list) else [each]
+        return errors
+
+    async def handle(self, event: tuple[EventName, Any]) -> None:
         """Run the functions that listen to the event; raises what they raised when all have run."""
-        raise_together(await self._handle(Event.of(event), tracing.records()), f"errors in {self.name}")
+        errors = await self._handle(Event.of(event), self._match(), tracing.records())
+        try:
+            raise_together(errors, f"errors in {self.name}")
+        finally:
+            del errors
 
     @property
     def _overridden(self) -> bool:
         return getattr(self.handle, "__func__", None) is not LocalHandler.handle
 
-    async def _handle(self, event: Event, records: bool) -> list[Exception]:
+    def _lookup(self) -> Subscriptions:
+        own = self._own_registry
+        return self.subscriptions if self._registry is own else own.subscriptions_of(self._registry)
+
+    def _match(self) -> Callable[[EventName], Iterable[Subscription]]:
+        """How the subscriptions of an event are found: by our index, or by what a subclass has written."""
+        if getattr(self._get_handlers_for_event, "__func__", None) is _get_handlers_for_event:
+            return self._lookup().match
+        return lambda name: [
+            self._own_registry.subscription("*", function) for function in self._get_handlers_for_event(name)
+        ]
+
+    async def _handle(
+        self, event: Event, match: Callable[[EventName], Iterable[Subscription]], records: bool
+    ) -> list[BaseException]:
         token = current_event.set(event)
         try:
             if not records:
-                return await self._run_all(event)
+                return await self._run_all(event, match(event.name))
             with tracing.handle_span(event, self):
-                return await self._run_all(event)
+                return await self._run_all(event, match(event.name))
         finally:
             current_event.reset(token)
 
-    async def _run_all(self, event: Event) -> list[Exception]:
+    async def _run_all(self, event: Event, subscriptions: Iterable[Subscription]) -> list[BaseException]:
         errors = []
-        for subscription in self.subscriptions.match(event.name):
+        for subscription in subscriptions:
             error = await self._run(subscription, event)
             if error is not None:
                 tracing.record_failure(error)
                 errors.append(error)
         return errors
 
-    async def _run(self, subscription: Subscription, event: Event) -> Exception | None:
+    async def _run(self, subscription: Subscription, event: Event) -> BaseException | None:
         try:
             if Lifecycle.started in heard:
                 tell(Lifecycle.started, event, subscription=subscription.name)
@@ -136,68 +183,22 @@ class LocalHandler(BaseEventHandler):
                 await run(plan, event, caller=_caller, overrides=self.dependency_overrides)
             if Lifecycle.succeeded in heard:
                 tell(Lifecycle.succeeded, event, subscription=subscription.name)
+        except GeneratorExit:
+            raise
         except asyncio.CancelledError as cancelled:
-            if _we_are_cancelled():
+            if being_cancelled():
                 raise
-            error: Exception = RuntimeError(f"{subscription.name} cancelled itself")
-            error.__cause__ = cancelled
-        except Exception as raised:
-            error = raised
-        else:
-            return None
+            return self._failed(subscription, event, cancelled_itself(subscription.name, cancelled))
+        except BaseException as error:
+            return self._failed(subscription, event, error)
+        return None
+
+    def _failed(self, subscription: Subscription, event: Event, error: BaseException) -> BaseException:
         lifecycle.report_failure([event], handler=self.name, subscription=subscription.name, error=error)
         return error
 
-    @property
-    def _registry(self) -> MutableMapping[str, list[Callable[..., Any]]]:
-        return _Registry(self.subscriptions)
 
-    @_registry.setter
-    def _registry(self, functions: MutableMapping[str, list[Callable[..., Any]]]) -> None:
-        view = _Registry(self.subscriptions)
-        view.clear()
-        view.update(functions)
-
-
-class _Registry(MutableMapping[str, list[Callable[..., Any]]]):
-    """The subscriptions as the dict of pattern to functions that they once were; public code looks at it."""
-
-    def __init__(self, subscriptions: Subscriptions) -> None:
-        self._subscriptions = subscriptions
-
-    def __getitem__(self, pattern: str) -> list[Callable[..., Any]]:
-        found = [each.function for each in self._subscriptions if each.pattern == pattern]
-        if not found:
-            raise KeyError(pattern)
-        return found
-
-    def __setitem__(self, pattern: str, functions: list[Callable[..., Any]]) -> None:
-        self._keep(lambda each: each.pattern != pattern)
-        for function in functions:
-            self._subscriptions.add(
-                Subscription(name_of(function), (pattern,), function, plan(function, by_annotation=False))
-            )
-
-    def __delitem__(self, pattern: str) -> None:
-        self[pattern]  # raises KeyError
-        self._keep(lambda each: each.pattern != pattern)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(each.pattern for each in self._subscriptions))
-
-    def __len__(self) -> int:
-        return len({each.pattern for each in self._subscriptions})
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-    def _keep(self, wanted: Callable[[Subscription], bool]) -> None:
-        self._subscriptions.replace([each for each in self._subscriptions if wanted(each)])
-
-
-def _we_are_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+_get_handlers_for_event = LocalHandler._get_handlers_for_event  # noqa: SLF001 - to tell whether it is still ours
 
 
 local_handler = LocalHandler()

@@ -136,7 +136,7 @@ class TaskQueueHandler(Registering):
         self.engine.send(messages, timeout=self.settings.flush_deadline)
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]  # of a queue handler it is not for anybody to assign
         """Engine and queue, such as `dramatiq:shop`: how logs, metrics, commands and stores call it."""
         return f"{self.engine.name}:{self.queue}"
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from fastapi_events import envelope, lifecycle
-from fastapi_events.context import current_event
+from fastapi_events.context import current_event, reported
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.messages import is_batch, only_argument
@@ -93,6 +93,7 @@ class Perform:
         return self._once.claim(subscription.name, event)
 
     def _run_watched(self, subscription: Subscription, event: Event) -> None:
+        token = reported.set({})
         try:
             with tracing.handle_span(event, self._handler):
                 if subscription.batch is not None:
@@ -105,10 +106,12 @@ class Perform:
         except TryLater:
             raise
         except BaseException as error:
-            lifecycle.report_failure(
+            lifecycle.report_unreported(
                 [event], handler=self._handler.name, subscription=subscription.name, error=error
             )
             raise
+        finally:
+            reported.reset(token)
 
     def _run(self, subscription: Subscription, event: Event) -> None:
         call = partial(run, subscription.plan, event, overrides=self._overrides, from_wire=True)

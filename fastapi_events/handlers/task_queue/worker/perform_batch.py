@@ -28,7 +28,7 @@ from fastapi_events.handlers.task_queue.worker.dead_letters import DeadLetterKee
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, TryLater, decide
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
 from fastapi_events.handlers.task_queue.worker.validation import validate
-from fastapi_events.lifecycle import Lifecycle, mark_reported, tell
+from fastapi_events.lifecycle import Lifecycle, report_failure, tell
 from fastapi_events.otel import tracing
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.batch import Batch
@@ -187,11 +187,7 @@ class PerformBatch:
         return once.claim(subscription.name, event) if once is not None and subscription.once else None
 
     def _failed(self, subscription: Subscription, event: Event, error: Exception) -> None:
-        # Told here for each event: `report_failure` tells an error once, and many events may share one.
-        mark_reported(error)
-        tell(
-            Lifecycle.failed, [event], handler=self._handler.name, subscription=subscription.name, error=error
-        )
+        report_failure([event], handler=self._handler.name, subscription=subscription.name, error=error)
 
 
 _INTERRUPTED = RuntimeError("The batch was interrupted.")
