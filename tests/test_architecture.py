@@ -47,6 +47,15 @@ def drawn() -> Iterator[str]:
             yield f"{place}/{name}.py"
 
 
+def test_each_place_that_the_page_points_to_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = page[page.index("## Where is it?") : page.index("## Rules that")]
+    places = re.findall(r"`([\w/]+(?:\.py|/))`", table)
+
+    assert len(places) > 30
+    assert [each for each in places if not (ROOT / PACKAGE / each).exists()] == []
+
+
 def test_each_module_stands_in_the_tree_and_each_name_there_is_a_module() -> None:
     named = list(drawn())
     there = {str(path.relative_to(ROOT)) for path in (ROOT / PACKAGE).rglob("*.py")}

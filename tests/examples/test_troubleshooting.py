@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 
-HEADINGS = re.findall(r"^### `(.+)`$", PAGE, re.MULTILINE)
+OF_OTHERS = {"AttributeError: 'FastAPI' object has no attribute 'user_options'"}
+"""What an engine says for want of ours."""
+
+HEADINGS = [each for each in re.findall(r"^### `(.+)`$", PAGE, re.MULTILINE) if each not in OF_OTHERS]
 REASONS = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
 
 _FORMAT = re.compile(r"%[-.\d]*[sdrf]")
