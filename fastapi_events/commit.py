@@ -35,8 +35,8 @@ try:
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
     from sqlalchemy.orm import Session, SessionTransaction, scoped_session
-except ImportError as missing:
-    raise MissingDependencyError("SQLAlchemy", "sql") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("SQLAlchemy", "sql") from _missing
 
 from fastapi_events.storage.sqlalchemy import SqlInbox, SqlOutbox
 

@@ -21,7 +21,7 @@ from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.process_loop import process_loop
 from fastapi_events.subscriptions.runner import Suspended, drive
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, TypeAlias
@@ -25,16 +27,16 @@ from fastapi_events.scope import Backlog
 from fastapi_events.settings import dispatch_disabled
 from fastapi_events.typing import Payload
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # Assigned rather than imported: a method of an imported name CPython looks up as if it were a module's
 # function, which takes twice as long.
-event_store = context.event_store
-handler_store = context.handler_store
-in_req_res_cycle = context.in_req_res_cycle
-middleware_identifier = context.middleware_identifier
-current_event = context.current_event
-dispatched_model = context.dispatched_model
+event_store: ContextVar[deque[Event]] = context.event_store
+handler_store: defaultdict[int, Iterable[Any]] = context.handler_store
+in_req_res_cycle: ContextVar[bool | None] = context.in_req_res_cycle
+middleware_identifier: ContextVar[int] = context.middleware_identifier
+current_event: ContextVar[Event | None] = context.current_event
+dispatched_model: ContextVar[Any] = context.dispatched_model
 
 # To look whether the event concerns a trace. Not by the name that tests patch: they rely on `event_store`
 # being read only where an event is collected.

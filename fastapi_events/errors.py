@@ -139,7 +139,7 @@ class BatchFailed(FastapiEventError, RuntimeError):
 
     def __init__(self, errors: Mapping[str, Exception]) -> None:
         super().__init__(f"{len(errors)} events of the batch failed")
-        self.errors = dict(errors)
+        self.errors: dict[str, Exception] = dict(errors)
 
 
 class UnreadableEnvelope(FastapiEventError, ValueError):

@@ -17,7 +17,7 @@ from fastapi_events.errors import ConfigurationError, FastapiEventError, Storage
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def handlers_in(target: str) -> list[TaskQueueHandler]:

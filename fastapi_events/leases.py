@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
 """How long a killed worker's claim keeps others from what it had begun."""
@@ -74,5 +74,5 @@ class Keeper:
                         )
 
 
-keeper = Keeper()
+keeper: Keeper = Keeper()
 """This process's keeper."""

@@ -24,7 +24,7 @@ from fastapi_events.context import reported
 from fastapi_events.errors import leaves
 from fastapi_events.event import Event, wire_name
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 

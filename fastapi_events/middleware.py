@@ -17,7 +17,7 @@ from fastapi_events.scope.errors import checked_raise_errors, raise_if_asked
 from fastapi_events.scope.other_loops import on_asyncio
 from fastapi_events.typing import ASGIApp, Message, Receive, Scope, Send
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # A method of an imported name CPython looks up as if it were a module's function, which takes twice as long.
 _set_id, _reset_id = middleware_identifier.set, middleware_identifier.reset

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from fastapi_events import green_threads
 from fastapi_events.thread_calls import ThreadCalls
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class LoopThread:
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._is_ours = loop is None
         self._has_ended = False
-        self.loop = loop or asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = loop or asyncio.new_event_loop()
         if not self._is_ours:
             return
         if green_threads.are_threads_green():

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _SWEEP_EVERY_SECONDS = 30.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         pydantic.ValidationError: When a variable cannot be what it is; a `ValueError` that names it.
     """
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix="FASTAPI_EVENTS_",
         env_ignore_empty=True,
         extra="ignore",

@@ -8,8 +8,8 @@ from fastapi_events.errors import MissingDependencyError
 
 try:
     import shtab
-except ImportError as missing:
-    raise MissingDependencyError("shtab", "completion") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("shtab", "completion") from _missing
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:

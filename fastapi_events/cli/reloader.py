@@ -15,10 +15,10 @@ from fastapi_events.errors import ConfigurationError, MissingDependencyError
 
 try:
     from watchfiles import PythonFilter, watch
-except ImportError as missing:
-    raise MissingDependencyError("watchfiles", "reload") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("watchfiles", "reload") from _missing
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Reloader:

@@ -41,7 +41,7 @@ class ChildProcess:
         output: int | None = None,
         pass_fds: Sequence[int] = (),
     ) -> None:
-        self.argv = [os.fspath(each) for each in argv]
+        self.argv: list[str] = [os.fspath(each) for each in argv]
         self._env = dict(env or {})
         self._grace = grace
         self._output = output

@@ -47,7 +47,7 @@ class EmbeddedServer:
             raise ConfigurationError(
                 f"port={port!r} is no port: choose one up to 65535, or 0 for a free one."
             )
-        self.data_dir = Path(data_dir).absolute()
+        self.data_dir: Path = Path(data_dir).absolute()
         self._port = port
         self._start_timeout = start_timeout
         self._lock = DirectoryLock(self.data_dir, patience=_GRACE + _KILL_PATIENCE)

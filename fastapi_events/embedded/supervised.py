@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fastapi_events.embedded.child import ChildProcess
 from fastapi_events.errors import ConfigurationError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _LONGEST_LINE = 65_536
 
@@ -60,8 +60,8 @@ class SupervisedChild:
         write: Callable[[str], None] | None,
     ) -> None:
         self.name = name
-        self.argv = tuple(argv)
-        self.restarts = 0
+        self.argv: tuple[str, ...] = tuple(argv)
+        self.restarts: int = 0
         """How often it was started again."""
         self.exit_code: int | None = None
         """How it ended the last time; None before it ever has."""

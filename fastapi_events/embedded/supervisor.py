@@ -17,7 +17,7 @@ from fastapi_events.embedded.signals import SignalInbox
 from fastapi_events.embedded.supervised import Backoff, SupervisedChild
 from fastapi_events.errors import ConfigurationError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Supervisor:

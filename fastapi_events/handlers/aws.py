@@ -21,8 +21,8 @@ from fastapi_events.retry import RetryPolicy
 
 try:
     import boto3
-except ImportError as missing:
-    raise MissingDependencyError("boto3", "aws") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("boto3", "aws") from _missing
 
 MAX_BATCH_BYTES = 262_144
 """What all messages of a batch may take together; a queue may allow more, but none need."""

@@ -21,8 +21,8 @@ from fastapi_events.handlers.forwarding import (
 
 try:
     from google.cloud import pubsub_v1
-except ImportError as missing:
-    raise MissingDependencyError("google-cloud-pubsub", "google") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("google-cloud-pubsub", "google") from _missing
 
 CONFIRMATION_DEADLINE = 30.0
 """Seconds that a flush waits for Pub/Sub to confirm its messages."""

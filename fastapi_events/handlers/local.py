@@ -36,7 +36,7 @@ class LocalHandler(BaseEventHandler):
     """
 
     def __init__(self, *, ordered: bool = False) -> None:
-        self.subscriptions = Subscriptions()
+        self.subscriptions: Subscriptions = Subscriptions()
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         """Dependencies to replace, for tests: `handler.dependency_overrides[get_session] = fake_session`."""
         self._ordered = checks.flag("ordered", ordered)
@@ -201,5 +201,5 @@ class LocalHandler(BaseEventHandler):
 _get_handlers_for_event = LocalHandler._get_handlers_for_event  # noqa: SLF001 - to tell whether it is still ours
 
 
-local_handler = LocalHandler()
+local_handler: LocalHandler = LocalHandler()
 """The handler that most applications need one of."""

@@ -18,8 +18,8 @@ from fastapi_events.lifecycle import Lifecycle
 
 try:
     from opentelemetry.metrics import Counter, MeterProvider, get_meter
-except ImportError as missing:
-    raise MissingDependencyError("opentelemetry-api", "otel") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("opentelemetry-api", "otel") from _missing
 
 
 class MetricsLifecycle(Lifecycle):

@@ -30,7 +30,7 @@ Span: TypeAlias = AbstractContextManager[Any]
 
 _NO_SPAN: Span = nullcontext()
 
-recording = False
+recording: bool = False
 """Whether a tracer provider was ever seen; it can be set once, and is not taken away again."""
 
 

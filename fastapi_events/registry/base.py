@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from fastapi_events.errors import MissingEventNameDuringRegistration
 from fastapi_events.event import EventName
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=type[BaseModel])
 

@@ -4,12 +4,12 @@ import logging
 
 from fastapi_events.registry.base import BaseEventPayloadSchemaRegistry
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class EventPayloadSchemaRegistry(BaseEventPayloadSchemaRegistry):
     """A registry of one's own, to be passed to `dispatch(…, payload_schema_registry=…)`."""
 
 
-registry = EventPayloadSchemaRegistry()
+registry: EventPayloadSchemaRegistry = EventPayloadSchemaRegistry()
 """Where `dispatch()` looks unless told otherwise."""

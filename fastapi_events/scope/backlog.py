@@ -28,7 +28,7 @@ from fastapi_events.process_loop import process_loop
 from fastapi_events.scope.config import ScopeConfig
 from fastapi_events.scope.other_loops import on_asyncio
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _append = deque.append  # not by super(), which takes as long again
 _DISPATCHED = Lifecycle.dispatched
@@ -52,7 +52,7 @@ class Backlog(deque[Event]):
     """Whether a `middleware_id` given to `dispatch()` is obeyed inside; see `dispatcher`."""
 
     def __init__(self, config: ScopeConfig) -> None:
-        self.config = config
+        self.config: ScopeConfig = config
         self._closed = False
         self._ending = _NO_ENDING
         self._last: asyncio.Task[list[BaseException]] | None = None

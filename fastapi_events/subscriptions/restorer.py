@@ -61,7 +61,7 @@ class Restorer:
     """
 
     def __init__(self, *, from_json: bool) -> None:
-        self.leaves_json = False
+        self.leaves_json: bool = False
         """Whether the changed data may hold what JSON does not know: bytes, or instances."""
         self.lost: list[str] = []
         """Required fields that do not travel, each as `Class.field`."""

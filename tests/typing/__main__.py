@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PACKAGE = "fastapi_events"
 
-LEAST_COMPLETENESS = 0.88
+LEAST_COMPLETENESS = 0.98
 """The part of the symbols that users may import whose types pyright has to know without inferring them."""
 
 Found = dict[str, set[int]]

@@ -10,8 +10,8 @@ from fastapi_events.errors import MissingDependencyError
 
 try:
     import celery as celery
-except ImportError as missing:
-    raise MissingDependencyError("celery", "celery") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("celery", "celery") from _missing
 
 from fastapi_events.handlers.celery.engine import DEAD, dead_queue
 from fastapi_events.handlers.celery.handler import CeleryHandler

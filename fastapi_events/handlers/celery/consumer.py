@@ -15,7 +15,7 @@ from celery.worker.consumer import Consumer
 from fastapi_events.handlers.celery.foreign_messages import fault_of
 from fastapi_events.handlers.celery.unclaimed import Responsible, unclaimed_of
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _CELERYS = "celery.worker.consumer:Consumer"
 

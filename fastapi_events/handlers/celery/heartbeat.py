@@ -14,7 +14,7 @@ from celery.worker import state
 
 from fastapi_events.handlers.celery.publisher import CeleryPublisher
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 HEARTBEAT = "fastapi_events.heartbeat"
 """The task that does nothing: a worker sends it to itself, through the broker."""

@@ -11,8 +11,8 @@ from fastapi_events.errors import MissingDependencyError
 
 try:
     import dramatiq as dramatiq
-except ImportError as missing:
-    raise MissingDependencyError("dramatiq", "dramatiq") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("dramatiq", "dramatiq") from _missing
 
 from fastapi_events.handlers.dramatiq.handler import DramatiqHandler
 from fastapi_events.handlers.dramatiq.middleware import DEAD

@@ -26,7 +26,7 @@ class DramatiqHandler(TaskQueueHandler):
     """
 
     def __init__(self, broker: dramatiq.Broker | None = None, **settings: Unpack[TaskQueueOptions]) -> None:
-        self.broker = _checked_broker(broker)
+        self.broker: Any = _checked_broker(broker)
         super().__init__(DramatiqEngine(self.broker), **settings)
 
 

@@ -27,11 +27,11 @@ class Publication:
     __slots__ = ("body", "confirmed", "priority", "queue", "returned")
 
     def __init__(self, queue: str, body: bytes, priority: int | None = None) -> None:
-        self.queue = queue
-        self.body = body
-        self.priority = priority
-        self.confirmed = False
-        self.returned = False
+        self.queue: str = queue
+        self.body: bytes = body
+        self.priority: int | None = priority
+        self.confirmed: bool = False
+        self.returned: bool = False
 
 
 class ConfirmingConnection:

@@ -8,8 +8,8 @@ from fastapi_events.errors import MissingDependencyError
 
 try:
     from dramatiq.brokers.rabbitmq import RabbitmqBroker
-except ImportError as missing:
-    raise MissingDependencyError("pika", "rabbitmq") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("pika", "rabbitmq") from _missing
 
 import pika.exceptions
 from dramatiq.common import dq_name, q_name, xq_name

@@ -27,8 +27,8 @@ from fastapi_events.lifecycle import Lifecycle, tell
 try:
     import redis
     from dramatiq.brokers.redis import RedisBroker
-except ImportError as missing:
-    raise MissingDependencyError("redis", "dramatiq") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("redis", "dramatiq") from _missing
 
 # Takes away what this worker holds; into Dramatiq's dead letters, if there is a substitute that can be read.
 _MOVE_TO_DEAD = """

@@ -30,7 +30,7 @@ class Addresses:
     def __init__(self, routes: Routes, subscriptions: Subscriptions, retry: RetryPolicy) -> None:
         self.routes = routes
         self.subscriptions = subscriptions
-        self.fan_outs = frozenset(fan_out_name(each) for each in routes)
+        self.fan_outs: frozenset[str] = frozenset(fan_out_name(each) for each in routes)
         """The names of the actors that fan out."""
         self._retry = retry
 

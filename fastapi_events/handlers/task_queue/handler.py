@@ -35,7 +35,10 @@ from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.settings import PARTS, TaskQueueOptions, TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.worker import FAN_OUT_RETRY, Worker
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
+from fastapi_events.storage.inbox import Inbox
+from fastapi_events.storage.lanes import Lanes
+from fastapi_events.storage.outbox import Outbox
 from fastapi_events.subscriptions.subscription import Subscription
 
 
@@ -59,12 +62,12 @@ class TaskQueueHandler(Registering):
         self.settings = chosen
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         """Dependencies to replace, for tests: `handler.dependency_overrides[get_session] = fake_session`."""
-        self.outbox = chosen.outbox
-        self.inbox = chosen.inbox
-        self.dead_letters = chosen.dead_letters
-        self.lanes = chosen.lanes
-        self.persists_before_response = chosen.durability == "response"
-        self.confirms_handled = chosen.confirm == "handled"
+        self.outbox: Outbox | None = chosen.outbox
+        self.inbox: Inbox | None = chosen.inbox
+        self.dead_letters: DeadLetters | None = chosen.dead_letters
+        self.lanes: Lanes | None = chosen.lanes
+        self.persists_before_response: bool = chosen.durability == "response"
+        self.confirms_handled: bool = chosen.confirm == "handled"
         self._max_payload_bytes = chosen.max_payload_bytes
         self._shutdown_deadline = chosen.shutdown_deadline
         addresses = Addresses(self.routes, self.subscriptions, chosen.retry)
@@ -96,10 +99,10 @@ class TaskQueueHandler(Registering):
             )
             if chosen.relay:
                 self._relay_thread = self.relay_thread()
-        self.flusher = Flusher(
+        self.flusher: Flusher = Flusher(
             self.name, self._publisher, self._outbox_writer, resend_after=chosen.resend_after
         )
-        self.worker = Worker(
+        self.worker: Worker = Worker(
             self,
             engine,
             addresses,

@@ -35,8 +35,8 @@ class Registering(BaseEventHandler):
     def __init__(self, engine: Engine, routes: Routes, retry: RetryPolicy) -> None:
         self.engine = engine
         self.routes = routes
-        self.queue = routes.default
-        self.subscriptions = Subscriptions()
+        self.queue: str = routes.default
+        self.subscriptions: Subscriptions = Subscriptions()
         self._retry = retry
 
     @abstractmethod

@@ -40,7 +40,7 @@ class Routes:
                 raise InvalidSetting(f"routes={{{pattern!r}: {target!r}}}: expected the name of a queue.")
             self._index.add(wire_name(pattern), target)
             self._queues.append(target)
-        self.is_one = len(self._queues) == 1
+        self.is_one: bool = len(self._queues) == 1
         """Whether there is one queue for all events."""
 
     def queue_for(self, name: EventName) -> str:

@@ -33,11 +33,11 @@ class MemoryStore:
         max_items: int = MAX_LANE_ITEMS,
         clock: Clock = time.time,
     ) -> None:
-        self.outbox = MemoryOutbox(max_entries=max_entries, clock=clock)
-        self.inbox = MemoryInbox(clock=clock)
-        self.dead_letters = MemoryDeadLetters(max_letters=max_letters)
-        self.lanes = MemoryLanes(max_items=max_items, clock=clock)
-        self.catalogue = MemoryCatalogue(clock=clock)
+        self.outbox: MemoryOutbox = MemoryOutbox(max_entries=max_entries, clock=clock)
+        self.inbox: MemoryInbox = MemoryInbox(clock=clock)
+        self.dead_letters: MemoryDeadLetters = MemoryDeadLetters(max_letters=max_letters)
+        self.lanes: MemoryLanes = MemoryLanes(max_items=max_items, clock=clock)
+        self.catalogue: MemoryCatalogue = MemoryCatalogue(clock=clock)
 
     def setup(self) -> None:
         """Nothing needs to be created."""

@@ -8,8 +8,8 @@ from fastapi_events.errors import MissingDependencyError
 
 try:
     import redis as redis
-except ImportError as missing:
-    raise MissingDependencyError("redis", "redis") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("redis", "redis") from _missing
 
 from fastapi_events.storage.redis.catalogue import RedisCatalogue
 from fastapi_events.storage.redis.dead_letters import RedisDeadLetters

@@ -33,8 +33,8 @@ class Server:
             if isinstance(target, str)
             else target
         )
-        self.is_ours = isinstance(target, str)
-        self.prefix = f"{{{prefix}}}:"
+        self.is_ours: bool = isinstance(target, str)
+        self.prefix: str = f"{{{prefix}}}:"
         self._clock = clock
         self._scripts: dict[str, Any] = {}
 

@@ -35,7 +35,7 @@ class RedisStore(RedisPart):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(Server(target, prefix, clock))
-        self.inbox = RedisInbox(self._server)
-        self.dead_letters = RedisDeadLetters(self._server, max_letters=max_letters)
-        self.lanes = RedisLanes(self._server, max_items=max_items)
-        self.catalogue = RedisCatalogue(self._server)
+        self.inbox: RedisInbox = RedisInbox(self._server)
+        self.dead_letters: RedisDeadLetters = RedisDeadLetters(self._server, max_letters=max_letters)
+        self.lanes: RedisLanes = RedisLanes(self._server, max_items=max_items)
+        self.catalogue: RedisCatalogue = RedisCatalogue(self._server)

@@ -7,8 +7,8 @@ from fastapi_events.errors import MissingDependencyError
 
 try:
     import sqlalchemy as sqlalchemy
-except ImportError as missing:
-    raise MissingDependencyError("SQLAlchemy", "sql") from missing
+except ImportError as _missing:
+    raise MissingDependencyError("SQLAlchemy", "sql") from _missing
 
 from fastapi_events.storage.sqlalchemy.catalogue import SqlCatalogue
 from fastapi_events.storage.sqlalchemy.dead_letters import SqlDeadLetters

@@ -51,7 +51,7 @@ class _Gate:
         self._changed, self._inside, self._closed = threading.Condition(), 0, False
 
 
-gate = _Gate()
+gate: _Gate = _Gate()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=gate.close, after_in_parent=gate.open, after_in_child=gate.reset)

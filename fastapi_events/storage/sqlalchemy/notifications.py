@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from fastapi_events.storage.base import Bell
 from fastapi_events.storage.sqlalchemy.database import Database
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 CHANNEL = "fastapi_events_outbox"
 

@@ -18,7 +18,7 @@ PREFIX = "fastapi_events_"
 # What every process that creates the tables locks first, so that two do not at once.
 _SETUP_LOCK = 0x66617374
 
-metadata = sa.MetaData()
+metadata: sa.MetaData = sa.MetaData()
 """The tables of all stores."""
 
 # SQLite numbers the rows by itself only where the type is INTEGER.
@@ -33,14 +33,14 @@ def _hold() -> tuple[sa.Column[str], sa.Column[float], sa.Column[float]]:
     )
 
 
-version = sa.Table(
+version: sa.Table = sa.Table(
     f"{PREFIX}schema",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("version", sa.Integer, nullable=False),
 )
 
-outbox = sa.Table(
+outbox: sa.Table = sa.Table(
     f"{PREFIX}outbox",
     metadata,
     sa.Column("seq", _Sequence, primary_key=True, autoincrement=True),
@@ -66,7 +66,7 @@ sa.Index(
     postgresql_where=outbox.c.owner.is_not(None),
 )
 
-receipts = sa.Table(
+receipts: sa.Table = sa.Table(
     f"{PREFIX}receipts",
     metadata,
     sa.Column("entry", _Sequence, primary_key=True, autoincrement=False),
@@ -74,7 +74,7 @@ receipts = sa.Table(
     sa.Column("received", sa.Boolean, nullable=False),
 )
 
-inbox = sa.Table(
+inbox: sa.Table = sa.Table(
     f"{PREFIX}inbox",
     metadata,
     sa.Column("key", sa.Text, primary_key=True),
@@ -83,7 +83,7 @@ inbox = sa.Table(
     sa.Index(f"{PREFIX}inbox_until", "held_until"),
 )
 
-dead_letters = sa.Table(
+dead_letters: sa.Table = sa.Table(
     f"{PREFIX}dead_letters",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
@@ -103,7 +103,7 @@ dead_letters = sa.Table(
     sa.Index(f"{PREFIX}dead_letters_subscription", "subscription", "last_at"),
 )
 
-lanes = sa.Table(
+lanes: sa.Table = sa.Table(
     f"{PREFIX}lanes",
     metadata,
     sa.Column("seq", _Sequence, primary_key=True, autoincrement=True),
@@ -119,7 +119,7 @@ lanes = sa.Table(
 )
 
 
-catalogue = sa.Table(
+catalogue: sa.Table = sa.Table(
     f"{PREFIX}catalogue",
     metadata,
     sa.Column("destination", sa.Text, primary_key=True),

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from fastapi_events.storage.base import Clock
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Synchronous = Literal["NORMAL", "FULL"]
 

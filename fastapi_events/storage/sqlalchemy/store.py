@@ -59,11 +59,11 @@ class SqlStore(SqlPart):
             synchronous=synchronous, busy_timeout=busy_timeout, max_page_count=max_page_count
         )
         self._database = Database(target, options, clock)
-        self.outbox = SqlOutbox(self._database, max_entries=max_entries)
-        self.inbox = SqlInbox(self._database)
-        self.dead_letters = SqlDeadLetters(self._database, max_letters=max_letters)
-        self.lanes = SqlLanes(self._database, max_items=max_items)
-        self.catalogue = SqlCatalogue(self._database)
+        self.outbox: SqlOutbox = SqlOutbox(self._database, max_entries=max_entries)
+        self.inbox: SqlInbox = SqlInbox(self._database)
+        self.dead_letters: SqlDeadLetters = SqlDeadLetters(self._database, max_letters=max_letters)
+        self.lanes: SqlLanes = SqlLanes(self._database, max_items=max_items)
+        self.catalogue: SqlCatalogue = SqlCatalogue(self._database)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], **settings: Any) -> SqlStore:

@@ -16,7 +16,7 @@ from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.outbox import Entry, Outbox
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SHORT_DELAY_SECONDS = 60.0
 """With an outbox, what has to wait for longer waits there rather than in a worker's memory."""

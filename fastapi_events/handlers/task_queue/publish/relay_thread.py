@@ -14,7 +14,7 @@ from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.outbox import Entry, Outbox
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _BATCH = 500
 _LEASE_SECONDS = 30.0

@@ -24,7 +24,7 @@ class Chained:
     """
 
     def __init__(self, handler: BaseEventHandler, flusher: Flusher) -> None:
-        self.name = handler.name
+        self.name: str = handler.name
         self._handler = handler
         self.flusher = flusher
 

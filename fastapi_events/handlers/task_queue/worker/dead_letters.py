@@ -25,7 +25,7 @@ from fastapi_events.handlers.task_queue.worker.receipts import Receipts
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 UNREADABLE = "fastapi_events.unreadable"
 """The subscription that the dead letter of an unreadable message names; there is none."""

@@ -59,7 +59,7 @@ class Worker:
         dead_letters: DeadLetters | None,
         order: Order | None,
     ) -> None:
-        self.name = handler.name
+        self.name: str = handler.name
         """The handler's."""
         self.unknown_retry = unknown_retry
         self.max_crashes = max_crashes
@@ -67,11 +67,11 @@ class Worker:
         once = None if inbox is None else Once(inbox)
         receipts = Receipts(outbox)
         chained = Chained(handler, flusher)
-        self.dead_letters = DeadLetterKeeper(
+        self.dead_letters: DeadLetterKeeper = DeadLetterKeeper(
             handler.name, dead_letters, sender, fan_outs=addresses.fan_outs, order=order, receipts=receipts
         )
-        self.fan_out = FanOut(handler.name, addresses, sender, outbox=outbox, order=order)
-        self.perform = Perform(
+        self.fan_out: FanOut = FanOut(handler.name, addresses, sender, outbox=outbox, order=order)
+        self.perform: Perform = Perform(
             handler,
             overrides,
             chained,
