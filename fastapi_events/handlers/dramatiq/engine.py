@@ -14,7 +14,8 @@ import dramatiq
 from fastapi_events.errors import ConfigurationError, NotPublished
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.dramatiq import diagnosis
-from fastapi_events.handlers.dramatiq.middleware import ACTOR, DEAD, FAILED, declare, middleware_of
+from fastapi_events.handlers.dramatiq.actors import ACTOR, declare
+from fastapi_events.handlers.dramatiq.middleware import DEAD, FAILED, middleware_of
 from fastapi_events.handlers.dramatiq.options import options_of
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine

@@ -14,11 +14,12 @@ import dramatiq
 from dramatiq.broker import MessageProxy
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
-from dramatiq.middleware import Middleware, MiddlewareError, Retries, SkipMessage
+from dramatiq.middleware import Middleware, Retries, SkipMessage
 
-from fastapi_events.errors import DeliveredTooOften, UnknownSubscription
+from fastapi_events.errors import DeliveredTooOften
+from fastapi_events.handlers.dramatiq.actors import ACTOR, NotRun, UnknownActors, forget_rejected
 from fastapi_events.handlers.dramatiq.crash_counter import crash_counter_on
-from fastapi_events.handlers.task_queue.engine import Actor, UnknownActor, unknown_actor, until_done
+from fastapi_events.handlers.task_queue.engine import Actor, UnknownActor, until_done
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.handlers.task_queue.worker.outcome import (
     NO_RETRY,
@@ -41,21 +42,8 @@ FAILED = "retries"
 UNKNOWN_ATTEMPTS = "fastapi_events_unknown"
 """The message option that counts workers which did not know its subscription; no fault of the function's."""
 
-ACTOR = "fastapi_events"
-"""The option of our actors in Dramatiq that holds what they are to us."""
-
 _THROWS = "throws"
 """The message option that names errors which Retries leaves alone."""
-
-_MOST_UNKNOWN_NAMES = 1_000
-"""For so many names of actors that it does not have, a worker lets messages wait for another worker."""
-
-
-class _NotRun(MiddlewareError, dramatiq.Retry):
-    """Carries an error past Dramatiq, which runs the actor whatever else a middleware raises.
-
-    Being a `Retry`, it is not logged with the whole message.
-    """
 
 
 class Redelivery(Middleware):
@@ -71,8 +59,7 @@ class Redelivery(Middleware):
         self._broker = broker
         self._stopping = threading.Event()
         self._crashes = crash_counter_on(broker)
-        self._learning = threading.Lock()
-        self._unknown: set[str] = set()
+        self._unknown = UnknownActors(broker)
         self._replaced: set[str] = set()
 
     @property
@@ -108,7 +95,7 @@ class Redelivery(Middleware):
             return
         crashes = self._crashes.before(message)
         if crashes >= actor.worker.max_crashes:
-            raise _NotRun from DeliveredTooOften(crashes)
+            raise NotRun from DeliveredTooOften(crashes)
 
     def after_process_message(
         self,
@@ -120,7 +107,7 @@ class Redelivery(Middleware):
     ) -> None:
         self._crashes.ended(message)
         message.options.pop(_THROWS, None)  # see _Shield
-        if isinstance(exception, _NotRun):
+        if isinstance(exception, NotRun):
             exception = exception.__cause__
         actor = None if exception is None else self._actor(message)
         if exception is not None and actor is not None:
@@ -207,7 +194,8 @@ class Redelivery(Middleware):
         Dramatiq asks no middleware before, and during a rolling deploy that is too early. From the first such
         message on there is an actor of its name, which fails; the message itself is enqueued once more.
         """
-        if DEAD in message.options or not self._learn(message):
+        worker = self.worker_of(message.queue_name)
+        if DEAD in message.options or worker is None or not self._unknown.learn(message, worker):
             return
         if self.until_done(partial(broker.enqueue, message.copy()), message.message_id):
             self._replaced.add(message.message_id)
@@ -216,19 +204,7 @@ class Redelivery(Middleware):
         """Remove the copy of a message that has been replaced, where that can be done."""
         if message.message_id in self._replaced:
             self._replaced.discard(message.message_id)
-            _forget_rejected(broker, message)
-
-    def _learn(self, message: MessageProxy) -> bool:
-        """Declare an actor for a message that names none, in a queue of ours; whether there is one now."""
-        name, queue = message.actor_name, q_name(message.queue_name)
-        worker = self.worker_of(queue)
-        with self._learning:
-            if worker is None or name in self._broker.actors or len(self._unknown) >= _MOST_UNKNOWN_NAMES:
-                return name in self._unknown
-            self._unknown.add(name)
-            actor = unknown_actor(worker, name, queue)
-            declare(self._broker, actor)
-        return True
+            forget_rejected(broker, message)
 
 
 class _Shield(Middleware):
@@ -251,27 +227,6 @@ class _Shield(Middleware):
             message.options[_THROWS] = BaseException
 
 
-def declare(broker: dramatiq.Broker, actor: Actor) -> None:
-    """Let Dramatiq run an actor."""
-    options: dict[str, Any] = {**actor.options, ACTOR: actor}
-    dramatiq.actor(actor_name=actor.name, queue_name=actor.queue, broker=broker, **options)(
-        _Guarded(actor).run
-    )
-
-
-class _Guarded:
-    """An actor that may say that its turn has not come without an error in Dramatiq's log."""
-
-    def __init__(self, actor: Actor) -> None:
-        self._actor = actor
-
-    def run(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            self._actor.run(*args, **kwargs)
-        except (TryLater, UnknownSubscription) as nobodys_fault:
-            raise _NotRun from nobodys_fault
-
-
 def _asked_wait(error: BaseException) -> float | None:
     """Seconds that the function has asked for by raising Dramatiq's own `Retry`."""
     delay = error.delay if isinstance(error, dramatiq.Retry) else None
@@ -292,16 +247,6 @@ def _tell_exhausted(broker: dramatiq.Broker, message: MessageProxy, actor: Actor
     if target:
         counted = {"retries": retries, "max_retries": actor.policy.max_retries}
         broker.get_actor(target).send(message.asdict(), counted)
-
-
-def _forget_rejected(broker: Any, message: MessageProxy) -> None:
-    queue = q_name(message.queue_name)
-    if isinstance(broker, StubBroker):
-        broker.dead_letters_by_queue[queue].remove(message)
-    elif (identity := message.options.get("redis_message_id")) is not None:
-        dead = f"{broker.namespace}:{queue}.XQ"
-        broker.client.zrem(dead, identity)
-        broker.client.hdel(f"{dead}.msgs", identity)
 
 
 def middleware_of(broker: dramatiq.Broker) -> Redelivery:
