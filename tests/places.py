@@ -143,9 +143,11 @@ class Dramatiq(QueuePlace):
         )  # fmt: skip
 
     def dead(self, queue: str = "events") -> list[Dead]:
+        # What has no report was replaced by another message: on RabbitMQ the copy cannot be removed.
         return [
-            Dead(message.actor_name, message.args, message.options.get(DEAD, {}))
+            Dead(message.actor_name, message.args, message.options[DEAD])
             for message in self.rejected(queue)
+            if DEAD in message.options
         ]
 
     def rejected(self, queue: str = "events") -> list[Any]:

@@ -264,7 +264,7 @@ def test_a_worker_that_stops_meanwhile_keeps_the_message(stub: Dramatiq) -> None
     stub.worker.stop()
     stub.worker = None
 
-    assert [message.task for message in stub.dead()] == ["work"]
+    assert [message.actor_name for message in stub.rejected()] == ["work"]
 
 
 # A broker that is away

@@ -34,7 +34,7 @@ def injected(path: Path) -> list[str]:
             found += [
                 f"{path.relative_to(FOLDER)}: {kind.name}({name})"
                 for name, annotation in given
-                if annotation is not None and any(alias in ast.unparse(annotation) for alias in aliases)
+                if annotation is not None and ast.unparse(annotation).startswith(tuple(aliases))
             ]
     return found
 
