@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from fastapi_events import context
 from fastapi_events.delivery import call_dispatch_hooks, handle_soon, report_lost
 from fastapi_events.dispatch_options import DispatchOptions
+from fastapi_events.environment import dispatch_disabled
 from fastapi_events.errors import MissingEventNameDuringDispatch, MultiplePayloadsDetectedDuringDispatch
 from fastapi_events.event import Event, EventName, new_event
 from fastapi_events.lifecycle import Lifecycle, heard, tell
@@ -24,7 +25,6 @@ from fastapi_events.otel import tracing
 from fastapi_events.registry.base import BaseEventPayloadSchemaRegistry
 from fastapi_events.registry.payload_schema import registry as default_payload_schema_registry
 from fastapi_events.scope import Backlog
-from fastapi_events.settings import dispatch_disabled
 from fastapi_events.typing import Payload
 
 logger: logging.Logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from fastapi_events.settings import crash_at
+from fastapi_events.environment import crash_at
 
 _point = crash_at()
 

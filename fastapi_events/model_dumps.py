@@ -13,8 +13,13 @@ from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import VERSION, BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
+
+BY_EITHER_NAME: Final[dict[str, Any]] = (
+    {} if VERSION.startswith(("2.7.", "2.8.", "2.9.", "2.10.")) else {"by_alias": True, "by_name": True}
+)
+"""To validate data by names and aliases; before pydantic 2.11 a model needs `populate_by_name` for names."""
 
 LISTS: Final = (list, tuple, set, frozenset, deque)
 

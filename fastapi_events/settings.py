@@ -1,71 +1,41 @@
-"""What the environment says: the only module that reads it."""
+"""The settings of workers and of the demo, read from the environment."""
 
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
-from fastapi_events.constants import (
-    BROKER_URL_ENV_VAR,
-    DEFAULT_QUEUE,
-    DEFAULT_SOURCE,
-    FASTAPI_EVENTS_DISABLE_DISPATCH_ENV_VAR,
-    FASTAPI_EVENTS_USE_SPAN_LINKING_ENV_VAR,
-)
+from fastapi_events.constants import BROKER_URL_ENV_VAR, DEFAULT_QUEUE, DEFAULT_SOURCE
 
-try:
-    from posix import environ as _posix_environ
-except ImportError:  # Windows
-    _posix_environ = {}
-
-_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
-_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+_PREFIX = "FASTAPI_EVENTS_"
 _BROKERS = ("redis", "rediss", "unix", "amqp", "amqps")
 
 
-# `os.environ` raises two errors inside to say that a variable is not set, which takes half as long as all the
-# rest of a `dispatch()`. On POSIX it keeps what it holds in the dict `posix.environ`, where a look costs
-# nothing; that it does is not taken on trust.
-_environ = os.environ
-_shared = any(each is _posix_environ for each in vars(_environ).values())
-_DISABLE_DISPATCH = FASTAPI_EVENTS_DISABLE_DISPATCH_ENV_VAR.encode()
-
-
-def dispatch_disabled() -> bool:
-    """Whether `dispatch()` is to do nothing; read at each call, so that a test can switch it."""
-    if _shared and os.environ is _environ and _DISABLE_DISPATCH not in _posix_environ:
-        return False
-    return _flag(FASTAPI_EVENTS_DISABLE_DISPATCH_ENV_VAR, default=False)
-
-
-def span_linking() -> bool:
-    """Whether a handler's span links to the span that dispatched, rather than being its child."""
-    return _flag(FASTAPI_EVENTS_USE_SPAN_LINKING_ENV_VAR, default=True)
-
-
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What `workers/` and the demo are configured by: the variables FASTAPI_EVENTS_….
+
+    One that is empty counts as not set. What is given by name wins over the environment.
 
     Raises:
         pydantic.ValidationError: When a variable cannot be what it is; a `ValueError` that names it.
     """
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="FASTAPI_EVENTS_",
-        env_ignore_empty=True,
-        extra="ignore",
-        hide_input_in_errors=True,  # a broker's URL holds its password
-    )
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        hide_input_in_errors=True
+    )  # a broker's URL holds its password
 
     broker_url: str = "redis://localhost:6379/0"
-    handlers: Annotated[tuple[str, ...], NoDecode] = ()
+    handlers: tuple[str, ...] = ()
     queue: str = DEFAULT_QUEUE
     source: str = DEFAULT_SOURCE
     journal_url: str | None = None
     """The Redis that the demo writes its journal to; the broker if not given."""
+
+    def __init__(self, **given: Any) -> None:
+        variables = {name: os.environ.get(f"{_PREFIX}{name.upper()}") for name in type(self).model_fields}
+        super().__init__(**{name: value for name, value in variables.items() if value} | given)
 
     @field_validator("broker_url")
     @classmethod
@@ -82,20 +52,3 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-def _flag(variable: str, *, default: bool) -> bool:
-    value = os.environ.get(variable)
-    if not value:
-        return default
-    lowered = value.lower()
-    if lowered in _TRUE:
-        return True
-    if lowered in _FALSE:
-        return False
-    raise ValueError(f"{variable}={value!r}: expected a truth value such as 1, true, 0 or false.")
-
-
-def crash_at() -> str | None:
-    """The point at which this process is to end, for tests of what survives that; see `failpoints`."""
-    return os.environ.get("FASTAPI_EVENTS_CRASH_AT") or None

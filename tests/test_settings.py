@@ -1,61 +1,11 @@
-"""What the environment says."""
+"""What workers and the demo are configured by."""
 
 from __future__ import annotations
-
-import os
-from unittest.mock import patch
 
 import pytest
 from pydantic import ValidationError
 
-from fastapi_events.settings import Settings, dispatch_disabled, span_linking
-
-
-@pytest.mark.parametrize("value", ["1", "t", "true", "TRUE", "y", "yes", "on"])
-def test_flags_that_are_true(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("FASTAPI_EVENTS_DISABLE_DISPATCH", value)
-    monkeypatch.setenv("FASTAPI_EVENTS_USE_SPAN_LINKING", value)
-    assert dispatch_disabled()
-    assert span_linking()
-
-
-@pytest.mark.parametrize("value", ["0", "f", "False", "n", "no", "off"])
-def test_flags_that_are_false(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("FASTAPI_EVENTS_DISABLE_DISPATCH", value)
-    monkeypatch.setenv("FASTAPI_EVENTS_USE_SPAN_LINKING", value)
-    assert not dispatch_disabled()
-    assert not span_linking()
-
-
-def test_flags_that_are_unset_or_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FASTAPI_EVENTS_DISABLE_DISPATCH", raising=False)
-    monkeypatch.setenv("FASTAPI_EVENTS_USE_SPAN_LINKING", "")
-    assert not dispatch_disabled()
-    assert span_linking()
-
-
-def test_the_flag_is_read_at_each_call() -> None:
-    variable = "FASTAPI_EVENTS_DISABLE_DISPATCH"
-    with patch.dict(os.environ):
-        os.environ.pop(variable, None)
-        assert not dispatch_disabled()
-        os.environ[variable] = "1"
-        assert dispatch_disabled()
-        os.environ[variable] = "0"
-        assert not dispatch_disabled()
-        del os.environ[variable]
-        assert not dispatch_disabled()
-
-
-def test_the_flag_is_read_where_a_test_has_put_another_environment() -> None:
-    with patch("os.environ", {"FASTAPI_EVENTS_DISABLE_DISPATCH": "1"}):
-        assert dispatch_disabled()
-
-
-def test_a_flag_that_is_neither_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTAPI_EVENTS_DISABLE_DISPATCH", "maybe")
-    with pytest.raises(ValueError, match="FASTAPI_EVENTS_DISABLE_DISPATCH='maybe'"):
-        dispatch_disabled()
+from fastapi_events.settings import Settings
 
 
 def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,3 +39,8 @@ def test_an_error_does_not_show_the_password(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ValidationError) as caught:
         Settings()
     assert "s3cret" not in str(caught.value)
+
+
+def test_what_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTAPI_EVENTS_QUEUE", "shop")
+    assert Settings(queue="mail").queue == "mail"

@@ -52,9 +52,9 @@ def the_least(events: int) -> Iterator[Callable[[int], float]]:
     from collections import deque
 
     from fastapi_events import context
+    from fastapi_events.environment import dispatch_disabled
     from fastapi_events.event import new_event
     from fastapi_events.registry.payload_schema import registry
-    from fastapi_events.settings import dispatch_disabled
 
     event_store, in_req_res_cycle = context.event_store, context.in_req_res_cycle
     middleware_identifier = context.middleware_identifier

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
+from fastapi_events.environment import span_linking
 from fastapi_events.event import Event, EventName
 from fastapi_events.otel.attributes import SpanAttributes
-from fastapi_events.settings import span_linking
 
 try:
     from opentelemetry import context as contexts

@@ -9,7 +9,7 @@ from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, 
 from pydantic_core import to_json
 
 from fastapi_events.errors import ConfigurationError, InvalidPayload
-from fastapi_events.model_dumps import dump
+from fastapi_events.model_dumps import BY_EITHER_NAME, dump
 from fastapi_events.subscriptions.annotations import class_of, spelled
 from fastapi_events.subscriptions.restorer import Restorer
 
@@ -50,8 +50,8 @@ class PayloadType:
             if self._leaves_json:
                 # With bytes in them the data are JSON no longer. What only JSON mode would convert in a
                 # strict model, such as the text of a date, is converted because strictness is off.
-                return self._adapter.validate_python(data, strict=False, by_alias=True, by_name=True)
-            return self._adapter.validate_json(to_json(data), by_alias=True, by_name=True)
+                return self._adapter.validate_python(data, strict=False, **BY_EITHER_NAME)
+            return self._adapter.validate_json(to_json(data), **BY_EITHER_NAME)
         except ValidationError as error:
             # Not `from` it: a traceback in a log would then show the payload's values.
             raise self._invalid(error) from None
@@ -71,7 +71,7 @@ class PayloadType:
         if self._tidy is not None:
             payload = self._tidy(payload)
         try:
-            return self._adapter.validate_python(payload, by_alias=True, by_name=True)
+            return self._adapter.validate_python(payload, **BY_EITHER_NAME)
         except ValidationError as error:
             # Not `from` it: a traceback in a log would then show the payload's values.
             raise self._invalid(error) from None

@@ -45,6 +45,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
+from fastapi_events.model_dumps import BY_EITHER_NAME
+
 Change: TypeAlias = Callable[[Any], Any]
 """Makes the data that pydantic expects, in a copy; what it does not understand stays as it is."""
 
@@ -214,10 +216,10 @@ def _first_that_validates(tries: Iterable[tuple[Change | None, TypeAdapter[Any]]
         with suppress(ValidationError):
             if change is None:
                 # Strictly: the text of some bytes may look like a number.
-                adapter.validate_json(to_json(data), strict=True, by_alias=True, by_name=True)
+                adapter.validate_json(to_json(data), strict=True, **BY_EITHER_NAME)
                 return data
             changed = change(data)
-            adapter.validate_python(changed, strict=False, by_alias=True, by_name=True)
+            adapter.validate_python(changed, strict=False, **BY_EITHER_NAME)
             return changed
     return data
 

@@ -1,0 +1,55 @@
+"""The environment variables that are read while events are dispatched and handled."""
+
+from __future__ import annotations
+
+import os
+
+from fastapi_events.constants import (
+    FASTAPI_EVENTS_DISABLE_DISPATCH_ENV_VAR,
+    FASTAPI_EVENTS_USE_SPAN_LINKING_ENV_VAR,
+)
+
+try:
+    from posix import environ as _posix_environ
+except ImportError:  # Windows
+    _posix_environ = {}
+
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+
+
+# `os.environ` raises two errors inside to say that a variable is not set, which takes half as long as all the
+# rest of a `dispatch()`. On POSIX it keeps what it holds in the dict `posix.environ`, where a look costs
+# nothing; that it does is not taken on trust.
+_environ = os.environ
+_shared = any(each is _posix_environ for each in vars(_environ).values())
+_DISABLE_DISPATCH = FASTAPI_EVENTS_DISABLE_DISPATCH_ENV_VAR.encode()
+
+
+def dispatch_disabled() -> bool:
+    """Whether `dispatch()` is to do nothing; read at each call, so that a test can switch it."""
+    if _shared and os.environ is _environ and _DISABLE_DISPATCH not in _posix_environ:
+        return False
+    return _flag(FASTAPI_EVENTS_DISABLE_DISPATCH_ENV_VAR, default=False)
+
+
+def span_linking() -> bool:
+    """Whether a handler's span links to the span that dispatched, rather than being its child."""
+    return _flag(FASTAPI_EVENTS_USE_SPAN_LINKING_ENV_VAR, default=True)
+
+
+def _flag(variable: str, *, default: bool) -> bool:
+    value = os.environ.get(variable)
+    if not value:
+        return default
+    lowered = value.lower()
+    if lowered in _TRUE:
+        return True
+    if lowered in _FALSE:
+        return False
+    raise ValueError(f"{variable}={value!r}: expected a truth value such as 1, true, 0 or false.")
+
+
+def crash_at() -> str | None:
+    """The point at which this process is to end, for tests of what survives that; see `failpoints`."""
+    return os.environ.get("FASTAPI_EVENTS_CRASH_AT") or None
