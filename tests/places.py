@@ -75,7 +75,7 @@ class Dead:
 
     task: str
     arguments: tuple[Any, ...]
-    grave: dict[str, Any]
+    report: dict[str, Any]
 
 
 class QueuePlace(Place):
@@ -98,7 +98,7 @@ class QueuePlace(Place):
 
     def reasons(self, queue: str = "events") -> list[str]:
         """Why it was."""
-        return [dead.grave["reason"] for dead in self.dead(queue)]
+        return [dead.report["reason"] for dead in self.dead(queue)]
 
     @property
     def queues(self) -> set[str]:

@@ -154,5 +154,5 @@ def test_on_rabbitmq_a_message_that_cannot_be_read_stands_in_no_ones_way() -> No
         broker.enqueue(dramatiq.Message(queue, f"fastapi_events.fan_out.{queue}", (envelope,), {}, {}))
     place.work()
     until(lambda: heard == set(range(10)), "the handling of the good ones")
-    until(lambda: broker.get_queue_message_counts(queue)[2] == 1, "the burial")
+    until(lambda: broker.get_queue_message_counts(queue)[2] == 1, "the dead letter")
     place.close()

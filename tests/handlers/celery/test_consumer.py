@@ -92,8 +92,8 @@ def test_what_is_no_message_of_a_task_is_a_dead_letter(place: OnCelery, diary: D
         assert dead.task == "fastapi_events.unreadable"
         original = '{"base64":"gAQu"}' if isinstance(body, bytes) else body
         assert dead.arguments == (original,)
-        assert dead.grave["reason"].startswith("UnreadableEnvelope: no message that a worker can take")
-        assert fault in dead.grave["reason"]
+        assert dead.report["reason"].startswith("UnreadableEnvelope: no message that a worker can take")
+        assert fault in dead.report["reason"]
 
 
 def test_it_goes_to_the_store_of_the_handler_whose_queue_it_was_in(valkey_url: str, diary: Diary) -> None:
@@ -128,7 +128,7 @@ def test_a_very_large_body_is_cut(place: OnCelery) -> None:
 
     [dead] = place.dead()
     assert dead.arguments == ("x" * 1_048_576,)
-    assert "cut to 1,048,576 of 1,500,000" in dead.grave["reason"]
+    assert "cut to 1,048,576 of 1,500,000" in dead.report["reason"]
 
 
 @pytest.mark.valkey

@@ -95,4 +95,4 @@ def test_what_has_expired_since_its_dispatch_is_a_dead_letter(valkey_url: str) -
 
         assert len(ran) == 1
         [dead] = place.dead()
-        assert (dead.task, "expired" in dead.grave["reason"]) == ("late", True)
+        assert (dead.task, "expired" in dead.report["reason"]) == ("late", True)

@@ -169,7 +169,7 @@ def test_a_message_that_was_delivered_too_often_is_given_up_unrun(valkey_url: st
         assert heard == []
         assert gave_up == ["work"]
         [dead] = place.dead()
-        assert dead.grave["reason"].startswith("DeliveredTooOften: its worker died 2 times")
+        assert dead.report["reason"].startswith("DeliveredTooOften: its worker died 2 times")
         assert [rest["attempts"] for _, rest in diary.of("dead")] == [2]
         assert not list(place.broker.client.scan_iter(f"{place.broker.namespace}:events.starts.*"))
 

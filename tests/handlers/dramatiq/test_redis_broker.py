@@ -112,13 +112,13 @@ def test_a_message_that_cannot_be_read_is_kept_and_its_neighbours_go_on(
     # When a worker comes to them
     place.work()
     until(lambda: len(heard) == 6, "the handling of the neighbours")
-    until(place.rejected, "the burial")
+    until(place.rejected, "the dead letter")
     # Then it is in the dead letters, and told
     [dead] = place.dead()
-    assert (dead.task, reason in dead.grave["reason"]) == (UNREADABLE, True), dead.grave
+    assert (dead.task, reason in dead.report["reason"]) == (UNREADABLE, True), dead.report
     assert dead.arguments == (readable(body),)
     [(_, told)] = diary.of("dead")
-    assert told == {"subscription": UNREADABLE, "reason": dead.grave["reason"], "attempts": 0}
+    assert told == {"subscription": UNREADABLE, "reason": dead.report["reason"], "attempts": 0}
     place.settle()
     assert acks(place.broker) == set()
 
@@ -133,7 +133,7 @@ def test_a_message_that_cannot_be_read_goes_to_the_handlers_own_dead_letters(
     push(broker, body)
 
     place.work()
-    until(letters.count, "the burial")
+    until(letters.count, "the dead letter")
     until(lambda: not acks(broker), "its acknowledgement")
     place.close()
 
@@ -151,7 +151,7 @@ def test_where_the_store_is_full_dramatiq_keeps_what_cannot_be_read(make_broker:
     push(broker, b"no json")
 
     place.work()
-    until(place.rejected, "the burial")
+    until(place.rejected, "the dead letter")
     place.close()
 
     assert [dead.arguments for dead in place.dead()] == [("no json",)]
@@ -163,7 +163,7 @@ def test_a_message_with_the_id_of_another_is_not_delivered_for_ever(make_broker:
     consumer = broker.consume("events", prefetch=1, timeout=10)
     [taken] = take(consumer, 1)
     consumer.ack(taken)
-    until(lambda: next(consumer) is None and not acks(broker), "the burial")
+    until(lambda: next(consumer) is None and not acks(broker), "the dead letter")
     [dead] = broker.client.hvals(f"{broker.namespace}:events.XQ.msgs")
     assert "redis_message_id is 'another'" in dramatiq.Message.decode(dead).options[DEAD]["reason"]
 

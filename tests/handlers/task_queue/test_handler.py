@@ -66,10 +66,10 @@ def test_a_function_that_keeps_failing_is_given_up_with_its_reason(
     [message] = queue_place.dead()
     assert message.task == "hopeless"
     assert json.loads(message.arguments[0])["data"] == {"n": 1}
-    grave = message.grave
-    assert grave["reason"] == "ValueError: never"
-    assert 'raise ValueError("never")' in grave["traceback"]
-    assert grave["attempts"] == 3
+    report = message.report
+    assert report["reason"] == "ValueError: never"
+    assert 'raise ValueError("never")' in report["traceback"]
+    assert report["attempts"] == 3
     assert [rest["subscription"] for _, rest in diary.of("dead")] == ["hopeless"]
 
 

@@ -1,4 +1,4 @@
-"""Burying: what is kept of a message that is given up, and who goes on without it."""
+"""What is kept of a message that is given up, and who goes on without it."""
 
 from __future__ import annotations
 

@@ -54,12 +54,12 @@ def ids(handler: ListHandler) -> list[str]:
 
 
 def test_a_letter_becomes_the_message_that_it_was(handler: ListHandler, letters: MemoryDeadLetters) -> None:
-    buried = letter(1)
-    letters.add(buried)
+    kept = letter(1)
+    letters.add(kept)
 
     assert list(handler.replay_all()) == [1]
 
-    assert handler.sent == [Message("feed", "kitchen", buried.argument, "m00001")]
+    assert handler.sent == [Message("feed", "kitchen", kept.argument, "m00001")]
     assert letters.list() == []
 
 
