@@ -210,3 +210,11 @@ def raise_together(errors: Sequence[BaseException], message: str) -> None:
             raise BaseExceptionGroup(message, errors)
     finally:
         del errors  # they would hold this frame by their tracebacks, and it them
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line, which names the leaves of a group."""
+    reason = f"{type(error).__name__}: {error}"
+    if not isinstance(error, BaseExceptionGroup):
+        return reason
+    return f"{reason}: {'; '.join(f'{type(each).__name__}: {each}' for each in leaves(error))}"

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from fastapi_events import green_threads
@@ -74,7 +74,7 @@ class LoopThread:
             self.loop.call_soon_threadsafe(supervised.start)
             while supervised.calls.serve(INTERRUPT_CHECK_SECONDS):
                 if not self.is_running:
-                    raise RuntimeError("The process's event loop has ended, and with it what ran on it.")
+                    break
         except BaseException:
             if not supervised.has_ended and self.is_running:
                 self.loop.call_soon_threadsafe(supervised.cancel)
@@ -82,6 +82,8 @@ class LoopThread:
                 while time.monotonic() < until and supervised.calls.serve(INTERRUPT_CHECK_SECONDS):
                     pass
             raise
+        if not self.is_running and not supervised.has_returned:
+            raise RuntimeError("The process's event loop has ended, and with it what ran on it.")
         return supervised.result()
 
     def _serve(self) -> None:
@@ -95,6 +97,16 @@ class LoopThread:
                     break
         finally:
             self._has_ended = True
+            self._close()
+
+    def _close(self) -> None:
+        """Cancel what has been left on a loop that somebody has stopped."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.wait(tasks) if tasks else asyncio.sleep(0))
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
 
 
 class _Supervised(Generic[T]):
@@ -134,6 +146,11 @@ class _Supervised(Generic[T]):
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def has_returned(self) -> bool:
+        """Whether the coroutine has come to its own end, be it an error."""
+        return bool(self._outcome) or not isinstance(self._error, concurrent.futures.CancelledError | None)
+
     def result(self) -> T:
         """What the coroutine returned; raises what it raised."""
         error, self._error = self._error, None
@@ -156,17 +173,32 @@ _lock = threading.Lock()
 _current: tuple[int, LoopThread] | None = None
 
 
+_preferred: list[Callable[[], asyncio.AbstractEventLoop | None]] = []
+
+
 def process_loop() -> LoopThread:
-    """This process's loop, started at first use, and anew when it has ended and in a forked child."""
+    """This process's loop, started at first use, and anew when it has ended and in a forked child.
+
+    A loop that somebody else runs in a thread of the process, as Dramatiq's middleware does, comes first.
+    """
     global _current
     with _lock:
+        for find in _preferred:
+            loop = find()
+            if loop is not None and loop.is_running():
+                if _current is None or _current[1].loop is not loop:
+                    _current = os.getpid(), LoopThread(loop)
+                return _current[1]
         if _current is None or _current[0] != os.getpid() or not _current[1].is_running:
             _current = os.getpid(), LoopThread()
         return _current[1]
 
 
-def adopt(loop: asyncio.AbstractEventLoop) -> None:
-    """Let a loop that runs in another thread be this process's, for as long as it runs."""
-    global _current
-    with _lock:
-        _current = os.getpid(), LoopThread(loop)
+def prefer(find: Callable[[], asyncio.AbstractEventLoop | None]) -> None:
+    """Let a loop be this process's for as long as it runs, so that both share their async clients.
+
+    Parameters:
+        find: Finds the loop, if there is one; it is asked each time.
+    """
+    if find not in _preferred:
+        _preferred.append(find)

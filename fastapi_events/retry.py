@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from fastapi_events import checks
-from fastapi_events.errors import InvalidSetting
+from fastapi_events.errors import InvalidSetting, leaves
 
 _MOST_DOUBLINGS = 1023
 """Beyond it a float overflows; every wait has reached `max_backoff` long before."""
@@ -23,7 +23,8 @@ class RetryPolicy:
         min_backoff: Wait before the first retry, a `timedelta` or seconds; doubles with each one.
         max_backoff: The longest wait, a `timedelta` or seconds.
         jitter: Spread each wait over 50 to 100 % of itself, so that failures do not retry in step.
-        give_up_on: A class of errors, or several, that no retry can mend, such as `InvalidPayload`.
+        give_up_on: A class of errors, or several, that no retry can mend, such as `InvalidPayload`. A group
+            of errors is given up where all of its leaves are of these, or it is itself.
 
     Raises:
         InvalidSetting: When there is no parameter of a name, or it cannot have its value: it is of the wrong
@@ -84,10 +85,15 @@ class RetryPolicy:
         """
         if attempt < 1:
             raise ValueError(f"attempt must count from 1, not {attempt}")
-        if attempt > self.max_retries or isinstance(error, self.give_up_on):
+        if attempt > self.max_retries or self._is_hopeless(error):
             return None
         doubled = checks.seconds("min_backoff", self.min_backoff) * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS)
         wait = min(doubled, self.longest_wait)
         if self.jitter:
             wait *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
         return wait
+
+    def _is_hopeless(self, error: BaseException) -> bool:
+        if isinstance(error, self.give_up_on):
+            return True
+        return all(isinstance(each, self.give_up_on) for each in leaves(error))

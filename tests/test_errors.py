@@ -8,7 +8,9 @@ from fastapi_events.errors import (
     ConfigurationError,
     MissingDependencyError,
     UnserialisablePayload,
+    leaves,
     raise_together,
+    reason_of,
 )
 
 
@@ -78,3 +80,13 @@ def test_a_store_whose_driver_is_missing_says_what_to_install(url: str, driver: 
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f"pip install 'fastapi-events[{extra}]'" in run.stderr
+
+
+def test_a_group_is_taken_apart_and_its_reason_names_the_leaves() -> None:
+    inner = [ValueError("a"), KeyError("b")]
+    group = ExceptionGroup("outer", [ExceptionGroup("inner", inner), OSError("c")])
+
+    assert leaves(group)[:2] == inner
+    assert leaves(inner[0]) == inner[:1]
+    assert reason_of(inner[0]) == "ValueError: a"
+    assert reason_of(group).endswith("ValueError: a; KeyError: 'b'; OSError: c")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastapi_events.process_loop import adopt, process_loop
+from fastapi_events.process_loop import prefer, process_loop
 from fastapi_events.thread_calls import ThreadCalls
 
 
@@ -199,7 +199,7 @@ def test_a_loop_of_somebody_elses_is_adopted_for_as_long_as_it_runs(
     ready = threading.Event()
     foreign_loop.call_soon_threadsafe(ready.set)
     assert ready.wait(10)
-    adopt(foreign_loop)
+    prefer(lambda: foreign_loop)
 
     assert process_loop().run(where()) is foreign_loop
 

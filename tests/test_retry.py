@@ -154,3 +154,21 @@ def test_a_policy_can_give_up_on_more() -> None:
 
     assert policy.next_wait(1, KeyError()) is policy.next_wait(1, ValueError()) is None
     assert policy.next_wait(1, TypeError()) is not None
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        ExceptionGroup("all", [ValueError("a"), ExceptionGroup("inner", [UnicodeError("b")])]),
+        BaseExceptionGroup("all", [ValueError("a")]),
+    ],
+)
+def test_a_group_is_given_up_where_all_of_its_leaves_are(group: BaseException) -> None:
+    assert RetryPolicy(give_up_on=ValueError).next_wait(1, group) is None
+    assert RetryPolicy(give_up_on=KeyError).next_wait(1, group) is not None
+    assert RetryPolicy(give_up_on=BaseExceptionGroup).next_wait(1, group) is None
+
+
+def test_a_group_with_a_leaf_that_a_retry_may_mend_is_tried_again() -> None:
+    group = ExceptionGroup("mixed", [ValueError(), OSError()])
+    assert RetryPolicy(give_up_on=ValueError).next_wait(1, group) is not None

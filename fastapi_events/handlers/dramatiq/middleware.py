@@ -19,6 +19,7 @@ from dramatiq.middleware import Middleware, Retries, SkipMessage
 from fastapi_events.errors import DeliveredTooOften
 from fastapi_events.handlers.dramatiq.actors import ACTOR, NotRun, UnknownActors, forget_rejected
 from fastapi_events.handlers.dramatiq.crash_counter import crash_counter_on
+from fastapi_events.handlers.dramatiq.event_loop import EventLoop
 from fastapi_events.handlers.task_queue.engine import Actor, UnknownActor, until_done
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.handlers.task_queue.worker.outcome import (
@@ -264,4 +265,5 @@ def middleware_of(broker: dramatiq.Broker) -> Redelivery:
         broker.add_middleware(_Shield(), after=Retries)
     else:
         broker.add_middleware(middleware)
+    broker.add_middleware(EventLoop())
     return middleware

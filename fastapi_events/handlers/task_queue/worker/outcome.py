@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from fastapi_events.errors import DeliveredTooOften, InvalidPayload, UnreadableEnvelope
+from fastapi_events.errors import DeliveredTooOften, InvalidPayload, UnreadableEnvelope, reason_of
 from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.task_queue.messages import events_in
 from fastapi_events.lifecycle import Lifecycle, tell
@@ -133,7 +133,7 @@ def letter_of(attempt: Attempt, error: BaseException, *, attempts: int) -> DeadL
         event_id=None if event is None else event.id,
         event_name=None if event is None else wire_name(event.name),
         argument=_text(attempt.arguments, attempt.keywords),
-        reason=f"{type(error).__name__}: {error}",
+        reason=reason_of(error),
         traceback=traceback_of(error),
         attempts=attempts,
         first_at=now if event is None else min(event.dispatched_at, now),
