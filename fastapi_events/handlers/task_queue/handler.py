@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Unpack
 
 from fastapi_events import codec, lifecycle
+from fastapi_events.envelope import check_header_names
 from fastapi_events.errors import (
     ConfigurationError,
     InvalidSetting,
@@ -108,6 +109,7 @@ class TaskQueueHandler(Registering):
             addresses,
             self.flusher,
             self.dependency_overrides,
+            context_from=chosen.context_from,
             unknown_retry=chosen.unknown_retry.within(engine.longest_delay),
             max_crashes=chosen.max_crashes,
             outbox=self.outbox,
@@ -157,6 +159,7 @@ class TaskQueueHandler(Registering):
         Raises:
             UnserialisablePayload: When it cannot travel, with the place in the payload.
             DelayTooLong: When the broker cannot hold the event back until it is due, and there is no outbox.
+            ConfigurationError: When `headers_from` gives a header a name that cannot travel.
         """
         if event.due is not None and self.outbox is None:
             self._check_delay(event, event.due)
@@ -166,6 +169,11 @@ class TaskQueueHandler(Registering):
                 "order with: pass lanes= to the handler."
             )
         encoded = event.encoded
+        if encoded is None and self.settings.headers_from is not None:
+            headers = self.settings.headers_from()
+            check_header_names(headers)
+            for name, value in headers.items():
+                event.headers.setdefault(name, value)
         if encoded is None:
             event.encoded = codec.encode(
                 event.full_payload, event_name=wire_name(event.name), max_bytes=self._max_payload_bytes

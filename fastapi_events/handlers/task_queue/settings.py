@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypedDict, cast
@@ -10,6 +11,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, TypedDict, cast
 from fastapi_events import checks
 from fastapi_events.constants import DEFAULT_QUEUE, DEFAULT_SOURCE, MAX_PAYLOAD_BYTES
 from fastapi_events.errors import InvalidSetting
+from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetters
@@ -23,6 +25,9 @@ Seconds: TypeAlias = float | timedelta
 Durability: TypeAlias = Literal["flush", "response"]
 Confirm: TypeAlias = Literal["published", "handled"]
 QueueType: TypeAlias = Literal["classic", "quorum"]
+
+HeadersFrom: TypeAlias = Callable[[], Mapping[str, str]]
+ContextFrom: TypeAlias = Callable[[Event], AbstractContextManager[Any]]
 
 UNKNOWN_RETRY = RetryPolicy(max_retries=10, max_backoff=60.0)
 """How long a message waits for a worker that knows its subscription: some six minutes."""
@@ -101,6 +106,8 @@ class TaskQueueOptions(TypedDict, total=False):
     inbox: Inbox | None
     dead_letters: DeadLetters | None
     lanes: Lanes | None
+    headers_from: HeadersFrom | None
+    context_from: ContextFrom | None
     queue_type: QueueType
     longest_delay: Seconds | None
 
@@ -134,6 +141,10 @@ class TaskQueueSettings:
         inbox: Remembers what subscriptions with `once=True` have completed.
         dead_letters: Keeps what is given up; the engine's own dead-letter queue does if not given.
         lanes: Where events with an ordering key wait for those before them.
+        headers_from: Called on the line that dispatches, for headers that the event shall carry, such as a
+            request's id; a header that the event has already stays.
+        context_from: Called in a worker with an event, for a context manager to run its function in, such as
+            one that puts the request's id where logs look for it. A batch, which has many events, has none.
         queue_type: Of its queues on RabbitMQ.
         longest_delay: How long a message may wait for its time, at most; the engine and its broker decide if
             not given.
@@ -161,6 +172,8 @@ class TaskQueueSettings:
     inbox: Inbox | None = FROM_STORE
     dead_letters: DeadLetters | None = FROM_STORE
     lanes: Lanes | None = FROM_STORE
+    headers_from: HeadersFrom | None = None
+    context_from: ContextFrom | None = None
     queue_type: QueueType = "classic"
     longest_delay: float | None = None
 
@@ -200,6 +213,8 @@ class TaskQueueSettings:
         self._keep("shutdown_deadline", checks.seconds("shutdown_deadline", self.shutdown_deadline))
         self._keep("resend_after", checks.seconds("resend_after", self.resend_after, positive=True))
         self._keep("longest_delay", checks.seconds_or_none("longest_delay", self.longest_delay))
+        checks.callable_or_none("headers_from", self.headers_from)
+        checks.callable_or_none("context_from", self.context_from)
         _check_store(self.store)
         for name, kind in PARTS.items():
             self._keep(name, _part(name, kind, getattr(self, name), self.store))

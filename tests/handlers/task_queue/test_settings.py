@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,12 +16,15 @@ import pytest
 from celery import Celery
 from dramatiq.brokers.stub import StubBroker
 
+from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, InvalidSetting
+from fastapi_events.event import Event
 from fastapi_events.handlers.celery import CeleryHandler
 from fastapi_events.handlers.dramatiq import DramatiqHandler
 from fastapi_events.handlers.task_queue import TaskQueueHandler, TaskQueueOptions, TaskQueueSettings
 from fastapi_events.handlers.task_queue.settings import FROM_STORE, PARTS
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.scope import collect_events
 from fastapi_events.storage.memory import MemoryInbox, MemoryStore
 from tests.handlers.task_queue.broker import ListHandler
 
@@ -41,7 +48,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"outbx": STORE.outbox}, "unknown setting 'outbx'; did you mean 'outbox'?"),
-    ({"colour": "red"}, "unknown setting 'colour'; there are confirm, dead_letters, "),
+    ({"colour": "red"}, "unknown setting 'colour'; there are confirm, context_from, "),
     ({"durability": "respone"}, "'respone': expected 'flush' or 'response'; did you mean 'response'?"),
     ({"confirm": "handle"}, "confirm='handle': expected 'published' or 'handled'; did you mean 'handled'?"),
     ({"confirm": "handeld"}, "confirm='handeld': expected 'published' or 'handled'; did you mean 'handled'?"),
@@ -72,6 +79,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"store": STORE.outbox}, "that is one part of a store; pass it as outbox="),
     ({"store": MemoryStore}, "store=MemoryStore: expected a store, not its class"),
     ({"store": 3}, "store=3: expected a store, such as SqlStore(…)"),
+    ({"headers_from": {"requestid": "7"}}, "headers_from={'requestid': '7'}: expected a function"),
+    ({"context_from": "request"}, "context_from='request': expected a function"),
     ({"durability": "response"}, "need an outbox: pass store=… with one, or outbox=…"),
     ({"confirm": "handled", "store": STORE, "outbox": None}, "need an outbox"),
 ]
@@ -182,3 +191,65 @@ def test_what_is_no_broker_or_app_is_refused() -> None:
 def test_policies_are_kept() -> None:
     policy = RetryPolicy(max_retries=1)
     assert ListHandler(retry=policy, unknown_retry=policy).settings.unknown_retry is policy
+
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="none")
+
+
+@contextmanager
+def _of_the_request(event: Event) -> Iterator[None]:
+    token = REQUEST_ID.set(event.headers.get("requestid", "none"))
+    try:
+        yield
+    finally:
+        REQUEST_ID.reset(token)
+
+
+def test_context_travels_from_the_request_to_functions_and_to_what_they_dispatch() -> None:
+    handler = ListHandler(
+        headers_from=lambda: {"requestid": REQUEST_ID.get()}, context_from=_of_the_request, flush_deadline=30
+    )
+    seen: dict[str, str] = {}
+
+    @handler.register(event_name="ordered", name="plain")
+    def plain(event: Event) -> None:
+        seen["plain"] = REQUEST_ID.get()
+        dispatch("packed")
+
+    @handler.register(event_name="ordered", name="on_the_loop")
+    async def on_the_loop(event: Event) -> None:
+        seen["on_the_loop"] = REQUEST_ID.get()
+
+    @handler.register(event_name="packed", name="caused")
+    def caused(event: Event) -> None:
+        seen["caused"] = REQUEST_ID.get()
+
+    token = REQUEST_ID.set("7")
+    with collect_events([handler], raise_errors=True):
+        dispatch("ordered")
+    REQUEST_ID.reset(token)
+    handler.run()
+
+    assert seen == {"plain": "7", "on_the_loop": "7", "caused": "7"}
+    assert REQUEST_ID.get() == "none"
+
+
+def test_a_header_that_the_event_has_wins_over_those_of_the_hook() -> None:
+    handler = ListHandler(headers_from=lambda: {"requestid": "hook"}, flush_deadline=30)
+    seen: list[str] = []
+    handler.register(lambda event: seen.append(event.headers["requestid"]), name="look")
+
+    with collect_events([handler], raise_errors=True):
+        dispatch("ordered", headers={"requestid": "said"})
+    handler.run()
+
+    assert seen == ["said"]
+
+
+def test_the_page_of_each_engine_has_every_setting() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "dramatiq.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", page, re.MULTILINE))
+    for each in fields(TaskQueueSettings):
+        assert each.name in rows, f"docs/dramatiq.md lacks the setting {each.name}"
+        if isinstance(each.default, (int, float, str)) and not isinstance(each.default, bool):
+            assert f"{each.default}" in rows[each.name].replace(",", ""), f"{each.name}: {rows[each.name]}"

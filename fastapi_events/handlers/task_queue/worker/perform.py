@@ -13,6 +13,7 @@ from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.messages import is_batch, only_argument
 from fastapi_events.handlers.task_queue.once import Once
 from fastapi_events.handlers.task_queue.ordering import Order
+from fastapi_events.handlers.task_queue.settings import ContextFrom
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.handlers.task_queue.worker.perform_batch import PerformBatch
@@ -38,6 +39,7 @@ class Perform:
         receipts: Tell the outbox what has run, where it waits for that.
         once: Skips what has been completed before.
         order: Lets events with an ordering key pass one after the other.
+        context_from: Makes the context that a function runs in, of its event.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Perform:
         receipts: Receipts,
         once: Once | None,
         order: Order | None,
+        context_from: ContextFrom | None = None,
     ) -> None:
         self._handler = handler
         self._overrides = overrides
@@ -58,6 +61,7 @@ class Perform:
         self._receipts = receipts
         self._once = once
         self._order = order
+        self._context_from = context_from
 
     def __call__(self, subscription: Subscription, *args: Any, **kwargs: Any) -> None:
         """Run the subscription.
@@ -115,4 +119,5 @@ class Perform:
 
     def _run(self, subscription: Subscription, event: Event) -> None:
         call = partial(run, subscription.plan, event, overrides=self._overrides, from_wire=True)
-        self._chained.run(call, is_async=subscription.plan.is_async)
+        with self._context_from(event) if self._context_from is not None else nullcontext():
+            self._chained.run(call, is_async=subscription.plan.is_async)

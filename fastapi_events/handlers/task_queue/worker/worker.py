@@ -11,6 +11,7 @@ from fastapi_events.handlers.task_queue.once import Once
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
 from fastapi_events.handlers.task_queue.sender import Sender
+from fastapi_events.handlers.task_queue.settings import ContextFrom
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.handlers.task_queue.worker.dead_letters import DeadLetterKeeper
 from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
@@ -37,6 +38,7 @@ class Worker:
         flusher: Publishes what a function has dispatched, or raises.
         overrides: Dependencies to replace.
         unknown_retry: When a message for a subscription that no running worker has is tried again.
+        context_from: Makes the context that a function runs in, of its event.
         max_crashes: How many workers may die of a message before it is given up.
         outbox: Gets receipts, where it waits for them.
         inbox: Remembers what subscriptions with `once=True` have completed.
@@ -58,6 +60,7 @@ class Worker:
         inbox: Inbox | None,
         dead_letters: DeadLetters | None,
         order: Order | None,
+        context_from: ContextFrom | None = None,
     ) -> None:
         self.name: str = handler.name
         """The handler's."""
@@ -82,6 +85,7 @@ class Worker:
             receipts=receipts,
             once=once,
             order=order,
+            context_from=context_from,
         )  # fmt: skip
 
     @property
