@@ -26,6 +26,9 @@ from fastapi_events.event import Event, wire_name
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+NOT_DUE = "not due yet"
+"""Why an event is `stored` that is to be handled later, and has nothing else the matter with it."""
+
 P = ParamSpec("P")
 
 
@@ -90,8 +93,9 @@ class LogLifecycle(Lifecycle):
         logger.error("Event %r (%s) lost by %s: %s", wire_name(event.name), event.id, handler, reason)
 
     def stored(self, events: Sequence[Event], *, handler: str, reason: str) -> None:
-        logger.warning("%d events of %s wait in the outbox, %r (%s) first: %s", len(events), handler,
-                       wire_name(events[0].name), events[0].id, reason)  # fmt: skip
+        level = logging.DEBUG if reason == NOT_DUE else logging.WARNING  # it was asked for
+        logger.log(level, "%d events of %s wait in the outbox, %r (%s) first: %s", len(events), handler,
+                   wire_name(events[0].name), events[0].id, reason)  # fmt: skip
 
     def unmatched(self, event: Event, *, handler: str) -> None:
         logger.info("Event %r (%s): nobody listens in %s.", wire_name(event.name), event.id, handler)

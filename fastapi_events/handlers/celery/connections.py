@@ -22,13 +22,14 @@ class BatchingConnection:
     """To Redis and its like: kombu sends a batch in one round trip.
 
     Parameters:
+        url: Which of the app's brokers; None where it has one.
         timeout: Seconds to connect, and to wait for each answer.
     """
 
-    def __init__(self, app: Celery, *, timeout: float) -> None:
+    def __init__(self, app: Celery, url: str | None, *, timeout: float) -> None:
         self.confirmed: set[str] = set()  # a batch is in the broker as a whole, or nobody can tell
         self._app = app
-        self._connection = _connect(app, timeout, socket_timeout=timeout, socket_connect_timeout=timeout)
+        self._connection = _connect(app, url, timeout, socket_timeout=timeout, socket_connect_timeout=timeout)
         self._producer: Any = _Producer(self._connection)
 
     def publish(self, tasks: Tasks, *, timeout: float) -> None:
@@ -45,10 +46,11 @@ class ConfirmingConnection:
     """To RabbitMQ: counts the confirms of a channel, where kombu would wait for each.
 
     Parameters:
+        url: Which of the app's brokers; None where it has one.
         timeout: Seconds to connect.
     """
 
-    def __init__(self, app: Celery, *, timeout: float) -> None:
+    def __init__(self, app: Celery, url: str | None, *, timeout: float) -> None:
         self.confirmed: set[str] = set()
         self._app = app
         self._published = 0
@@ -57,7 +59,7 @@ class ConfirmingConnection:
         self._refused: list[str] = []
         # With confirm_publish kombu would wait for each confirm by itself.
         self._connection = _connect(
-            app, timeout, read_timeout=timeout, write_timeout=timeout, confirm_publish=False
+            app, url, timeout, read_timeout=timeout, write_timeout=timeout, confirm_publish=False
         )
         try:
             self._channel: Any = self._connection.default_channel
@@ -165,11 +167,12 @@ def _send(app: Celery, producer: Any, tasks: Tasks) -> None:
         )
 
 
-def _connect(app: Celery, timeout: float, **bounds: Any) -> Any:
+def _connect(app: Celery, url: str | None, timeout: float, **bounds: Any) -> Any:
     # Whatever transport the app has chosen, or its URL. To find that out connects nowhere.
     connection = app.connection_for_write(
+        url,
         connect_timeout=timeout,
-        transport=keeping_client(app.connection_for_write().get_transport_cls()),
+        transport=keeping_client(app.connection_for_write(url).get_transport_cls()),
         transport_options={**bounds, "max_retries": 0},
     )
     connection.default_channel  # noqa: B018 - connects now, with the options above

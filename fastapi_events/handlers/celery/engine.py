@@ -15,7 +15,7 @@ from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.consumer import use_in
 from fastapi_events.handlers.celery.heartbeat import Heartbeat
 from fastapi_events.handlers.celery.options import MESSAGE_OPTIONS, options_of
-from fastapi_events.handlers.celery.publisher import CeleryPublisher, speaks_amqp
+from fastapi_events.handlers.celery.publisher import CeleryPublisher, check_content, speaks_amqp
 from fastapi_events.handlers.celery.tasks import Tasks
 from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.unclaimed import Responsible, answer_for
@@ -81,6 +81,7 @@ class CeleryEngine(Engine):
         signals.task_revoked.connect(self._on_revoked)
 
     def configure(self, settings: TaskQueueSettings) -> None:
+        check_content(self.app)
         self._quorum = settings.queue_type == "quorum"
         if self._quorum and not speaks_amqp(self.app):
             raise ConfigurationError(

@@ -70,6 +70,8 @@ class DramatiqEngine(Engine):
         self._quorum = settings.queue_type == "quorum"
         if self._quorum:
             _check_quorum(self.broker)
+        if _redis is not None and isinstance(self._publisher, RedisPublisher):
+            self._publisher.prepare(timeout=settings.flush_deadline)
         self._longest_delay = settings.longest_delay
         self._check_policy(settings.retry, asking="DramatiqHandler")
 

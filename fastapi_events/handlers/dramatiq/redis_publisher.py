@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import dramatiq
@@ -18,7 +19,9 @@ from dramatiq.encoder import JSONEncoder
 from pydantic_core import to_json
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.dramatiq.redis_loop_connection import Exchange
 from fastapi_events.ids import random_id
 
@@ -88,13 +91,25 @@ class RedisPublisher:
         queues = _queues(messages)
         client = broker.client
         if timeout is not None:
-            client = self._client = self._client or publishing_client(broker.client, timeout=timeout)
+            self.prepare(timeout=timeout)
+            client = self._client
         enqueue(client, broker.namespace, queues)
         if listened_to:
             for message, delay in messages:
                 broker.emit_after("enqueue", message, delay)
         if timeout is not None:
             self._exchange.open(client.connection_pool)  # the next flush may need no thread
+
+    def prepare(self, *, timeout: float) -> None:
+        """Make the client of the process that publishes; it connects once it is needed.
+
+        Parameters:
+            timeout: Seconds for each of its steps.
+
+        Raises:
+            ConfigurationError: When there can be none beside the broker's own.
+        """
+        self._client = self._client or publishing_client(self._broker.client, timeout=timeout)
 
     def _is_listened_to(self) -> bool:
         middleware = self._broker.middleware
@@ -118,13 +133,17 @@ def publishing_client(client: redis.Redis, *, timeout: float) -> redis.Redis:
 
     Parameters:
         timeout: Seconds to connect, and to wait for an answer.
+
+    Raises:
+        ConfigurationError: When its pool is of a kind that cannot be made once more.
     """
     pool = client.connection_pool
-    # The handler belongs to the pool that made it; the new pool makes its own.
+    # Handlers and registries belong to the pool that made them, as does what Sentinel's pool adds; the new
+    # pool makes its own.
     settings = {
         name: value
         for name, value in pool.connection_kwargs.items()
-        if name not in ("maint_notifications_pool_handler", "himport_registry")
+        if name not in ("maint_notifications_pool_handler", "himport_registry", "connection_pool")
     }
     settings.update(
         socket_timeout=timeout,
@@ -132,7 +151,29 @@ def publishing_client(client: redis.Redis, *, timeout: float) -> redis.Redis:
         retry=Retry(NoBackoff(), 0),
         retry_on_timeout=False,
     )
-    return redis.Redis(connection_pool=type(pool)(connection_class=pool.connection_class, **settings))
+    if isinstance(pool, SentinelConnectionPool):
+        settings.update(
+            service_name=pool.service_name,
+            sentinel_manager=_bounded(pool.sentinel_manager, timeout=timeout),
+            is_master=pool.is_master,
+            check_connection=pool.check_connection,
+        )
+    try:
+        bounded = type(pool)(connection_class=pool.connection_class, **settings)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"No pool can be made that is like the {type(pool).__name__} of the broker's client ({error}), "
+            "and publishing needs one of its own; give the broker a client with a ConnectionPool or a "
+            "SentinelConnectionPool."
+        ) from error
+    return redis.Redis(connection_pool=bounded)
+
+
+def _bounded(sentinels: Sentinel, *, timeout: float) -> Sentinel:
+    """The same sentinels, who may be asked for a while only."""
+    bounded = copy(sentinels)
+    bounded.sentinels = [publishing_client(each, timeout=timeout) for each in sentinels.sentinels]
+    return bounded
 
 
 def enqueue(client: redis.Redis, namespace: str, queues: Mapping[str, Sequence[tuple[str, bytes]]]) -> None:

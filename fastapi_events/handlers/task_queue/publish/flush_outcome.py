@@ -13,7 +13,7 @@ from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
 from fastapi_events.handlers.task_queue.publish.publisher import Publisher
-from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.lifecycle import NOT_DUE, Lifecycle, tell
 from fastapi_events.storage.outbox import Entry, Outbox
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -81,9 +81,9 @@ class Flusher:
         wait = [event for event in events if event.due is not None and event.due > soon]
         secured, wait = self._take_secured(wait)
         if secured:
-            tell(Lifecycle.stored, secured, handler=self._handler_name, reason="not due yet")
+            tell(Lifecycle.stored, secured, handler=self._handler_name, reason=NOT_DUE)
         if wait:
-            await self._keep(wait, writer, "not due yet")
+            await self._keep(wait, writer, NOT_DUE)
         if ready and writer.confirm == "handled":
             await self._publish_and_keep(ready, writer)
         elif ready:

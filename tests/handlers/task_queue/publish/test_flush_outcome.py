@@ -109,7 +109,9 @@ def test_when_the_outbox_fails_too_the_events_are_lost_with_both_reasons(diary: 
     assert "outbox did not take it" in rest["reason"]
 
 
-def test_a_long_delay_is_waited_for_in_the_outbox(outbox: MemoryOutbox, time: Time) -> None:
+def test_a_long_delay_is_waited_for_in_the_outbox(
+    outbox: MemoryOutbox, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
     handler = ListHandler(outbox=outbox, relay=False)
     event = Event("a")
     event.due = datetime.now(UTC) + timedelta(hours=1)
@@ -117,6 +119,7 @@ def test_a_long_delay_is_waited_for_in_the_outbox(outbox: MemoryOutbox, time: Ti
     asyncio.run(handler.handle_many([event]))
     assert handler.sent == []
     assert handler.relay_thread().step() == 0
+    assert caplog.records == []  # it was asked for
 
     time.ahead = 3_601
     assert handler.relay_thread().step() == 1
