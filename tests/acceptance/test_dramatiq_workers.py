@@ -51,8 +51,9 @@ def answers(url: str) -> bool:
 def files_of_the_readme() -> dict[str, str]:
     readme = Path(__file__).parents[2] / "README.md"
     blocks = re.findall(r'```python title="app/(\w+)\.py"\n(.*?)```', readme.read_text(), re.DOTALL)
-    assert [name for name, _ in blocks] == ["events", "web", "handlers"]
-    return dict(blocks)
+    first = blocks[:3]  # what follows shows one of them with more
+    assert [name for name, _ in first] == ["events", "web", "handlers"]
+    return dict(first)
 
 
 def test_the_three_files_of_the_readme_work_as_they_stand(project: Project) -> None:

@@ -27,8 +27,9 @@ class Spoken:
         self.socket.settimeout(30)
         with its_end:
             arguments = (its_end.fileno(), parent or os.getpid(), grace)
+            # With `site`, unlike `child.py`: what measures how much of it is run, starts from there.
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", keeper.__file__, *map(str, arguments), *command],
+                [sys.executable, keeper.__file__, *map(str, arguments), *command],
                 pass_fds=[its_end.fileno()],
             )
         self._lines = self.socket.makefile("r")
