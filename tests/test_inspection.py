@@ -153,7 +153,7 @@ def test_a_bare_handler_loses_events_and_hides_its_dead() -> None:
         "outbox": "danger",
         "dead letters": "advice",
     }
-    assert "pass outbox=" in findings["outbox"].text
+    assert "pass store=" in findings["outbox"].text
 
 
 def test_a_handler_that_has_all_is_fine() -> None:
