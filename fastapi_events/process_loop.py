@@ -43,13 +43,17 @@ class LoopThread:
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._is_ours = loop is None
         self._has_ended = False
-        self.loop: asyncio.AbstractEventLoop = loop or asyncio.new_event_loop()
-        if not self._is_ours:
+        self.loop: asyncio.AbstractEventLoop
+        if loop is None and green_threads.are_threads_green():
+            # A green thread shares the real one with others, which would all find a loop running. What gevent
+            # has put in place of selectors belongs to the thread that makes it.
+            made = threading.Event()
+            green_threads.start_real_thread(lambda: self._make_and_serve(made))
+            while not made.is_set():
+                time.sleep(0.001)
             return
-        if green_threads.are_threads_green():
-            # A green thread shares the real one with others, which would all find a loop running.
-            green_threads.start_real_thread(self._serve)
-        else:
+        self.loop = loop or asyncio.new_event_loop()
+        if self._is_ours:
             threading.Thread(target=self._serve, name="fastapi-events-loop", daemon=True).start()
 
     @property
@@ -85,6 +89,11 @@ class LoopThread:
         if not self.is_running and not supervised.has_returned:
             raise RuntimeError("The process's event loop has ended, and with it what ran on it.")
         return supervised.result()
+
+    def _make_and_serve(self, made: threading.Event) -> None:
+        self.loop = asyncio.new_event_loop()
+        made.set()
+        self._serve()
 
     def _serve(self) -> None:
         try:
