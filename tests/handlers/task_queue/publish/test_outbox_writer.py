@@ -67,14 +67,14 @@ def announced() -> Announced:
 
 
 @pytest.fixture
-def spool(outbox: SlowOutbox, announced: Announced) -> Iterator[OutboxWriter]:
-    writer = spool_of(outbox, announced)
-    yield spool
+def writer(outbox: SlowOutbox, announced: Announced) -> Iterator[OutboxWriter]:
+    writer = writer_of(outbox, announced)
+    yield writer
     outbox.door.set()
     writer.shutdown(10)
 
 
-def spool_of(outbox: MemoryOutbox, announced: Announced, **settings: Any) -> OutboxWriter:
+def writer_of(outbox: MemoryOutbox, announced: Announced, **settings: Any) -> OutboxWriter:
     defaults: dict[str, Any] = {"confirm": "published", "deadline": LONG, "max_pending": 10_000}
     return OutboxWriter(
         outbox,
@@ -97,7 +97,7 @@ async def in_hand(writer: OutboxWriter, outbox: SlowOutbox, event: Event) -> asy
 
 
 def test_an_entry_holds_all_that_a_relay_needs(outbox: SlowOutbox, announced: Announced) -> None:
-    writer = spool_of(outbox, announced, confirm="handled")
+    writer = writer_of(outbox, announced, confirm="handled")
     event = Event("a", {"n": 1})
     event.ordering_key = "user-42"
     event.due = datetime.now(UTC) + timedelta(hours=1)
@@ -241,7 +241,7 @@ def test_neither_needs_the_payload_once_more(outbox: SlowOutbox, announced: Anno
 
 def test_a_full_outbox_says_so_and_nothing_is_announced(announced: Announced) -> None:
     outbox = MemoryOutbox(max_entries=1)
-    writer = spool_of(outbox, announced)
+    writer = writer_of(outbox, announced)
 
     with pytest.raises(StorageFull):
         asyncio.run(writer.add([Event("a"), Event("b")]))
@@ -254,7 +254,7 @@ def test_a_full_outbox_says_so_and_nothing_is_announced(announced: Announced) ->
 def test_one_flush_without_room_does_not_take_others_with_it(announced: Announced) -> None:
     # Given room for three, and a flush of two and one of three that are written together
     outbox = SlowOutbox(max_entries=3)
-    writer = spool_of(outbox, announced)
+    writer = writer_of(outbox, announced)
 
     async def main() -> list[Any]:
         first = await in_hand(writer, outbox, Event("in hand"))
@@ -271,7 +271,7 @@ def test_one_flush_without_room_does_not_take_others_with_it(announced: Announce
 
 
 def test_an_outbox_that_does_not_answer_in_time_is_an_error(outbox: SlowOutbox, announced: Announced) -> None:
-    writer = spool_of(outbox, announced, deadline=AT_ONCE)
+    writer = writer_of(outbox, announced, deadline=AT_ONCE)
     outbox.door.clear()
 
     with pytest.raises(StorageError, match=r"no answer from the outbox within 0\.0 s"):
@@ -284,7 +284,7 @@ def test_an_outbox_that_does_not_answer_in_time_is_an_error(outbox: SlowOutbox, 
 
 
 def test_a_buffer_that_is_full_is_an_error_at_once(outbox: SlowOutbox, announced: Announced) -> None:
-    writer = spool_of(outbox, announced, max_pending=2)
+    writer = writer_of(outbox, announced, max_pending=2)
 
     async def main() -> None:
         first = await in_hand(writer, outbox, Event("in hand"))
