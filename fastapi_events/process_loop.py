@@ -47,9 +47,9 @@ class LoopThread:
         if loop is None and green_threads.are_threads_green():
             # A green thread shares the real one with others, which would all find a loop running. What gevent
             # has put in place of selectors belongs to the thread that makes it.
-            made = threading.Event()
+            made: list[bool] = []  # a lock of a green thread does not reach a real one
             green_threads.start_real_thread(lambda: self._make_and_serve(made))
-            while not made.is_set():
+            while not made:
                 time.sleep(0.001)
             return
         self.loop = loop or asyncio.new_event_loop()
@@ -90,9 +90,9 @@ class LoopThread:
             raise RuntimeError("The process's event loop has ended, and with it what ran on it.")
         return supervised.result()
 
-    def _make_and_serve(self, made: threading.Event) -> None:
+    def _make_and_serve(self, made: list[bool]) -> None:
         self.loop = asyncio.new_event_loop()
-        made.set()
+        made.append(True)
         self._serve()
 
     def _serve(self) -> None:
