@@ -50,6 +50,11 @@ def _flag(variable: str, *, default: bool) -> bool:
     raise ValueError(f"{variable}={value!r}: expected a truth value such as 1, true, 0 or false.")
 
 
+def application_version() -> str | None:
+    """The version of the application, which its workers announce to the fleet."""
+    return os.environ.get("FASTAPI_EVENTS_APPLICATION_VERSION") or None
+
+
 def crash_at() -> str | None:
     """The point at which this process is to end, for tests of what survives that; see `failpoints`."""
     return os.environ.get("FASTAPI_EVENTS_CRASH_AT") or None

@@ -169,6 +169,10 @@ class UnknownSubscription(FastapiEventError, LookupError):
     """
 
 
+class UnknownEventName(FastapiEventError, LookupError):
+    """Raised by `dispatch()` with `strict_names=True`: nobody listens to the name, and it has no schema."""
+
+
 class NotPublished(FastapiEventError, RuntimeError):
     """Raised when a broker or service did not confirm events; they may or may not have arrived.
 

@@ -16,6 +16,7 @@ from typing import Any
 from fastapi_events.errors import ConfigurationError, FastapiEventError, StorageError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.diagnosis import Finding
+from fastapi_events.handlers.task_queue.fleet import unlike_workers
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -131,7 +132,31 @@ def examine(handler: TaskQueueHandler) -> Iterator[Finding]:
     yield from _outbox(handler)
     yield from _dead_letters(handler)
     yield from _turns(handler)
+    yield from _catalogue(handler)
     yield from handler.diagnose()
+
+
+def _catalogue(handler: TaskQueueHandler) -> Iterator[Finding]:
+    try:
+        snapshot = handler.fleet.snapshot()
+    except Exception as error:  # of a store, or of a broker's client
+        yield Finding("danger", "catalogue", f"{type(error).__name__}: {error}")
+        return
+    if handler.catalogue is None:
+        yield Finding(
+            "danger", "catalogue",
+            "none: workers that import different modules share events out between them and lose them; pass "
+            "store= or catalogue=.",
+        )  # fmt: skip
+        return
+    count = f"{len(snapshot.listings)} functions, {len(snapshot.workers)} live workers"
+    yield Finding("ok", "catalogue", count)
+    for queue, names in unlike_workers(snapshot).items():
+        yield Finding(
+            "advice", f"queue {queue}",
+            f"not all of its workers have {', '.join(names)}: messages are passed on between them; give "
+            "those functions a queue of their own.",
+        )  # fmt: skip
 
 
 def _outbox(handler: TaskQueueHandler) -> Iterator[Finding]:

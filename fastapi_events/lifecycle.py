@@ -17,6 +17,9 @@ logged and does no harm. What listens by default is the visible list `default_ob
 from __future__ import annotations
 
 import logging
+import math
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec
 
@@ -58,7 +61,7 @@ class Lifecycle:
     # In the process that handles
 
     def unmatched(self, event: Event, *, handler: str) -> None:
-        """No subscription of this worker listens to the event."""
+        """No subscription of the fleet listens to the event, as far as this worker knows."""
 
     def started(self, event: Event, *, subscription: str) -> None:
         """A subscription is about to run."""
@@ -86,6 +89,9 @@ class Lifecycle:
 class LogLifecycle(Lifecycle):
     """Writes what someone must be able to find later. Payloads are never logged."""
 
+    def __init__(self) -> None:
+        self._unheard = _Seldom()
+
     def discarded(self, event: Event) -> None:
         logger.debug("Event %r (%s) discarded.", wire_name(event.name), event.id)
 
@@ -98,7 +104,12 @@ class LogLifecycle(Lifecycle):
                    wire_name(events[0].name), events[0].id, reason)  # fmt: skip
 
     def unmatched(self, event: Event, *, handler: str) -> None:
-        logger.info("Event %r (%s): nobody listens in %s.", wire_name(event.name), event.id, handler)
+        count = self._unheard.count(f"{handler} {wire_name(event.name)}")
+        if count:
+            logger.warning(
+                "Nobody listens to event %r in %s: %d since this was said last, %s the latest.",
+                wire_name(event.name), handler, count, event.id,
+            )  # fmt: skip
 
     def failed(
         self, events: Sequence[Event], *, handler: str, subscription: str | None, error: BaseException
@@ -125,6 +136,35 @@ class LogLifecycle(Lifecycle):
             name, event_id, subscription, attempts, reason,
         )  # fmt: skip
 
+
+class _Seldom:
+    """Counts what is to be said once a minute about each subject, at most."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, int]] = {}
+        self._lock = threading.Lock()
+
+    def count(self, subject: str) -> int:
+        """How often it has happened since it was said last, this time included.
+
+        Returns:
+            0 where it is not to be said now.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if subject not in self._said and len(self._said) >= _MOST_SUBJECTS:
+                subject = _OTHERS  # names may come from anywhere, and their number has no bound
+            said_at, times = self._said.get(subject, (-math.inf, 0))
+            if now - said_at < _SELDOM_SECONDS:
+                self._said[subject] = said_at, times + 1
+                return 0
+            self._said[subject] = now, 0
+            return times + 1
+
+
+_SELDOM_SECONDS = 60.0
+_MOST_SUBJECTS = 1_000
+_OTHERS = ""
 
 default_observers: list[type[Lifecycle]] = [LogLifecycle]
 

@@ -18,7 +18,13 @@ from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.worker.dead_letters import unreadable_letter
 from fastapi_events.inspection import examine, handlers_in
 from fastapi_events.middleware import EventHandlerASGIMiddleware
-from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
+from fastapi_events.storage.memory import (
+    MemoryCatalogue,
+    MemoryDeadLetters,
+    MemoryInbox,
+    MemoryLanes,
+    MemoryOutbox,
+)
 from fastapi_events.storage.outbox import Entry
 from tests.handlers.task_queue.broker import ListHandler
 
@@ -152,6 +158,7 @@ def test_a_bare_handler_loses_events_and_hides_its_dead() -> None:
     assert {subject: each.severity for subject, each in findings.items()} == {
         "outbox": "danger",
         "dead letters": "advice",
+        "catalogue": "danger",
     }
     assert "pass store=" in findings["outbox"].text
 
@@ -163,11 +170,13 @@ def test_a_handler_that_has_all_is_fine() -> None:
         inbox=MemoryInbox(),
         dead_letters=MemoryDeadLetters(),
         lanes=MemoryLanes(),
+        catalogue=MemoryCatalogue(),
     )
 
     assert {subject: each.severity for subject, each in findings.items()} == {
         "outbox": "ok",
         "dead letters": "ok",
+        "catalogue": "ok",
     }
 
 

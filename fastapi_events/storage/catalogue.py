@@ -131,11 +131,15 @@ class Catalogue(Store, ABC):
     `destination` is the handler's name.
     """
 
-    def announce(self, destination: str, worker: Worker, listings: Sequence[Listing]) -> None:
+    def announce(
+        self, destination: str, worker: Worker, listings: Sequence[Listing], *, again: bool = False
+    ) -> None:
         """A worker has booted: what its modules announced before is replaced, and nobody else's.
 
         Parameters:
             listings: The subscriptions that its modules register.
+            again: It has booted before, and the catalogue has lost it: others of its modules may have booted
+                since, whose listings stay.
         """
 
         def decide(found: Fields, now: float) -> Change:
@@ -145,11 +149,14 @@ class Catalogue(Store, ABC):
             put = {_WORKER + worker.id: _text(replace(worker, booted_at=now))}
             put |= {_HEARD + worker.id: repr(now)} | {_MODULE + each: repr(now) for each in worker.modules}
             for each in listings:
+                if again and _MODULE + each.module in found:
+                    continue
                 before = known.get(each.name)
                 unchanged = before is not None and replace(each, since=before.since) == before
                 since = before.since if before is not None and unchanged else now
                 put[_LISTING + each.name] = _text(replace(each, since=since))
-            return Change(put, [_LISTING + name for name in gone if name not in names])
+            removed = [] if again else [_LISTING + name for name in gone if name not in names]
+            return Change(put, removed)
 
         self._change(destination, decide)
 

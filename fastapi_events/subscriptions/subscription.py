@@ -50,6 +50,11 @@ class Subscription:
         """The first pattern."""
         return self.patterns[0]
 
+    @property
+    def batch_size(self) -> int | None:
+        """How many events it takes at once, at most; None where it takes one."""
+        return None if self.batch is None else self.batch.size
+
 
 class Subscriptions:
     """The subscriptions of a handler, in order of registration, found by the names of events."""

@@ -76,7 +76,7 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
 
 
 def _keep_unknown(message: Any, name: str, identity: str, responsible: Responsible, queue: str) -> None:
-    responsible.tasks.keep_unknown(message, name, identity, queue)
+    responsible.tasks.keep_unknown(responsible.worker, message, name, identity, queue)
 
 
 def _keep_unreadable(message: Any, fault: str, responsible: Responsible, queue: str) -> None:

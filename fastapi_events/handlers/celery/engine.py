@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.consumer import use_in
@@ -27,8 +28,16 @@ from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.handlers.task_queue.worker.worker import Worker
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.catalogue import Catalogue
 from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.memory import MemoryCatalogue
 from fastapi_events.subscriptions.subscription import Subscription
+
+_redis: ModuleType | None
+try:
+    from fastapi_events.storage import redis as _redis
+except MissingDependencyError:  # the broker is another one
+    _redis = None
 
 DEAD = "fastapi_events_dead"
 """The message header that says why a message was given up."""
@@ -71,13 +80,16 @@ class CeleryEngine(Engine):
         self._tasks = Tasks(app, self._publisher)
         self._message_options: dict[str, dict[str, Any]] = {}
         self._worker: Worker | None = None
+        self._catalogue_connection: Any = None  # kept: the client of the catalogue ends with it
         self._heartbeat = None
         if silent_after is not None:
             self._heartbeat = Heartbeat(app, self._publisher, silent_after=silent_after)
         # Celery keeps only weak references to bound methods: the engine is forgotten with its last user.
         signals.celeryd_init.connect(self._on_worker_init)
         signals.worker_init.connect(self._on_worker_start)
+        signals.worker_ready.connect(self._on_worker_ready)
         signals.worker_shutting_down.connect(self._on_worker_stop)
+        signals.worker_shutdown.connect(self._on_worker_end)
         signals.task_revoked.connect(self._on_revoked)
 
     def configure(self, settings: TaskQueueSettings) -> None:
@@ -128,6 +140,8 @@ class CeleryEngine(Engine):
         if "expires" in options:
             since = message.since or datetime.now(UTC)
             arguments["expires"] = since + timedelta(seconds=options["expires"])
+        if self._quorum and message.queue not in self.app.amqp.queues:  # of a function that others have
+            self.app.amqp.queues.add(_quorum_queue(message.queue))
         return arguments
 
     def close(self) -> None:
@@ -204,6 +218,19 @@ class CeleryEngine(Engine):
         if sender is not None and sender.app is self.app:
             self._tasks.start(sender)
             use_in(sender)
+            if self._worker is not None:
+                queues = self.app.amqp.queues
+                # That a message is sent to a queue shall not make this worker consume it.
+                queues.select(list(queues.consume_from))
+                self._worker.fleet.boot(list(queues.consume_from), engine="celery")
+
+    def _on_worker_ready(self, sender: Any = None, **_: Any) -> None:
+        if sender is not None and sender.app is self.app and self._worker is not None:
+            self._worker.fleet.start()
+
+    def _on_worker_end(self, sender: Any = None, **_: Any) -> None:
+        if sender is not None and sender.app is self.app and self._worker is not None:
+            self._worker.fleet.leave()
 
     def _on_worker_stop(self, **_: Any) -> None:
         self._tasks.stop()
@@ -213,6 +240,18 @@ class CeleryEngine(Engine):
     def _on_revoked(self, sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
         if sender is not None and sender.app is self.app:
             self._tasks.keep_revoked(sender, request, expired=expired)
+
+    def catalogue(self) -> Catalogue | None:
+        connection = self.app.connection_for_write()
+        kind = connection.transport.driver_type
+        if kind == "memory":
+            return MemoryCatalogue()
+        if kind != "redis" or _redis is None:
+            return None
+        # The client of a channel of kombu's, which knows of TLS, Sentinel and whatever else the URL says.
+        self._catalogue_connection = connection
+        store = _redis.RedisStore(connection.default_channel.client, prefix="fastapi_events:celery")
+        return cast("Catalogue", store.catalogue)
 
     def diagnose(
         self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,10 @@ from fastapi_events.handlers.task_queue.worker.worker import Worker
 
 UNKNOWN = "fastapi_events.unknown"
 """The task that takes messages for subscriptions which its worker does not have."""
+
+
+_RETRIES = "fastapi_events_retries"
+"""The header of a message to `UNKNOWN` that says how often its own task has failed."""
 
 
 class FunctionFailed(RuntimeError):
@@ -122,6 +127,8 @@ class Tasks:
             "task_id": task.request.id, "queue": queue, "countdown": outcome.after,
             "retries": outcome.failed,
         }  # fmt: skip
+        if task.request.get(_RETRIES):
+            message["headers"] = {_RETRIES: task.request.get(_RETRIES)}
         priority, expires = (task.request.delivery_info or {}).get("priority"), task.request.expires
         if priority is not None:
             message["priority"] = priority
@@ -168,9 +175,25 @@ class Tasks:
         actor.worker.dead_letters.give_up(outcome.letter)
         state.revoked.discard(request.id)  # what is replayed has the same id
 
-    def keep_unknown(self, message: Any, name: str, identity: str, queue: str) -> None:
-        """Keep a message whose task this worker does not have, for one that does."""
+    def keep_unknown(self, worker: Worker, message: Any, name: str, identity: str, queue: str) -> None:
+        """Keep a message whose task this worker does not have, for one that does.
+
+        Where the fleet has one, the message goes back to its queue. One that is to wait goes to `UNKNOWN`
+        meanwhile: whatever time it is due at, a worker is told at once that it does not have the task.
+        """
         args, kwargs = arguments_of(message)
+        seconds = worker.fleet.elsewhere(name, args)
+        if seconds is not None:
+            retries = int(message.headers.get("retries") or 0)
+            sent: dict[str, Any] = {"kwargs": kwargs, "task_id": identity, "queue": queue}
+            wait = max(seconds, _seconds_until(message.headers.get("eta")))
+            if wait > 0:
+                sent |= {"name": UNKNOWN, "args": (name, *args), "countdown": wait}
+                sent["headers"] = {_RETRIES: retries}
+            else:
+                sent |= {"name": name, "args": tuple(args), "retries": retries}
+            self.publish_until_done(sent)
+            return
         self._app.log.get_default_logger().warning(
             "Message %s is for %r, which this worker does not have: it goes to %s", identity, name, UNKNOWN
         )
@@ -191,9 +214,22 @@ class Tasks:
         actor = unknown_actor(worker, name, queue)
         step: Callable[[], object] = partial(actor.run, *rest, **kwargs)
         if name in self._app.tasks:
-            message = {"name": name, "args": rest, "kwargs": kwargs, "task_id": task.request.id}
+            message = {
+                "name": name, "args": rest, "kwargs": kwargs, "task_id": task.request.id,
+                "retries": int(task.request.get(_RETRIES) or 0),
+            }  # fmt: skip
             step = partial(self._publisher.publish, [{**message, "queue": queue}])
         self._attempt(task, actor, step, rest, kwargs)
+
+
+def _seconds_until(eta: Any) -> float:
+    """How long it is until a message is due, as its header says."""
+    try:
+        due = datetime.fromisoformat(eta)
+    except (TypeError, ValueError):
+        return 0.0
+    due = due if due.tzinfo is not None else due.replace(tzinfo=UTC)
+    return max((due - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _queue_of(task: Task) -> str | None:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import dramatiq
+from dramatiq.brokers.stub import StubBroker
 
 from fastapi_events.errors import ConfigurationError, NotPublished
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
@@ -24,7 +25,9 @@ from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.catalogue import Catalogue
 from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.memory import MemoryCatalogue
 from fastapi_events.subscriptions.subscription import Subscription
 
 _redis: ModuleType | None
@@ -32,6 +35,7 @@ try:
     from dramatiq.brokers import redis as _redis
 
     from fastapi_events.handlers.dramatiq.redis_publisher import RedisPublisher
+    from fastapi_events.storage.redis import RedisStore
 except ImportError:  # only RabbitMQ's client is installed
     _redis = None
 
@@ -168,6 +172,12 @@ class DramatiqEngine(Engine):
         )  # fmt: skip
         if not self._middleware.until_done(partial(self.broker.enqueue, message), letter.id):
             raise NotPublished("the worker stopped before the broker had the dead letter")
+
+    def catalogue(self) -> Catalogue | None:
+        if _redis is not None and isinstance(self.broker, _redis.RedisBroker):
+            prefix = f"fastapi_events:{self.broker.namespace}"
+            return RedisStore(self.broker.client, prefix=prefix).catalogue
+        return MemoryCatalogue() if isinstance(self.broker, StubBroker) else None
 
     def diagnose(
         self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool

@@ -81,9 +81,16 @@ class Redelivery(Middleware):
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Any) -> None:
         self._stopping.clear()
+        for each in dict.fromkeys(self._workers.values()):
+            each.fleet.boot(worker.consumer_whitelist or each.queues, engine="dramatiq")
+            each.fleet.start()
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
         self._stopping.set()
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
+        for each in dict.fromkeys(self._workers.values()):
+            each.fleet.leave()
 
     # Messages of our actors
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fastapi_events.event import Event, EventName
+from fastapi_events.handlers.task_queue.fleet import Fleet, Listener
 from fastapi_events.handlers.task_queue.messages import (
     FAN_OUT_TURN,
     Message,
@@ -15,7 +16,7 @@ from fastapi_events.handlers.task_queue.messages import (
 )
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
+from fastapi_events.subscriptions.subscription import Subscriptions
 
 
 class Addresses:
@@ -25,10 +26,14 @@ class Addresses:
         routes: Its queues.
         subscriptions: What it has.
         retry: The policy of subscriptions that have none of their own.
+        fleet: What workers of other processes have.
     """
 
-    def __init__(self, routes: Routes, subscriptions: Subscriptions, retry: RetryPolicy) -> None:
+    def __init__(
+        self, routes: Routes, subscriptions: Subscriptions, retry: RetryPolicy, fleet: Fleet
+    ) -> None:
         self.routes = routes
+        self.fleet = fleet
         self.subscriptions = subscriptions
         self.fan_outs: frozenset[str] = frozenset(fan_out_name(each) for each in routes)
         """The names of the actors that fan out."""
@@ -47,7 +52,7 @@ class Addresses:
         return max(policy.longest_wait for policy in policies)
 
     def to_subscription(
-        self, subscription: Subscription, event: Event, text: str, *, delay: float = 0.0, failed: int = 0
+        self, subscription: Listener, event: Event, text: str, *, delay: float = 0.0, failed: int = 0
     ) -> Message:
         """The message of one event to a subscription."""
         return Message(
@@ -55,9 +60,9 @@ class Addresses:
             message_id(event.id, subscription.name), delay, failed, event.dispatched_at,
         )  # fmt: skip
 
-    def to_batches(self, subscription: Subscription, items: Sequence[tuple[Event, str]]) -> Iterator[Message]:
+    def to_batches(self, subscription: Listener, items: Sequence[tuple[Event, str]]) -> Iterator[Message]:
         """The messages of many events to a subscription that takes many at once."""
-        size = subscription.batch.size if subscription.batch is not None else 1
+        size = subscription.batch_size or 1
         queues: dict[str, list[tuple[Event, str]]] = {}
         for event, text in items:
             queues.setdefault(self._queue(subscription, event.name), []).append((event, text))
@@ -78,7 +83,7 @@ class Addresses:
         routed = self.routes.queue_for_envelope(text)
         if target == FAN_OUT_TURN:
             return fan_out_message(routed, [text], item)
-        subscription = self.subscriptions.named(target)
+        subscription = self.fleet.named(target)
         own = None if subscription is None else subscription.queue
         event = event_in([text])
         return Message(
@@ -90,5 +95,5 @@ class Addresses:
         """The message that carries something unreadable back to fan-out, to be given up alone."""
         return fan_out_message(self.routes.default, [text], text)
 
-    def _queue(self, subscription: Subscription, name: EventName) -> str:
+    def _queue(self, subscription: Listener, name: EventName) -> str:
         return self.routes.to_subscription(subscription.queue, self.routes.queue_for(name))

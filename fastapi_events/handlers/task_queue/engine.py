@@ -14,8 +14,10 @@ from fastapi_events.handlers.task_queue.messages import Message
 from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
+from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.handlers.task_queue.worker.worker import Worker
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.catalogue import Catalogue
 from fastapi_events.subscriptions.subscription import Subscription
 
 
@@ -56,15 +58,20 @@ class Actor:
 class UnknownActor(Actor):
     """What a message is for that names a subscription which this worker does not have.
 
-    It fails, so that the message waits for a worker that has it, as during a rolling deploy.
+    The message goes back to its queue for a worker that has it, without counting an attempt. Where the fleet
+    knows of none it fails, and is tried again for a while, as during a rolling deploy.
     """
 
     def run(self, *args: Any, **kwargs: Any) -> None:
-        """Fail.
+        """Pass it on to the workers that have it, or fail.
 
         Raises:
-            UnknownSubscription: Always.
+            TryLater: When the fleet has the subscription.
+            UnknownSubscription: When nobody has.
         """
+        seconds = self.worker.fleet.elsewhere(self.name, args)
+        if seconds is not None:
+            raise TryLater(seconds)
         raise UnknownSubscription(f"no worker of this queue has {self.name!r}")
 
 
@@ -142,6 +149,14 @@ class Engine(Sender, Protocol):
         """
 
     # Looking at it
+
+    def catalogue(self) -> Catalogue | None:
+        """The catalogue of the fleet in the broker's own store; None where that can keep none.
+
+        Raises:
+            Exception: Whatever the broker's client raises, should it be away.
+        """
+        return None
 
     def diagnose(
         self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool

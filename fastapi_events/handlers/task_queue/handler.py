@@ -8,15 +8,17 @@ import contextlib
 import inspect
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Unpack
 
-from fastapi_events import codec, lifecycle
+from fastapi_events import checks, codec, lifecycle
 from fastapi_events.envelope import check_header_names
 from fastapi_events.errors import (
     ConfigurationError,
     InvalidSetting,
     NotPublished,
     StorageError,
+    UnknownEventName,
     UnserialisablePayload,
     raise_together,
 )
@@ -24,6 +26,7 @@ from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
+from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.messages import RECEIPT_TO, Message, fan_out_name
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
@@ -36,9 +39,12 @@ from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.settings import PARTS, TaskQueueOptions, TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.worker import FAN_OUT_RETRY, Worker
 from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.registry.payload_schema import registry
+from fastapi_events.storage.catalogue import Catalogue
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.inbox import Inbox
 from fastapi_events.storage.lanes import Lanes
+from fastapi_events.storage.memory import MemoryCatalogue
 from fastapi_events.storage.outbox import Outbox
 from fastapi_events.subscriptions.subscription import Subscription
 
@@ -71,7 +77,10 @@ class TaskQueueHandler(Registering):
         self.confirms_handled: bool = chosen.confirm == "handled"
         self._max_payload_bytes = chosen.max_payload_bytes
         self._shutdown_deadline = chosen.shutdown_deadline
-        addresses = Addresses(self.routes, self.subscriptions, chosen.retry)
+        self._catalogue_is_said = "catalogue" in settings
+        self.fleet = Fleet(self, forget_after=chosen.forget_after)
+        """What this process knows of the handler's other workers."""
+        addresses = Addresses(self.routes, self.subscriptions, chosen.retry, self.fleet)
         order = None if self.lanes is None else Order(self.lanes, self.name, engine, addresses)
         self._order = order
         self._publisher = Publisher(
@@ -116,6 +125,7 @@ class TaskQueueHandler(Registering):
             inbox=self.inbox,
             dead_letters=self.dead_letters,
             order=order,
+            keeps_unmatched=chosen.unmatched == "keep",
         )
         """What the engine's workers call."""
         policy = FAN_OUT_RETRY.within(engine.longest_delay)
@@ -148,8 +158,27 @@ class TaskQueueHandler(Registering):
     def __repr__(self) -> str:
         count = len(list(self.subscriptions))
         facts = [f"{type(self).__name__} {self.name}", f"{count} subscription{'' if count == 1 else 's'}"]
-        facts += [part for part in PARTS if getattr(self, part) is not None]
+        facts += [part for part in PARTS if getattr(self.settings, part) is not None]
         return f"<{', '.join(facts)}>"
+
+    @cached_property
+    def catalogue(self) -> Catalogue | None:
+        """Where its workers announce themselves and find the others; None where each knows itself only.
+
+        One in memory, which a store may bring, does not stand in for what the broker can keep for all.
+        """
+        given = self.settings.catalogue
+        if self._catalogue_is_said or not (given is None or isinstance(given, MemoryCatalogue)):
+            return given
+        of_broker = self.engine.catalogue()
+        return given if of_broker is None else of_broker
+
+    @property
+    def knows_itself_only(self) -> bool:
+        """Whether no other process can have its catalogue."""
+        catalogue = self.catalogue
+        in_memory = isinstance(catalogue, MemoryCatalogue) and not self._catalogue_is_said
+        return catalogue is None or in_memory
 
     # Publisher, in the web process
 
@@ -158,9 +187,12 @@ class TaskQueueHandler(Registering):
 
         Raises:
             UnserialisablePayload: When it cannot travel, with the place in the payload.
+            UnknownEventName: With `strict_names`, when nobody listens to its name, and it has no schema.
             DelayTooLong: When the broker cannot hold the event back until it is due, and there is no outbox.
             ConfigurationError: When `headers_from` gives a header a name that cannot travel.
         """
+        if self.settings.strict_names:
+            self._check_name(event)
         if event.due is not None and self.outbox is None:
             self._check_delay(event, event.due)
         if event.ordering_key is not None and self._order is None:
@@ -256,6 +288,8 @@ class TaskQueueHandler(Registering):
         if self.outbox is not None:
             await asyncio.to_thread(self.outbox.check)
         self._start_relaying()
+        if self.settings.strict_names:
+            await asyncio.to_thread(self.fleet.look)
 
     async def on_shutdown(self) -> None:
         """Publish what waits, within the shutdown deadline; each flush keeps or reports what it could not."""
@@ -265,6 +299,7 @@ class TaskQueueHandler(Registering):
             await asyncio.to_thread(self._outbox_writer.shutdown, self._shutdown_deadline)
         if self._relay_thread is not None:
             await asyncio.to_thread(self._relay_thread.stop, self._shutdown_deadline)
+        await asyncio.to_thread(self.fleet.leave)
         self.engine.close()
 
     def relay_thread(self) -> RelayThread:
@@ -320,6 +355,15 @@ class TaskQueueHandler(Registering):
             StorageError: When the store fails.
         """
         return self.worker.dead_letters.replay_all(subscription=subscription, event_name=event_name)
+
+    def _check_name(self, event: Event) -> None:
+        if registry.get(event.name) is None and not self.fleet.listens(event.name):
+            name = wire_name(event.name)
+            hint = checks.guess(name, self.fleet.patterns())
+            raise UnknownEventName(
+                f"Nobody listens to {name!r} in {self.name}, and no schema is registered for it"
+                f"{'; ' + hint if hint else '.'}"
+            )
 
     def sweep_lanes(self) -> None:
         """Send the heads of lanes once more whose messages seem to be lost."""

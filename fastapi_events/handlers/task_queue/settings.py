@@ -14,6 +14,7 @@ from fastapi_events.errors import InvalidSetting
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.catalogue import FORGET_AFTER_SECONDS, Catalogue
 from fastapi_events.storage.dead_letters import DeadLetters
 from fastapi_events.storage.inbox import Inbox
 from fastapi_events.storage.lanes import Lanes
@@ -23,6 +24,7 @@ Seconds: TypeAlias = float | timedelta
 """A length of time: a number of seconds, or a `timedelta`."""
 
 Durability: TypeAlias = Literal["flush", "response"]
+Unmatched: TypeAlias = Literal["report", "keep"]
 Confirm: TypeAlias = Literal["published", "handled"]
 QueueType: TypeAlias = Literal["classic", "quorum"]
 
@@ -34,6 +36,7 @@ UNKNOWN_RETRY = RetryPolicy(max_retries=10, max_backoff=60.0)
 
 PARTS: Final[Mapping[str, type[Any]]] = {
     "outbox": Outbox, "inbox": Inbox, "dead_letters": DeadLetters, "lanes": Lanes,
+    "catalogue": Catalogue,
 }  # fmt: skip
 """What `store=` brings, as far as the store has it."""
 
@@ -80,7 +83,15 @@ class HasLanes(Protocol):
         """Its lanes."""
 
 
-AnyStore: TypeAlias = HasOutbox | HasInbox | HasDeadLetters | HasLanes
+class HasCatalogue(Protocol):
+    """A store with a catalogue."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Its catalogue."""
+
+
+AnyStore: TypeAlias = HasOutbox | HasInbox | HasDeadLetters | HasLanes | HasCatalogue
 """A store with at least one part, such as `SqlStore`, `RedisStore` or `MemoryStore`."""
 
 
@@ -108,6 +119,10 @@ class TaskQueueOptions(TypedDict, total=False):
     lanes: Lanes | None
     headers_from: HeadersFrom | None
     context_from: ContextFrom | None
+    catalogue: Catalogue | None
+    forget_after: Seconds
+    unmatched: Unmatched
+    strict_names: bool
     queue_type: QueueType
     longest_delay: Seconds | None
 
@@ -128,8 +143,8 @@ class TaskQueueSettings:
         flush_deadline: How long a flush may take, until its events go into the outbox or are reported lost.
         shutdown_deadline: How long the web process waits for its last flushes when it stops.
         max_pending_events: How many events may wait for the broker in this process.
-        store: Brings every part that it has (outbox, inbox, dead letters, lanes); a part that is given beside
-            it wins, and `None` turns one off.
+        store: Brings every part that it has (outbox, inbox, dead letters, lanes, catalogue); a part that is
+            given beside it wins, and `None` turns one off.
         outbox: Keeps the events that the broker does not take, for a relay to publish.
         durability: When events are in the outbox: `"flush"`, if the broker refuses them, or `"response"`,
             before the first byte of the response goes out.
@@ -145,6 +160,13 @@ class TaskQueueSettings:
             request's id; a header that the event has already stays.
         context_from: Called in a worker with an event, for a context manager to run its function in, such as
             one that puts the request's id where logs look for it. A batch, which has many events, has none.
+        catalogue: Where its workers announce their functions and find those of the others; that of the store,
+            or else the broker's own Redis. With None each worker knows itself only.
+        forget_after: How long a function stays in the catalogue none of whose workers has been heard of.
+        unmatched: What becomes of an event that nobody listens to: `"report"` logs it, `"keep"` keeps it in
+            the dead letters as well, from where a replay finds those who listen by then.
+        strict_names: Whether `dispatch()` refuses a name to which nobody listens and for which there is no
+            schema; for tests and staging.
         queue_type: Of its queues on RabbitMQ.
         longest_delay: How long a message may wait for its time, at most; the engine and its broker decide if
             not given.
@@ -174,6 +196,10 @@ class TaskQueueSettings:
     lanes: Lanes | None = FROM_STORE
     headers_from: HeadersFrom | None = None
     context_from: ContextFrom | None = None
+    catalogue: Catalogue | None = FROM_STORE
+    forget_after: float = FORGET_AFTER_SECONDS
+    unmatched: Unmatched = "report"
+    strict_names: bool = False
     queue_type: QueueType = "classic"
     longest_delay: float | None = None
 
@@ -206,11 +232,14 @@ class TaskQueueSettings:
         for name in ("max_crashes", "max_payload_bytes", "max_pending_events"):
             checks.whole(name, getattr(self, name), least=1)
         checks.flag("relay", self.relay)
+        checks.flag("strict_names", self.strict_names)
         checks.one_of("durability", self.durability, Durability)
         checks.one_of("confirm", self.confirm, Confirm)
+        checks.one_of("unmatched", self.unmatched, Unmatched)
         checks.one_of("queue_type", self.queue_type, QueueType)
         self._keep("flush_deadline", checks.seconds("flush_deadline", self.flush_deadline, positive=True))
         self._keep("shutdown_deadline", checks.seconds("shutdown_deadline", self.shutdown_deadline))
+        self._keep("forget_after", checks.seconds("forget_after", self.forget_after, positive=True))
         self._keep("resend_after", checks.seconds("resend_after", self.resend_after, positive=True))
         self._keep("longest_delay", checks.seconds_or_none("longest_delay", self.longest_delay))
         checks.callable_or_none("headers_from", self.headers_from)
@@ -222,6 +251,11 @@ class TaskQueueSettings:
             raise InvalidSetting(
                 f"durability={self.durability!r} and confirm={self.confirm!r} need an outbox: pass store=… "
                 "with one, or outbox=…"
+            )
+
+        if self.unmatched == "keep" and self.dead_letters is None:
+            raise InvalidSetting(
+                "unmatched='keep' needs dead letters: pass store=… with some, or dead_letters=…"
             )
 
     def _keep(self, name: str, value: object) -> None:

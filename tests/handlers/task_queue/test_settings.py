@@ -48,7 +48,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"outbx": STORE.outbox}, "unknown setting 'outbx'; did you mean 'outbox'?"),
-    ({"colour": "red"}, "unknown setting 'colour'; there are confirm, context_from, "),
+    ({"colour": "red"}, "unknown setting 'colour'; there are catalogue, confirm, context_from, "),
     ({"durability": "respone"}, "'respone': expected 'flush' or 'response'; did you mean 'response'?"),
     ({"confirm": "handle"}, "confirm='handle': expected 'published' or 'handled'; did you mean 'handled'?"),
     ({"confirm": "handeld"}, "confirm='handeld': expected 'published' or 'handled'; did you mean 'handled'?"),
@@ -123,7 +123,9 @@ def test_lengths_of_time_may_be_timedeltas(make: Make) -> None:
 def test_a_store_brings_the_parts_that_it_has(make: Make) -> None:
     store = MemoryStore()
     handler = make(store=store, relay=False, durability="response", confirm="handled")
-    assert {part: getattr(handler, part) for part in PARTS} == {part: getattr(store, part) for part in PARTS}
+    assert {part: getattr(handler.settings, part) for part in PARTS} == {
+        part: getattr(store, part) for part in PARTS
+    }
 
     half = SimpleNamespace(inbox=store.inbox, dead_letters=store.dead_letters)
     handler = make(queue="half", store=half)
@@ -138,7 +140,7 @@ def test_a_part_that_is_given_wins_and_none_turns_it_off(make: Make) -> None:
 
 def test_without_a_store_there_are_no_parts(make: Make) -> None:
     handler = make()
-    assert [getattr(handler, part) for part in PARTS] == [None] * len(PARTS)
+    assert [getattr(handler.settings, part) for part in PARTS] == [None] * len(PARTS)
     assert [getattr(TaskQueueSettings(), part) for part in PARTS] == [None] * len(PARTS)
 
 
@@ -177,7 +179,7 @@ def test_two_handlers_of_one_class_are_told_apart() -> None:
     mail.register(lambda event: None, name="f")
     assert repr(shop) == "<DramatiqHandler dramatiq:shop, 0 subscriptions>"
     assert repr(mail) == (
-        "<DramatiqHandler dramatiq:mail, 1 subscription, outbox, inbox, dead_letters, lanes>"
+        "<DramatiqHandler dramatiq:mail, 1 subscription, outbox, inbox, dead_letters, lanes, catalogue>"
     )
 
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi_events import codec, envelope
 from fastapi_events.errors import UnreadableEnvelope
-from fastapi_events.event import Event
+from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.fleet import Listener
 from fastapi_events.handlers.task_queue.messages import (
     FAN_OUT_TURN,
     LANE,
     RECEIPT_TO,
     Message,
+    fan_out_name,
+    message_id,
     only_argument,
 )
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.outbox import Outbox
-from fastapi_events.subscriptions.subscription import Subscription
 
 
 class FanOut:
@@ -32,6 +36,7 @@ class FanOut:
         sender: Enqueues messages.
         outbox: Gets to know who listens, where it waits for receipts.
         order: Lets events with an ordering key pass one after the other.
+        keep_in: Keeps events that nobody listens to.
     """
 
     def __init__(
@@ -42,10 +47,12 @@ class FanOut:
         *,
         outbox: Outbox | None,
         order: Order | None,
+        keep_in: DeadLetters | None = None,
     ) -> None:
+        self._keep_in = keep_in
         self._handler_name = handler_name
         self._addresses = addresses
-        self._subscriptions = addresses.subscriptions
+        self._fleet = addresses.fleet
         self._sender = sender
         self._outbox = outbox
         self._order = order
@@ -72,7 +79,7 @@ class FanOut:
         for each, event in readable:
             messages += self._to_subscriptions(each, event, done.get(event.id, ()), batches)
         for name, items in batches.items():
-            subscription = self._subscriptions.named(name)
+            subscription = self._fleet.named(name)
             assert subscription is not None  # noqa: S101 - it has just matched
             messages += self._addresses.to_batches(subscription, items)
         for each in unreadable:
@@ -85,7 +92,7 @@ class FanOut:
         listening: dict[str, dict[str, list[str]]] = {}
         for event in events:
             if self._outbox is not None and (destination := event.headers.get(RECEIPT_TO)) is not None:
-                names = [one.name for one in self._subscriptions.match(event.name)]
+                names = [one.name for one in self._fleet.match(event.name)]
                 listening.setdefault(str(destination), {})[event.id] = names
         done: dict[str, Collection[str]] = {}
         for destination, names_of in listening.items():
@@ -101,9 +108,9 @@ class FanOut:
         done: Collection[str],
         batches: dict[str, list[tuple[Event, str]]],
     ) -> list[Message]:
-        listening = self._subscriptions.match(event.name)
+        listening = self._fleet.match(event.name)
         if not listening:
-            tell(Lifecycle.unmatched, event, handler=self._handler_name)
+            self._unmatched(event, each)
         if done:
             listening = [one for one in listening if one.name not in done]
         # Though nobody listens, or nobody is left to: those behind an event in its lane are to go on.
@@ -116,13 +123,29 @@ class FanOut:
         text = each if isinstance(each, str) else envelope.write(each)
         messages = []
         for one in listening:
-            if one.batch is None:
+            if one.batch_size is None:
                 messages.append(self._addresses.to_subscription(one, event, text))
             else:
                 batches.setdefault(one.name, []).append((event, text))
         return messages
 
-    def _in_order(self, event: Event, each: Any, listening: Sequence[Subscription], order: Order) -> None:
+    def _unmatched(self, event: Event, each: Any) -> None:
+        tell(Lifecycle.unmatched, event, handler=self._handler_name)
+        if self._keep_in is None:
+            return
+        queue = self._addresses.routes.queue_for(event.name)
+        name, now = fan_out_name(queue), datetime.now(UTC)
+        self._keep_in.add(
+            DeadLetter(
+                id=message_id(event.id, name), handler=self._handler_name, subscription=name, queue=queue,
+                event_id=event.id, event_name=wire_name(event.name),
+                argument=f"[{each if isinstance(each, str) else envelope.write(each)}]",
+                reason=f"nobody listens to {wire_name(event.name)!r}", traceback="", attempts=0,
+                first_at=now, last_at=now,
+            )
+        )  # fmt: skip
+
+    def _in_order(self, event: Event, each: Any, listening: Sequence[Listener], order: Order) -> None:
         key = str(event.ordering_key)
         text = each if isinstance(each, str) else envelope.write(each)
         if event.headers.get(LANE) != order.destination:  # from a producer that knows nothing of lanes

@@ -44,6 +44,7 @@ class Worker:
         inbox: Remembers what subscriptions with `once=True` have completed.
         dead_letters: Keeps what is given up.
         order: Lets events with an ordering key pass one after the other.
+        keeps_unmatched: Whether events that nobody listens to are kept among the dead letters.
     """
 
     def __init__(
@@ -61,19 +62,25 @@ class Worker:
         dead_letters: DeadLetters | None,
         order: Order | None,
         context_from: ContextFrom | None = None,
+        keeps_unmatched: bool = False,
     ) -> None:
         self.name: str = handler.name
         """The handler's."""
         self.unknown_retry = unknown_retry
         self.max_crashes = max_crashes
         self._addresses = addresses
+        self.fleet = addresses.fleet
+        """What the other workers of the handler have."""
         once = None if inbox is None else Once(inbox)
         receipts = Receipts(outbox)
         chained = Chained(handler, flusher)
         self.dead_letters: DeadLetterKeeper = DeadLetterKeeper(
             handler.name, dead_letters, sender, fan_outs=addresses.fan_outs, order=order, receipts=receipts
         )
-        self.fan_out: FanOut = FanOut(handler.name, addresses, sender, outbox=outbox, order=order)
+        self.fan_out: FanOut = FanOut(
+            handler.name, addresses, sender, outbox=outbox, order=order,
+            keep_in=dead_letters if keeps_unmatched else None,
+        )  # fmt: skip
         self.perform: Perform = Perform(
             handler,
             overrides,

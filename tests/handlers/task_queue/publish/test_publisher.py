@@ -30,6 +30,7 @@ from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryLanes
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.subscription import Subscriptions
+from tests.handlers.task_queue.fleets import fleet_of
 
 AWAY = ConnectionError("connection refused")
 AT_ONCE = 0.0
@@ -87,7 +88,9 @@ def publishing(broker: Broker, routes: dict[str, str] | None = None, **settings:
 
 
 def ordering(broker: Broker, lanes: MemoryLanes) -> Order:
-    return Order(lanes, "list:events", broker, Addresses(Routes("events"), Subscriptions(), RetryPolicy()))
+    nobody = Subscriptions()
+    addresses = Addresses(Routes("events"), nobody, RetryPolicy(), fleet_of(nobody))
+    return Order(lanes, "list:events", broker, addresses)
 
 
 def ordered(name: str, key: str) -> Event:

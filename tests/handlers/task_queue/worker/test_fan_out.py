@@ -25,6 +25,7 @@ from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.batch import batch
 from fastapi_events.subscriptions.plan import Plan, plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
+from tests.handlers.task_queue.fleets import fleet_of
 from tests.recording import Diary
 
 DESTINATION = "list:events"
@@ -75,7 +76,7 @@ def fan_out_with(broker: Broker, subscriptions: Subscriptions) -> Make:
         outbox: MemoryOutbox | None = None,
         lanes: MemoryLanes | None = None,
     ) -> FanOut:
-        addresses = Addresses(Routes("events", routes), subscriptions, RetryPolicy())
+        addresses = Addresses(Routes("events", routes), subscriptions, RetryPolicy(), fleet_of(subscriptions))
         order = None if lanes is None else Order(lanes, DESTINATION, broker, addresses)
         return FanOut("ListHandler", addresses, broker, outbox=outbox, order=order)
 

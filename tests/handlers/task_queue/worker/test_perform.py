@@ -29,6 +29,7 @@ from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.batch import batch as batch_of
 from fastapi_events.subscriptions.plan import Plan, plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
+from tests.handlers.task_queue.fleets import fleet_of
 from tests.recording import Diary, Recorder
 
 DESTINATION = "list:events"
@@ -73,7 +74,7 @@ def perform_with(broker: Broker) -> Make:
         inbox: MemoryInbox | None = None,
         lanes: MemoryLanes | None = None,
     ) -> Perform:
-        addresses = Addresses(Routes("events"), Subscriptions(), RetryPolicy())
+        addresses = Addresses(Routes("events"), Subscriptions(), RetryPolicy(), fleet_of(Subscriptions()))
         order = None if lanes is None else Order(lanes, DESTINATION, broker, addresses)
         flushing: Any = broker  # all that is asked of it is to flush
         worker = Worker(

@@ -1,0 +1,185 @@
+"""What a process knows of the fleet: who else listens, and when a message is passed on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fastapi_events.errors import StorageError
+from fastapi_events.handlers.task_queue import fleet as fleet_module
+from fastapi_events.handlers.task_queue.fleet import Fleet
+from fastapi_events.handlers.task_queue.worker.outcome import TryLater
+from fastapi_events.storage.base import Clock
+from fastapi_events.storage.catalogue import Fields, Listing, Worker
+from fastapi_events.storage.memory import MemoryCatalogue
+from fastapi_events.subscriptions.plan import plan
+from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
+from tests.handlers.task_queue.fleets import fleet_of
+
+HANDLER = "list:events"
+
+
+def subscriptions(*names: str) -> Subscriptions:
+    def function(event: Any) -> None: ...
+
+    found = Subscriptions()
+    for name in names:
+        found.add(Subscription(name, ("cat*",), function, plan(function), "events"))
+    return found
+
+
+def others(catalogue: MemoryCatalogue, *names: str) -> None:
+    """Another worker has booted, with functions of these names."""
+    worker = Worker(
+        id="other", host="there", pid=1, engine="list", queues=("events",), modules=("app.others",),
+        subscriptions=names,
+    )  # fmt: skip
+    catalogue.announce(
+        HANDLER,
+        worker,
+        [
+            Listing(name=each, patterns=("cat*",), queue="events", engine="list", module="app.others")
+            for each in names
+        ],
+    )
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fleet]]:
+    """Fleets whose threads end with the test; nobody waits until others know."""
+    monkeypatch.setattr(fleet_module, "SETTLE_SECONDS", 0.0)
+    fleets: list[Fleet] = []
+    yield fleets
+    for each in fleets:
+        each.leave()
+
+
+def test_who_listens_are_the_functions_of_this_process_and_of_others(started: list[Fleet]) -> None:
+    catalogue = MemoryCatalogue()
+    others(catalogue, "bill", "mail")
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+
+    assert [each.name for each in fleet.match("cat-fed")] == ["mail", "bill"]
+    assert list(fleet.match("dog-fed")) == []
+    assert fleet.named("bill") is not None
+    assert fleet.named("nobody") is None
+
+
+def test_without_a_catalogue_a_process_knows_itself_only() -> None:
+    fleet = fleet_of(subscriptions("mail"))
+
+    assert [each.name for each in fleet.match("cat-fed")] == ["mail"]
+    assert fleet.elsewhere("bill", ["{}"]) is None
+
+
+def test_a_message_is_passed_on_at_once_while_a_live_worker_has_its_function(started: list[Fleet]) -> None:
+    catalogue = MemoryCatalogue()
+    others(catalogue, "bill")
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+
+    waits = [fleet.elsewhere("bill", ["{}"]) for _ in range(12)]
+
+    assert waits[0] == 0.0
+    assert waits[-1] is not None
+    assert 0.0 < waits[-1] <= 2.0  # it comes back again and again
+    assert fleet.elsewhere("bill", ["another"]) == 0.0
+    assert fleet.elsewhere("unheard-of", ["{}"]) is None
+
+
+def test_a_message_waits_for_a_function_none_of_whose_workers_is_alive(started: list[Fleet]) -> None:
+    now = [1_800_000_000.0]
+    clock: Clock = lambda: now[0]  # noqa: E731
+    catalogue = MemoryCatalogue(clock=clock)
+    others(catalogue, "bill")
+    now[0] += 60
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+
+    wait = fleet.elsewhere("bill", ["{}"])
+
+    assert wait is not None
+    assert 1.0 <= wait <= 30.0
+
+
+def test_a_boot_announces_what_the_worker_has_and_its_end_takes_it_off_the_list(started: list[Fleet]) -> None:
+    catalogue = MemoryCatalogue()
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+
+    fleet.boot(["events"], engine="list")
+
+    snapshot = catalogue.read(HANDLER)
+    assert [each.name for each in snapshot.listings] == ["mail"]
+    assert [each.subscriptions for each in snapshot.workers] == [("mail",)]
+    fleet.leave()
+    assert catalogue.read(HANDLER).workers == ()
+    assert [each.name for each in catalogue.read(HANDLER).listings] == ["mail"]
+
+
+def test_unlike_workers_on_one_queue_are_told_by_name(
+    started: list[Fleet], caplog: pytest.LogCaptureFixture
+) -> None:
+    catalogue = MemoryCatalogue()
+    others(catalogue, "bill")
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+
+    with caplog.at_level(logging.WARNING):
+        fleet.boot(["events"], engine="list")
+
+    assert "'events'" in caplog.text
+    assert "bill" in caplog.text
+    assert "queue of their own" in caplog.text
+
+
+def test_a_worker_without_a_function_says_so(started: list[Fleet], caplog: pytest.LogCaptureFixture) -> None:
+    fleet = fleet_of(subscriptions(), MemoryCatalogue())
+    started.append(fleet)
+
+    with caplog.at_level(logging.WARNING):
+        fleet.boot(["events"], engine="list")
+
+    assert "has no function of list:events" in caplog.text
+
+
+class Away(MemoryCatalogue):
+    """A catalogue that cannot be read, as long as the test says so."""
+
+    away = False
+
+    def _read(self, destination: str) -> tuple[Fields, float]:
+        if self.away:
+            raise StorageError("the database is gone")
+        return super()._read(destination)
+
+
+def test_a_store_that_is_away_leaves_what_is_known_in_force_and_says_so_once(
+    started: list[Fleet], caplog: pytest.LogCaptureFixture
+) -> None:
+    catalogue = Away()
+    others(catalogue, "bill")
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+    assert len(fleet.match("cat-fed")) == 2
+
+    catalogue.away = True
+    for _ in range(3):
+        fleet._attempt()
+
+    assert len(fleet.match("cat-fed")) == 2
+    assert caplog.text.count("cannot be reached") == 1
+
+
+def test_events_are_not_shared_out_before_the_catalogue_could_be_read(started: list[Fleet]) -> None:
+    catalogue = Away()
+    catalogue.away = True
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+
+    with pytest.raises(TryLater):
+        fleet.match("cat-fed")
