@@ -138,16 +138,21 @@ def examine(handler: TaskQueueHandler) -> Iterator[Finding]:
 
 def _catalogue(handler: TaskQueueHandler) -> Iterator[Finding]:
     try:
+        catalogue = handler.catalogue
+        if catalogue is None:
+            yield Finding(
+                "danger", "catalogue",
+                "none: workers that import different modules share events out between them and lose them; "
+                "pass store= or catalogue=.",
+            )  # fmt: skip
+            return
+        catalogue.check()
         snapshot = handler.fleet.snapshot()
-    except Exception as error:  # of a store, or of a broker's client
-        yield Finding("danger", "catalogue", f"{type(error).__name__}: {error}")
+    except StorageError as error:
+        yield Finding("danger", "catalogue", str(error))
         return
-    if handler.catalogue is None:
-        yield Finding(
-            "danger", "catalogue",
-            "none: workers that import different modules share events out between them and lose them; pass "
-            "store= or catalogue=.",
-        )  # fmt: skip
+    except Exception as error:  # of the broker's client, where the catalogue is in the broker
+        yield Finding("danger", "catalogue", f"{type(error).__name__}: {error}")
         return
     count = f"{len(snapshot.listings)} functions, {len(snapshot.workers)} live workers"
     yield Finding("ok", "catalogue", count)

@@ -40,7 +40,6 @@ LIBRARIES = (
     "kombu.transport.pyamqp",
     "kombu.transport.redis",
     "opentelemetry.trace",
-    "pydantic_settings",
     "redis.asyncio",
     "sqlalchemy.ext.asyncio",
     "sqlalchemy.dialects.sqlite",

@@ -116,7 +116,9 @@ def _discard(arguments: argparse.Namespace) -> int:
 def _setup(arguments: argparse.Namespace) -> int:
     stores: dict[int, Store] = {}
     for handler in handlers_in(arguments.target):
-        for each in (handler.outbox, handler.inbox, handler.dead_letters, handler.lanes):
+        for each in (
+            handler.outbox, handler.inbox, handler.dead_letters, handler.lanes, handler.settings.catalogue,
+        ):  # fmt: skip
             if each is not None:
                 stores[id(each)] = each
     for store in stores.values():

@@ -33,6 +33,7 @@ class Subscription:
         options: Passed on to the engine.
         once: Whether an event that it has completed is skipped when it comes again.
         batch: How it takes many events at once; None where it takes one.
+        module: The module whose import registers it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Subscription:
     options: Mapping[str, Any] = field(default_factory=dict)
     once: bool = False
     batch: Batch | None = None
+    module: str = ""
 
     @property
     def pattern(self) -> str:

@@ -14,13 +14,11 @@ from fastapi_events.cli import main
 from fastapi_events.storage.dead_letters import DeadLetter
 
 MODULE = """
-from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
+from fastapi_events.storage.memory import MemoryStore
 from tests.handlers.task_queue.broker import ListHandler
 
-events = ListHandler(
-    outbox=MemoryOutbox(), dead_letters=MemoryDeadLetters(), inbox=MemoryInbox(), lanes=MemoryLanes(),
-    relay=False,
-)
+store = MemoryStore()
+events = ListHandler(store=store, catalogue=store.catalogue, relay=False)
 bare = ListHandler(queue="bare")
 """
 

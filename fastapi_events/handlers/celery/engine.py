@@ -248,9 +248,12 @@ class CeleryEngine(Engine):
             return MemoryCatalogue()
         if kind != "redis" or _redis is None:
             return None
-        # The client of a channel of kombu's, which knows of TLS, Sentinel and whatever else the URL says.
+        # The connections of a channel of kombu's, which know of TLS, Sentinel and whatever else the URL says.
+        # Its client is of no use: with a prefix for all keys it changes arguments of scripts, too.
         self._catalogue_connection = connection
-        store = _redis.RedisStore(connection.default_channel.client, prefix="fastapi_events:celery")
+        channel = connection.default_channel
+        prefix = f"{channel.global_keyprefix}fastapi_events:celery"
+        store = _redis.RedisStore(_redis.redis.Redis(connection_pool=channel.pool), prefix=prefix)
         return cast("Catalogue", store.catalogue)
 
     def diagnose(

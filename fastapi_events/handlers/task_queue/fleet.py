@@ -231,7 +231,7 @@ class Fleet:
         self._worker = Worker(
             id=random_id(), host=socket.gethostname(), pid=os.getpid(), engine=engine,
             queues=tuple(sorted(queues)),
-            modules=tuple(sorted({each.function.__module__ for each in subscriptions})),
+            modules=tuple(sorted({each.module for each in subscriptions})),
             subscriptions=tuple(sorted(each.name for each in subscriptions if (each.queue or "") in queues)),
             version=environment.application_version(),
         )  # fmt: skip

@@ -32,7 +32,7 @@ def listing_of(subscription: Subscription, *, engine: str, version: str | None) 
         patterns=subscription.patterns,
         queue=subscription.queue or "",
         engine=engine,
-        module=subscription.function.__module__,
+        module=subscription.module,
         batch_size=subscription.batch_size,
         priority=priority if isinstance(priority, int) else None,
         once=subscription.once,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
@@ -110,6 +111,7 @@ class Registering(BaseEventHandler):
             ConfigurationError: When a name is taken, or a parameter of the function cannot be filled.
         """
         asked = registration(_func_or_model, event_name)
+        importing = _module_being_imported()
         if name is not None:
             checks.text("name", name, such_as="shop.feed")
         if queue is not None:
@@ -137,6 +139,7 @@ class Registering(BaseEventHandler):
                     own,
                     once,
                     many,
+                    importing or getattr(function, "__module__", None) or type(function).__module__,
                 )
             )
             return function
@@ -173,6 +176,18 @@ class Registering(BaseEventHandler):
         return tuple(
             dict.fromkeys([*self.routes, *(each.queue or self.queue for each in self.subscriptions)])
         )
+
+
+def _module_being_imported() -> str | None:
+    """The module whose import calls us; None where no import does.
+
+    It is not always that of the function: a module may register those of others, and by a helper of another.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    name = None if frame is None else frame.f_globals.get("__name__")
+    return None if name == "__main__" else name
 
 
 def _settings(subscription: Subscription) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.batch import batch
 from fastapi_events.subscriptions.plan import plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
+from tests.handlers.task_queue.fleets import fleet_of
 
 
 def hear(event: Event) -> None: ...
@@ -31,7 +32,12 @@ def addresses() -> Addresses:
     subscriptions = Subscriptions()
     for each in (COOK, EAT, MANY):
         subscriptions.add(each)
-    return Addresses(Routes("events", {"bill*": "bills"}), subscriptions, RetryPolicy(max_backoff=10))
+    return Addresses(
+        Routes("events", {"bill*": "bills"}),
+        subscriptions,
+        RetryPolicy(max_backoff=10),
+        fleet_of(subscriptions),
+    )
 
 
 def test_a_worker_consumes_the_queues_of_routes_and_of_subscriptions_each_once(addresses: Addresses) -> None:
