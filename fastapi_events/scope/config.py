@@ -24,11 +24,11 @@ class ScopeConfig:
     __slots__ = ("is_foreign", "loop", "owner", "policy")
 
     def __init__(self, owner: int, policy: FlushPolicy = always) -> None:
-        self.owner = owner
-        self.policy = policy
+        self.owner: int = owner
+        self.policy: FlushPolicy = policy
         self.loop: asyncio.AbstractEventLoop | None = None
         """Where events are delivered that come late from a thread."""
-        self.is_foreign = False
+        self.is_foreign: bool = False
         """Whether another library than asyncio runs the scopes, so that they flush on the process's loop."""
 
     def remember_loop(self) -> None:

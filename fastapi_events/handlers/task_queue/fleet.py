@@ -32,7 +32,7 @@ from fastapi_events.storage.catalogue import (
 from fastapi_events.subscriptions.pattern import PatternIndex
 from fastapi_events.subscriptions.subscription import Subscriptions
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
 """How old what is known of the others may be."""

@@ -78,7 +78,7 @@ class TaskQueueHandler(Registering):
         self._max_payload_bytes = chosen.max_payload_bytes
         self._shutdown_deadline = chosen.shutdown_deadline
         self._catalogue_is_said = "catalogue" in settings
-        self.fleet = Fleet(self, forget_after=chosen.forget_after)
+        self.fleet: Fleet = Fleet(self, forget_after=chosen.forget_after)
         """What this process knows of the handler's other workers."""
         addresses = Addresses(self.routes, self.subscriptions, chosen.retry, self.fleet)
         order = None if self.lanes is None else Order(self.lanes, self.name, engine, addresses)

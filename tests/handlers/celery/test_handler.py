@@ -67,7 +67,7 @@ def test_an_unknown_option_is_refused_with_a_guess(events: CeleryHandler) -> Non
 def test_a_task_of_that_name_that_is_not_ours_is_left_alone(
     app: celery.Celery, events: CeleryHandler
 ) -> None:
-    @app.task(name="mine")
+    @app.task(name="mine", shared=False)
     def mine() -> None: ...
 
     with pytest.raises(ConfigurationError, match="has a task named 'mine' already"):

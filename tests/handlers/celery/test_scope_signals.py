@@ -1,4 +1,7 @@
-"""A scope around every task of an app."""
+"""A scope around every task of an app.
+
+The tasks are not shared: a shared one would be in the apps of all other tests, too.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def taking(app: Celery) -> Iterator[Recorder]:
 
 
 def test_what_a_task_dispatches_goes_out_when_it_has_succeeded(app: Celery, taking: Recorder) -> None:
-    @app.task
+    @app.task(shared=False)
     def import_cats() -> list[Any]:
         dispatch("cats-imported")
         return list(taking.names)
@@ -42,7 +45,7 @@ def test_what_a_task_dispatches_goes_out_when_it_has_succeeded(app: Celery, taki
 def test_a_task_that_does_not_succeed_dispatches_nothing(
     app: Celery, taking: Recorder, error: Exception
 ) -> None:
-    @app.task
+    @app.task(shared=False)
     def import_cats() -> None:
         dispatch("cats-imported")
         raise error
@@ -55,7 +58,7 @@ def test_a_task_that_does_not_succeed_dispatches_nothing(
 
 
 def test_a_task_that_is_tried_again_dispatches_anew(app: Celery, taking: Recorder) -> None:
-    @app.task(bind=True, max_retries=1)
+    @app.task(bind=True, max_retries=1, shared=False)
     def import_cats(self: Task) -> None:
         dispatch(f"attempt-{self.request.retries + 1}")
         if not self.request.retries:
@@ -67,11 +70,11 @@ def test_a_task_that_is_tried_again_dispatches_anew(app: Celery, taking: Recorde
 
 
 def test_a_task_within_a_task_has_a_scope_of_its_own(app: Celery, taking: Recorder) -> None:
-    @app.task
+    @app.task(shared=False)
     def inner() -> None:
         dispatch("inner")
 
-    @app.task
+    @app.task(shared=False)
     def outer() -> None:
         dispatch("outer")
         inner.apply()
@@ -85,7 +88,7 @@ def test_a_task_within_a_task_has_a_scope_of_its_own(app: Celery, taking: Record
 def test_tasks_of_other_apps_are_left_alone(taking: Recorder) -> None:
     other = Celery("other", broker="memory://", set_as_current=False)
 
-    @other.task
+    @other.task(shared=False)
     def import_cats() -> None:
         with pytest.raises(LookupError):
             dispatch("cats-imported")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[3] / "fastapi_events" / "handlers" / "task_queue"
 
+SETTINGS = FOLDER / "settings.py"
+"""What is a function there is the user's, who writes functions rather than objects."""
+
 MOST = 6
 """How many there are; may become fewer."""
 
@@ -40,7 +43,7 @@ def injected(path: Path) -> list[str]:
 
 
 def test_few_functions_are_injected() -> None:
-    found = [each for path in sorted(FOLDER.rglob("*.py")) for each in injected(path)]
+    found = [each for path in sorted(FOLDER.rglob("*.py")) if path != SETTINGS for each in injected(path)]
 
     assert len(found) <= MOST, found
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.once import Once
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
@@ -69,7 +70,7 @@ class Worker:
         self.unknown_retry = unknown_retry
         self.max_crashes = max_crashes
         self._addresses = addresses
-        self.fleet = addresses.fleet
+        self.fleet: Fleet = addresses.fleet
         """What the other workers of the handler have."""
         once = None if inbox is None else Once(inbox)
         receipts = Receipts(outbox)
