@@ -81,7 +81,7 @@ def test_all_leases_of_the_process_share_one_thread() -> None:
 
     one, other = Lease(), Lease()
     one.answer = other.answer = extend
-    with keeper.keep(one.extend), keeper.keeping(other.extend):
+    with keeper.keep(one.extend), keeper.keep(other.extend):
         assert one.extended(2)
         assert other.extended(2)
     assert len(threads) == 1

@@ -377,10 +377,11 @@ def test_pending_flushes_are_reported_when_the_web_process_stops(
                 dispatch(name)
 
         first = asyncio.create_task(request("in the thread"))
-        while not handler._publisher._publisher._thread or handler._publisher._publisher.pending:
+        thread = handler._publisher._thread
+        while thread.is_idle or thread.pending:
             await asyncio.sleep(0.001)
         second = asyncio.create_task(request("waiting"))
-        while not handler._publisher._publisher.pending:
+        while not thread.pending:
             await asyncio.sleep(0.001)
         await handler.on_shutdown()
         await second

@@ -358,7 +358,7 @@ def test_quorum_queues_need_a_broker_that_knows_them(amqp_url: str) -> None:
         DramatiqHandler(RabbitmqBroker(url=amqp_url), queue_type="quorum")
     with pytest.raises(ConfigurationError, match="max_priority"):
         DramatiqHandler(QuorumBroker(url=amqp_url, max_priority=5), queue_type="quorum")
-    with pytest.raises(ConfigurationError, match="expected one of classic, quorum"):
+    with pytest.raises(ConfigurationError, match="expected 'classic' or 'quorum'"):
         DramatiqHandler(RabbitmqBroker(url=amqp_url), queue_type="lazy")  # type: ignore[arg-type]
 
 
