@@ -43,20 +43,20 @@ def url(request: pytest.FixtureRequest, project: Project) -> str:
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_worker_that_no_longer_consumes_ends(project: Project, url: str, pool: str) -> None:
-    # Given: an idle worker, which lives on its own pulse for longer than its patience
+    # Given: an idle worker, which lives on its own heartbeat for longer than its patience
     project.write(events=EVENTS.format(url=url), handlers=HANDLERS)
     worker = project.start(
         "celery", "-A", "app.handlers", "worker", "--pool", pool, "--concurrency", "1", "--hostname",
         f"w-{pool}@here", "--without-mingle", "--without-gossip", "--loglevel", "INFO",
     )  # fmt: skip
     for _ in range(6):  # of which there are four in the time of its patience
-        assert project.told("received") == "fastapi_events.pulse"
+        assert project.told("received") == "fastapi_events.heartbeat"
     assert worker.poll() is None
 
     # When: it consumes its queue no more
     project.run(
         f"from app.events import broker; broker.control.cancel_consumer("
-        f"'fastapi_events.pulse.w-{pool}@here', destination=['w-{pool}@here'])"
+        f"'fastapi_events.heartbeat.w-{pool}@here', destination=['w-{pool}@here'])"
     )
 
     # Then: it ends, and says why
