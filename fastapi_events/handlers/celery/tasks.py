@@ -19,6 +19,7 @@ from fastapi_events.handlers.celery.foreign_messages import arguments_of, descri
 from fastapi_events.handlers.celery.publisher import CeleryPublisher, queue_of
 from fastapi_events.handlers.celery.time_limits import Limits
 from fastapi_events.handlers.task_queue.engine import Actor, unknown_actor, until_done
+from fastapi_events.handlers.task_queue.worker.chained_events import ends_a_pool_process
 from fastapi_events.handlers.task_queue.worker.dead_letters import original_of, unreadable_letter
 from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, GiveUp, TryAgain, decide
 from fastapi_events.handlers.task_queue.worker.worker import Worker
@@ -240,7 +241,7 @@ def _queue_of(task: Task) -> str | None:
 def _ends_the_worker(error: BaseException) -> bool:
     """Whether it comes from Celery or its pool, not from the function: the message is delivered again."""
     own = (WorkerShutdown, WorkerTerminate, GeneratorExit)
-    return isinstance(error, own) or type(error).__name__ == "GreenletExit"
+    return isinstance(error, own) or type(error).__name__ == "GreenletExit" or ends_a_pool_process(error)
 
 
 def _is_retried_already(error: BaseException) -> bool:

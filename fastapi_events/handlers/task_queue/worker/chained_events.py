@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -64,6 +65,13 @@ class Chained:
 
 def _may_come_from_outside(error: BaseException) -> bool:
     """Whether it may be meant for the process: a signal's, which Python raises in the main thread."""
-    if type(error) is SystemExit:  # Celery's own signals raise subclasses of it
+    if threading.current_thread() is not threading.main_thread():
         return False
-    return threading.current_thread() is threading.main_thread()
+    # Celery's own signals raise subclasses of it, and those of its pool's processes itself.
+    return type(error) is not SystemExit or ends_a_pool_process(error)
+
+
+def ends_a_pool_process(error: BaseException) -> bool:
+    """Whether Celery's pool has raised it, in a process that got a signal to end, rather than a function."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == "billiard.common" for frame in frames)
