@@ -15,7 +15,7 @@ MAX_ENTRIES = 1_000_000
 """Events that an outbox holds."""
 
 
-RESEND_AFTER_SECONDS = 15.0
+RESEND_AFTER_SECONDS = 60.0
 """How long a published event may wait for its receipts before it is published again."""
 
 

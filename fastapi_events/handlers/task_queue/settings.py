@@ -18,7 +18,7 @@ from fastapi_events.storage.catalogue import FORGET_AFTER_SECONDS, Catalogue
 from fastapi_events.storage.dead_letters import DeadLetters
 from fastapi_events.storage.inbox import Inbox
 from fastapi_events.storage.lanes import Lanes
-from fastapi_events.storage.outbox import Outbox
+from fastapi_events.storage.outbox import RESEND_AFTER_SECONDS, Outbox
 
 Seconds: TypeAlias = float | timedelta
 """A length of time: a number of seconds, or a `timedelta`."""
@@ -189,7 +189,7 @@ class TaskQueueSettings:
     outbox: Outbox | None = FROM_STORE
     durability: Durability = "flush"
     confirm: Confirm = "published"
-    resend_after: float = 60.0
+    resend_after: float = RESEND_AFTER_SECONDS
     relay: bool = True
     inbox: Inbox | None = FROM_STORE
     dead_letters: DeadLetters | None = FROM_STORE

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Sequence
 
 from fastapi_events.errors import StorageError
 from fastapi_events.failpoints import crash_point
 from fastapi_events.handlers.task_queue.publish.publisher import Publisher
+from fastapi_events.leases import Keeper, keeper
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.outbox import Entry, Outbox
 
@@ -18,6 +18,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 _BATCH = 500
 _LEASE_SECONDS = 30.0
+"""How long a killed relay's claim keeps others from its batch; longer than the keeper waits to extend it."""
+
 _SHORTEST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 1.0
 
@@ -33,6 +35,8 @@ class RelayThread:
         outbox: Where the entries are.
         destination: Whose entries it takes.
         resend_after: Seconds that a published entry may wait for its receipts.
+        lease: Seconds for which it claims a batch, and for which it extends the claim while it publishes.
+        leases: What extends the claim in time.
     """
 
     def __init__(
@@ -43,13 +47,17 @@ class RelayThread:
         destination: str,
         *,
         resend_after: float,
+        lease: float = _LEASE_SECONDS,
+        leases: Keeper = keeper,
     ) -> None:
         self._handler_name = handler_name
         self._publisher = publishing
         self._outbox = outbox
         self._destination = destination
         self._resend_after = resend_after
-        self._owner = str(uuid.uuid4())
+        self._lease = lease
+        self._leases = leases
+        self._token = str(uuid.uuid4())
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -57,7 +65,7 @@ class RelayThread:
         """Begin to relay, in a daemon thread that `stop` ends."""
         if self._thread is None or not self._thread.is_alive():
             self._stopping.clear()
-            self._owner = str(uuid.uuid4())
+            self._token = str(uuid.uuid4())
             self._thread = threading.Thread(
                 target=self.run, name=f"fastapi-events-relay-{self._destination}", daemon=True
             )
@@ -103,29 +111,29 @@ class RelayThread:
             Exception: What the broker's client raises; the entries are claimable again at once.
         """
         entries = self._outbox.claim(
-            self._owner, destinations=[self._destination], limit=_BATCH, lease=_LEASE_SECONDS
+            self._token, destinations=[self._destination], limit=_BATCH, lease=self._lease
         )
         if not entries:
             return 0
         crash_point("relay.after_claim")
-        until = time.monotonic() + _LEASE_SECONDS / 2
-        try:
-            self._publisher.publish_entries(entries)
-        except Exception as error:
-            published = self._one_by_one(entries, error, until)
-        else:
-            published = entries
+        with self._leases.keep(lambda: self._outbox.extend(self._token, entries, lease=self._lease) > 0):
+            try:
+                self._publisher.publish_entries(entries)
+            except Exception as error:
+                published = self._one_by_one(entries, error)
+            else:
+                published = entries
         crash_point("relay.after_publish")
-        self._outbox.published(self._owner, published, resend_after=self._resend_after)
+        self._outbox.published(self._token, published, resend_after=self._resend_after)
         tell(Lifecycle.relayed, len(published), handler=self._handler_name)
         return len(published)
 
-    def _one_by_one(self, entries: Sequence[Entry], error: Exception, until: float) -> Sequence[Entry]:
+    def _one_by_one(self, entries: Sequence[Entry], error: Exception) -> Sequence[Entry]:
         """Find out whether the broker refuses everything, or one entry that stands in the others' way."""
         published: list[Entry] = []
         refused: list[Entry] = []
         for entry in entries:
-            if (len(refused) >= 2 and not published) or time.monotonic() > until:
+            if (len(refused) >= 2 and not published) or self._stopping.is_set():
                 break
             try:
                 self._publisher.publish_entries([entry])
@@ -135,7 +143,7 @@ class RelayThread:
             else:
                 published.append(entry)
         done = {entry.id for entry in published}
-        self._outbox.release(self._owner, [entry for entry in entries if entry.id not in done])
+        self._outbox.release(self._token, [entry for entry in entries if entry.id not in done])
         if not published:
             raise error
         for entry in refused:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
+from fastapi_events.leases import Keeper
 from fastapi_events.storage.memory import MemoryOutbox
-from fastapi_events.storage.outbox import Entry
+from fastapi_events.storage.outbox import Entry, Outbox
+from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.handlers.task_queue.broker import ListEngine, ListHandler
 from tests.processes import until
 from tests.recording import Diary
@@ -131,3 +135,51 @@ def test_an_outbox_that_fails_does_not_end_the_thread(handler: ListHandler) -> N
 def test_a_handler_without_an_outbox_has_nothing_to_relay() -> None:
     with pytest.raises(ConfigurationError, match="list:events has no outbox"):
         ListHandler().relay_thread()
+
+
+@pytest.fixture(params=["memory", "sql"])
+def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outbox]:
+    if request.param == "memory":
+        yield MemoryOutbox()
+        return
+    store = SqlStore(f"sqlite:///{tmp_path / 'events.db'}")
+    store.setup()
+    yield store.outbox
+    store.close()
+
+
+LEASE = 1.0
+
+
+def test_a_relay_holds_its_batch_for_as_long_as_it_takes_to_publish_it(outbox: Outbox) -> None:
+    # Given a broker that takes the first batch only once its lease would have ended twice over
+    extended = threading.Semaphore(0)
+    extend = outbox.extend
+
+    def counted(token: str, entries: Sequence[Entry], *, lease: float) -> int:
+        held = extend(token, entries, lease=lease)
+        extended.release()
+        return held
+
+    outbox.extend = counted  # type: ignore[method-assign]
+    found: list[int] = []
+
+    class Slow(ListEngine):
+        def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+            for _ in range(9):
+                assert extended.acquire(timeout=30)
+            found.append(len(outbox.claim("another", destinations=["list:events"], limit=10, lease=LEASE)))
+            super().send(messages, timeout=timeout)
+
+    handler = ListHandler(Slow(), outbox=outbox, relay=False)
+    outbox.add(entries(handler, "a", "b"))
+    relaying = RelayThread(
+        handler.name, handler._publisher, outbox, handler.name,
+        resend_after=60, lease=LEASE, leases=Keeper(every=LEASE / 4),
+    )  # fmt: skip
+
+    # When another relay looks for work meanwhile, then it finds nothing
+    assert relaying.step() == 2
+    assert found == [0]
+    assert sent(handler) == ["a", "b"]
+    assert outbox.list() == []
