@@ -235,7 +235,7 @@ def _stores(target: str) -> Iterator[tuple[TaskQueueHandler, DeadLetters]]:
 def _letters(handler: TaskQueueHandler) -> DeadLetters:
     if handler.dead_letters is None:
         raise ConfigurationError(
-            f"{handler.name} leaves its dead letters to the engine; pass dead_letters= to the "
+            f"{handler.name} leaves its dead letters to the engine; pass store= or dead_letters= to the "
             "handler, so that they can be listed and replayed."
         )
     return handler.dead_letters

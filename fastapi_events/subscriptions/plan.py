@@ -33,6 +33,11 @@ from fastapi_events.subscriptions.signature import (
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
+_REGISTER_A_METHOD = (
+    "Register a method of an object, handler.register(Kitchen().cook), not the function in the body of its "
+    "class"
+)
+
 _names_event = re.compile(r"\bEvent\b").search
 
 
@@ -91,6 +96,8 @@ def plan(function: Callable[..., Any], *, model: type | None = None, by_annotati
     Raises:
         ConfigurationError: When a parameter cannot be filled, with its name and the likely cause.
     """
+    if not callable(function):
+        raise ConfigurationError(_no_function(function))
     asking = describe(function)
     if is_generator(function) or is_async_generator(function):
         raise ConfigurationError(f"{asking} yields, and would never run: a subscription is a plain function.")
@@ -101,7 +108,7 @@ def plan(function: Callable[..., Any], *, model: type | None = None, by_annotati
         if parameter is first or found.take(parameter):
             continue
         if parameter.required and not parameter.wrapped:
-            raise ConfigurationError(_cannot_fill(parameter, asking))
+            raise ConfigurationError(_cannot_fill(parameter, asking) + _method_hint(function, first))
     if first is not None:
         _refuse_a_method(function, first, found)
     return Plan(
@@ -207,14 +214,28 @@ def _refuse_a_method(function: Callable[..., Any], first: Parameter, found: _Fou
     """Refuse a first parameter that is meant for something else, as `self` is in the body of a class."""
     if first.annotation is not inspect.Parameter.empty:
         return
-    is_self = first.name in ("self", "cls") and is_in_class(function)
-    if found.events or (is_self and (found.payloads or found.by_annotation)):
+    if found.events or (_is_self(function, first) and (found.payloads or found.by_annotation)):
         raise ConfigurationError(
             f"{found.asking}: its first parameter {first.name!r} would get the event"
             + (f", and so would {found.events[0]!r}" if found.events else "")
-            + ". Register a method of an object, handler.register(Kitchen().cook), not the function in the "
-            "body of its class; elsewhere, put the parameter that gets the event first."
+            + f". {_REGISTER_A_METHOD}; elsewhere, put the parameter that gets the event first."
         )
+
+
+def _is_self(function: Callable[..., Any], first: Parameter) -> bool:
+    return first.name in ("self", "cls") and is_in_class(function)
+
+
+def _method_hint(function: Callable[..., Any], first: Parameter | None) -> str:
+    """What to add for a method without annotations, whose second parameter looks like the one too many."""
+    if first is None or not _is_self(function, first):
+        return ""
+    return f" {first.name!r} would get the event. {_REGISTER_A_METHOD}."
+
+
+def _no_function(given: object) -> str:
+    shown = "None" if given is None else f"an object of type {type(given).__name__}"
+    return f"register(…) got {shown}: expected a function, which is named without calling it."
 
 
 def _cannot_fill(parameter: Parameter, asking: str) -> str:

@@ -167,7 +167,7 @@ def test_a_handler_without_a_store_says_what_to_do(run: Run) -> None:
     ran = run("dead", "list", "shop_events:bare")
 
     assert ran.code == 2
-    assert "pass dead_letters= to the handler" in ran.err
+    assert "pass store= or dead_letters= to the handler" in ran.err
 
 
 @pytest.mark.parametrize("which", ["--all", "letter-1"])

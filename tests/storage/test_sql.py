@@ -277,9 +277,22 @@ def test_a_database_in_memory_is_refused(url: str) -> None:
         SqlStore(url)
 
 
-def test_another_kind_of_database_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="mysql"):
-        SqlStore("mysql+pymysql://localhost/events")
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("mysql+pymysql://localhost/events", "mysql"),
+        ("redis://localhost/0", "redis"),
+        ("postgressql://h/d", "postgressql"),
+    ],
+)
+def test_another_kind_of_database_is_refused(url: str, kind: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"needs SQLite or PostgreSQL, not {kind}"):
+        SqlStore(url)
+
+
+def test_a_file_of_sqlite_with_two_slashes_is_refused_with_the_cure() -> None:
+    with pytest.raises(ConfigurationError, match=r"three slashes, sqlite:///events\.db"):
+        SqlStore("sqlite://events.db")
 
 
 def test_errors_show_no_password_and_no_payload() -> None:

@@ -169,6 +169,14 @@ def test_an_event_annotated_for_type_checkers_only_is_fine() -> None:
     assert plan(work).is_simple
 
 
+@pytest.mark.parametrize(
+    ("given", "named"), [(None, "None"), (7, "an object of type int"), ("cat", "an object of type str")]
+)
+def test_what_is_no_function_is_refused(given: Any, named: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"got {named}: expected a function, .*without calling it"):
+        plan(given)
+
+
 def test_a_function_that_yields_is_refused_since_it_would_never_run() -> None:
     def generator(event):
         yield
@@ -266,7 +274,7 @@ def test_a_method_in_the_body_of_its_class_is_refused(by_annotation: bool) -> No
             plan(function, by_annotation=by_annotation)
     for function in (Kitchen().annotated, Kitchen().cook, Kitchen.static):
         assert plan(function, by_annotation=by_annotation).is_simple
-    with pytest.raises(ConfigurationError, match="'event' cannot be filled"):
+    with pytest.raises(ConfigurationError, match=r"'event' cannot be filled.*Kitchen\(\).cook"):
         plan(Kitchen.cook, by_annotation=by_annotation)
 
 

@@ -90,5 +90,6 @@ def check_once(inbox: Inbox | None, *, asking: str) -> None:
     """
     if inbox is None:
         raise ConfigurationError(
-            f"{asking}: once=True needs an inbox, which remembers events; pass inbox= to the handler."
+            f"{asking}: once=True needs an inbox, which remembers events; pass store= or inbox= to the "
+            "handler."
         )

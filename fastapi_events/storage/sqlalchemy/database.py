@@ -87,6 +87,10 @@ class Database:
             self.url, self._pool = target.url, target.pool
         else:
             self.url = _with_driver(_url(target))
+        if self.url.get_backend_name() not in _INSERT:  # before its driver is looked for
+            raise ConfigurationError(
+                f"A store needs SQLite or PostgreSQL, not {self.url.get_backend_name()}."
+            )
         driver = self.url.get_driver_name()
         if isinstance(target, AsyncEngine) or self.url.get_dialect().is_async:
             if driver in _SYNCHRONOUS_HALF:
@@ -246,9 +250,12 @@ def _with_driver(url: sa.URL) -> sa.URL:
 
 
 def _check_kind(url: sa.URL) -> None:
-    if url.get_backend_name() not in _INSERT:
-        raise ConfigurationError(f"A store needs SQLite or PostgreSQL, not {url.get_backend_name()}.")
     if url.get_backend_name() == "sqlite":
+        if url.host:
+            raise ConfigurationError(
+                f"sqlite://{url.host} names a server, which SQLite has not: a file takes three slashes, "
+                f"sqlite:///{url.host}, and four with its whole path."
+            )
         memory = not url.database or ":memory:" in url.database or "mode=memory" in str(url)
         if memory:
             raise ConfigurationError("SQLite in memory keeps nothing: name a file, or use MemoryStore.")
