@@ -1,13 +1,14 @@
-"""Keeping leases: who works at something for longer than its lease extends it meanwhile."""
+"""Extends the leases of what this process works at, for as long as it does."""
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from fastapi_events.per_process import PerProcess
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -15,6 +16,15 @@ LEASE_SECONDS = 60.0
 """How long a killed worker's claim keeps others from what it had begun."""
 
 _EXTEND_EVERY_SECONDS = LEASE_SECONDS / 3
+
+
+class _Kept:
+    """The leases of one process, and the thread that extends them."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.leases: dict[object, Callable[[], bool]] = {}
+        self.thread: threading.Thread | None = None
 
 
 class Keeper:
@@ -25,49 +35,43 @@ class Keeper:
 
     def __init__(self, *, every: float = _EXTEND_EVERY_SECONDS) -> None:
         self._every = every
-        self._start_over()
-
-    def _start_over(self) -> None:
-        self._pid = os.getpid()
-        self._changed = threading.Condition()
-        self._kept: dict[object, Callable[[], bool]] = {}
-        self._thread: threading.Thread | None = None
+        self._kept = PerProcess(_Kept)
 
     @contextmanager
     def keep(self, extend: Callable[[], bool]) -> Iterator[None]:
         """Call `extend` again and again while the block runs; it says whether the lease is still ours."""
-        if self._pid != os.getpid():
-            self._start_over()
-        ticket = object()
-        with self._changed:
-            self._kept[ticket] = extend
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="fastapi-events-leases", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+        kept, ticket = self._kept.get(), object()
+        with kept.changed:
+            kept.leases[ticket] = extend
+            if kept.thread is None:
+                kept.thread = threading.Thread(
+                    target=self._work, args=(kept,), name="fastapi-events-leases", daemon=True
+                )
+                kept.thread.start()
+            kept.changed.notify_all()
         try:
             yield
         finally:
-            with self._changed:
-                self._kept.pop(ticket, None)
+            with kept.changed:
+                kept.leases.pop(ticket, None)
 
-    def _work(self) -> None:
+    def _work(self, kept: _Kept) -> None:
         while True:
-            with self._changed:
-                while not self._kept:
-                    self._changed.wait()
+            with kept.changed:
+                while not kept.leases:
+                    kept.changed.wait()
             time.sleep(self._every)  # whoever begins meanwhile has most of its lease left, and wakes nobody
-            with self._changed:
-                kept = list(self._kept.items())
-            for ticket, extend in kept:
+            with kept.changed:
+                leases = list(kept.leases.items())
+            for ticket, extend in leases:
                 try:
                     held = extend()
                 except Exception as error:  # the store's; the lease may still be extended in time
                     logger.warning("A lease could not be extended: %s", error)
                     continue
                 if not held:
-                    with self._changed:
-                        gone = self._kept.pop(ticket, None)
+                    with kept.changed:
+                        gone = kept.leases.pop(ticket, None)
                     if gone is not None:  # otherwise it was given back while we asked
                         logger.warning(
                             "A lease has gone to another process, which may do the same work again."

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from fastapi_events import green_threads
+from fastapi_events.per_process import PerProcess
 from fastapi_events.thread_calls import ThreadCalls
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -178,8 +178,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-_lock = threading.Lock()
-_current: tuple[int, LoopThread] | None = None
+_lock = PerProcess(threading.Lock)
+_current: PerProcess[LoopThread] = PerProcess(LoopThread)
 
 
 _preferred: list[Callable[[], asyncio.AbstractEventLoop | None]] = []
@@ -190,17 +190,18 @@ def process_loop() -> LoopThread:
 
     A loop that somebody else runs in a thread of the process, as Dramatiq's middleware does, comes first.
     """
-    global _current
-    with _lock:
+    with _lock.get():
         for find in _preferred:
             loop = find()
             if loop is not None and loop.is_running():
-                if _current is None or _current[1].loop is not loop:
-                    _current = os.getpid(), LoopThread(loop)
-                return _current[1]
-        if _current is None or _current[0] != os.getpid() or not _current[1].is_running:
-            _current = os.getpid(), LoopThread()
-        return _current[1]
+                current = _current.made
+                if current is None or current.loop is not loop:
+                    current = LoopThread(loop)
+                    _current.set(current)
+                return current
+        if not _current.get().is_running:
+            _current.set(LoopThread())
+        return _current.get()
 
 
 def prefer(find: Callable[[], asyncio.AbstractEventLoop | None]) -> None:

@@ -91,7 +91,7 @@ def test_a_thread_that_has_had_nothing_to_do_takes_up_the_next_lease() -> None:
     keeper, lease = Keeper(every=OFTEN), Lease()
     with keeper.keep(lease.extend):
         assert lease.extended()
-    while not keeper._changed._waiters:  # type: ignore[attr-defined]  # until it waits for work
+    while not keeper._kept.get().changed._waiters:  # type: ignore[attr-defined]  # until it waits for work
         time.sleep(OFTEN)
 
     with keeper.keep(lease.extend):

@@ -11,13 +11,14 @@ would begin in the future is void, so that nothing stays held for longer than it
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Literal, TypeAlias
+
+from fastapi_events.per_process import PerProcess
 
 CLOCK_SLACK_SECONDS = 5.0
 """How far a clock may be set back before the leases given until then are void."""
@@ -101,33 +102,34 @@ class Hold:
         return self.since - CLOCK_SLACK_SECONDS <= now < self.until
 
 
+class _Rings:
+    """How often a bell has rung in one process."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.count = 0
+        self.heard = threading.local()
+
+
 class Bell:
     """Wakes the threads of this process; each hears every ring that came since it last listened."""
 
     def __init__(self) -> None:
-        self._renew()
-
-    def _renew(self) -> None:
-        self._pid = os.getpid()
-        self._condition = threading.Condition()
-        self._rings = 0
-        self._heard = threading.local()
+        self._rings = PerProcess(_Rings)
 
     def ring(self) -> None:
         """Wake those who wait."""
-        if self._pid != os.getpid():  # another thread may have held the lock when this process was forked
-            self._renew()
-        with self._condition:
-            self._rings += 1
-            self._condition.notify_all()
+        rings = self._rings.get()
+        with rings.condition:
+            rings.count += 1
+            rings.condition.notify_all()
 
     def wait(self, timeout: float) -> bool:
         """Wait for a ring that this thread has not heard yet; whether there was one."""
-        if self._pid != os.getpid():
-            self._renew()
-        with self._condition:
-            rung = self._condition.wait_for(lambda: self._rings != getattr(self._heard, "rings", 0), timeout)
-            self._heard.rings = self._rings
+        rings = self._rings.get()
+        with rings.condition:
+            rung = rings.condition.wait_for(lambda: rings.count != getattr(rings.heard, "count", 0), timeout)
+            rings.heard.count = rings.count
             return rung
 
 

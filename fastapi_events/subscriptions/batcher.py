@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from fastapi_events.per_process import PerProcess
 
 T = TypeVar("T")
 
@@ -19,6 +20,14 @@ class _Share(Generic[T]):
     items: Sequence[T]
     done: threading.Event = field(default_factory=threading.Event)
     errors: Sequence[Exception | None] = ()
+
+
+class _Waiting(Generic[T]):
+    """What the threads of one process have brought for the next batch."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.shares: list[_Share[T]] = []
 
 
 class Batcher(Generic[T]):
@@ -36,12 +45,7 @@ class Batcher(Generic[T]):
         self._run = run
         self._size = size
         self._window = window
-        self._start_over()
-
-    def _start_over(self) -> None:
-        self._pid = os.getpid()
-        self._changed = threading.Condition()
-        self._waiting: list[_Share[T]] = []
+        self._waiting: PerProcess[_Waiting[T]] = PerProcess(_Waiting)
 
     def submit(self, items: Sequence[T]) -> Sequence[Exception | None]:
         """Run items, together with those of other threads, and wait for it.
@@ -49,29 +53,27 @@ class Batcher(Generic[T]):
         Returns:
             For each of them what was wrong with it, or None.
         """
-        if self._pid != os.getpid():
-            self._start_over()
-        share = _Share(items)
-        with self._changed:
-            leads = not self._waiting
-            self._waiting.append(share)
-            self._changed.notify_all()
+        waiting, share = self._waiting.get(), _Share(items)
+        with waiting.changed:
+            leads = not waiting.shares
+            waiting.shares.append(share)
+            waiting.changed.notify_all()
         if leads:
-            self._run_together(self._gather())
+            self._run_together(self._gather(waiting))
         else:
             share.done.wait()
         return share.errors
 
-    def _gather(self) -> list[_Share[T]]:
+    def _gather(self, waiting: _Waiting[T]) -> list[_Share[T]]:
         until = time.monotonic() + self._window
-        with self._changed:
-            while self._count() < self._size and (left := until - time.monotonic()) > 0:
-                self._changed.wait(left)
-            shares, self._waiting = self._waiting, []
+        with waiting.changed:
+            while (
+                sum(len(share.items) for share in waiting.shares) < self._size
+                and (left := until - time.monotonic()) > 0
+            ):
+                waiting.changed.wait(left)
+            shares, waiting.shares = waiting.shares, []
             return shares
-
-    def _count(self) -> int:
-        return sum(len(share.items) for share in self._waiting)
 
     def _run_together(self, shares: Sequence[_Share[T]]) -> None:
         items = [item for share in shares for item in share.items]

@@ -6,13 +6,13 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import os
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from fastapi_events.event import Event
+from fastapi_events.per_process import PerProcess
 from fastapi_events.process_loop import process_loop
 from fastapi_events.subscriptions.dependencies import (
     Caller,
@@ -110,7 +110,7 @@ class _WithThread:
         await steps(self)
 
 
-_pool: tuple[int, ThreadPoolExecutor] | None = None
+_pool = PerProcess(lambda: ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="fastapi-events"))
 
 
 def threads() -> ThreadPoolExecutor:
@@ -119,10 +119,7 @@ def threads() -> ThreadPoolExecutor:
     Each is lent for all that one function and its dependencies do, so that who holds a connection never
     waits for a thread that others hold while they wait for a connection.
     """
-    global _pool
-    if _pool is None or _pool[0] != os.getpid():
-        _pool = os.getpid(), ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="fastapi-events")
-    return _pool[1]
+    return _pool.get()
 
 
 class Suspended(RuntimeError):

@@ -107,7 +107,7 @@ class TestVersions:
         sql._database.write(
             lambda connection: connection.execute(sa.update(version).values(version=schema.VERSION + 1))
         )
-        sql._database._opened.verified = False  # type: ignore[union-attr]
+        sql._database._opened.get().verified = False
         for refused in (sql.check, sql.setup, sql.outbox.status):
             with pytest.raises(StorageNotReady, match="Upgrade"):
                 refused()
@@ -328,7 +328,7 @@ class TestPostgreSQL:
             store = SqlStore(f"{postgres_url()}?options=-csearch_path%3D{schema}")
             store.setup()
             store.outbox.wait(0)
-            listening: Any = store.outbox._notifications._connection
+            listening: Any = store.outbox._notifications._listening.get().connection
             listening.close()
             store.outbox.wait(0)
             assert "notifications failed" in caplog.text

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Generic, Protocol, TypeVar
+
+from fastapi_events.per_process import PerProcess
 
 
 class Closable(Protocol):
@@ -27,9 +28,7 @@ class Keep(Generic[C]):
     """
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
-        self._idle: deque[C] = deque()
-        self._inherited: list[deque[C]] = []
+        self._idle: PerProcess[deque[C]] = PerProcess(deque)
 
     @contextmanager
     def lent(self) -> Iterator[list[C]]:
@@ -38,7 +37,7 @@ class Keep(Generic[C]):
         Whatever connection is in the list at the end is kept; one that failed has to be taken out.
         """
         own: list[C] = []
-        idle = self._of_this_process()
+        idle = self._idle.get()
         with suppress(IndexError):
             own.append(idle.pop())  # the one used last, which the server is least likely to have closed
         try:
@@ -48,16 +47,9 @@ class Keep(Generic[C]):
 
     def close(self) -> None:
         """Close every connection that is not in use; the next to publish opens another."""
-        idle = self._of_this_process()
+        idle = self._idle.get()
         while idle:
             idle.pop().close()
-
-    def _of_this_process(self) -> deque[C]:
-        if self._pid != os.getpid():
-            # Kept, since to forget them would close what the parent still uses.
-            self._inherited.append(self._idle)
-            self._pid, self._idle = os.getpid(), deque()
-        return self._idle
 
 
 def listed(queues: Iterable[str]) -> str:

@@ -8,7 +8,6 @@ delivered before costs nothing.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 from celery import Celery, Task
 
 from fastapi_events.handlers.celery.publisher import speaks_amqp
+from fastapi_events.per_process import PerProcess
 
 _REMEMBERED_SECONDS = 86_400
 _LONGEST_WAIT_SECONDS = 30.0
@@ -31,7 +31,7 @@ class CrashCounter:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._gate = os.getpid(), threading.Lock()
+        self._gate = PerProcess(threading.Lock)  # after a fork, whoever held it is not here
 
     @contextmanager
     def before(self, task: Task, queue: str) -> Iterator[int]:
@@ -45,7 +45,7 @@ class CrashCounter:
             yield 0
             return
         key = f"{queue}.starts.{task.request.id}"
-        gate = self._gate_of_this_process()
+        gate = self._gate.get()
         # One that runs long need not hold up the others for ever: few of them are poisonous.
         inside = gate.acquire(timeout=_LONGEST_WAIT_SECONDS)
         crashes = 0
@@ -57,12 +57,6 @@ class CrashCounter:
                 self._forget(key)
             if inside:
                 gate.release()
-
-    def _gate_of_this_process(self) -> threading.Lock:
-        pid, gate = self._gate
-        if pid != os.getpid():  # a fork: whoever held it then is not here
-            pid, gate = self._gate = os.getpid(), threading.Lock()
-        return gate
 
     def _started(self, key: str) -> int:
         """Count a start; how many there are with it, 0 if they cannot be counted."""

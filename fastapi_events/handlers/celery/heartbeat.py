@@ -13,6 +13,7 @@ from celery import Celery, bootsteps, signals
 from celery.worker import state
 
 from fastapi_events.handlers.celery.publisher import CeleryPublisher
+from fastapi_events.per_process import PerProcess
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ class Heartbeat:
         self._publisher = publisher
         self._silent_after = silent_after
         self._alive_at = time.monotonic()
-        self._watching: tuple[int, threading.Thread] | None = None
+        self._watching: PerProcess[threading.Thread] = PerProcess(self._start_watching)
+        self._queue = ""
         self._stopping = threading.Event()
         if HEARTBEAT not in app.tasks:
             app.task(_do_nothing, name=HEARTBEAT, lazy=False, shared=False, ignore_result=True)
@@ -60,20 +62,22 @@ class Heartbeat:
 
     def start(self, consumer: Any) -> None:
         """The worker consumes, for the first time or once more."""
-        queue = _queue_of(consumer.hostname)
+        self._queue = _queue_of(consumer.hostname)
         self._alive_at = time.monotonic()
-        if self._watching is None or self._watching[0] != os.getpid():
-            self._stopping.clear()
-            thread = threading.Thread(
-                target=self._watch, args=(queue,), name="fastapi-events-heartbeat", daemon=True
-            )
-            self._watching = os.getpid(), thread
-            thread.start()
+        self._watching.get()
 
     def stop(self) -> None:
         """The worker stops, and will consume no more."""
         self._stopping.set()
-        self._watching = None
+        self._watching.take()
+
+    def _start_watching(self) -> threading.Thread:
+        self._stopping.clear()
+        thread = threading.Thread(
+            target=self._watch, args=(self._queue,), name="fastapi-events-heartbeat", daemon=True
+        )
+        thread.start()
+        return thread
 
     def _on_setup(self, instance: Any = None, **_: Any) -> None:
         """Let the worker consume its heartbeat, whatever -Q says, from when it consumes anything.

@@ -16,6 +16,8 @@ from typing import Any
 from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
 
+from fastapi_events.per_process import PerProcess
+
 TIME_LIMIT = "fastapi_events_time_limit"
 """The attribute of our tasks that says when they are interrupted; `time_limit` says when Celery kills."""
 
@@ -34,8 +36,7 @@ class Limits:
     def __init__(self) -> None:
         self._worker: Any = lambda: None
         self._worker_pid = os.getpid()
-        self._watchdog: tuple[int, Watchdog] | None = None
-        self._starting = threading.Lock()
+        self._watchdog = PerProcess(Watchdog)
 
     def start(self, worker: Any) -> None:
         """A worker starts in this process."""
@@ -51,7 +52,7 @@ class Limits:
         if (hard is None and soft is None) or self._is_green():
             yield
             return
-        watch = self._current().watch(soft=soft, hard=hard)
+        watch = self._watchdog.get().watch(soft=soft, hard=hard)
         try:
             yield
         finally:
@@ -60,12 +61,6 @@ class Limits:
     def _is_green(self) -> bool:
         # Greenlets share a thread: whoever runs in it just then would be interrupted.
         return bool(getattr(getattr(self._worker(), "pool_cls", None), "is_green", False))
-
-    def _current(self) -> Watchdog:
-        with self._starting:
-            if self._watchdog is None or self._watchdog[0] != os.getpid():
-                self._watchdog = os.getpid(), Watchdog()
-            return self._watchdog[1]
 
 
 class Watchdog:

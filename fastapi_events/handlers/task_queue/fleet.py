@@ -22,6 +22,7 @@ from fastapi_events.event import EventName, names
 from fastapi_events.handlers.task_queue.listing import listing_of
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.ids import random_id
+from fastapi_events.per_process import PerProcess
 from fastapi_events.storage.catalogue import (
     HEARTBEAT_SECONDS,
     Catalogue,
@@ -109,6 +110,14 @@ class _Known:
         return cls(snapshot, len(subscriptions), others, index, alive)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """The thread that reads the catalogue, and how to end it."""
+
+    thread: threading.Thread
+    stopping: threading.Event
+
+
 class Fleet:
     """The workers of a handler, as this process knows them.
 
@@ -126,9 +135,7 @@ class Fleet:
         self._worker: Worker | None = None
         self._announced = False
         self._trouble: str | None = None
-        self._reader: tuple[int, threading.Thread] | None = None
-        self._stopping = threading.Event()
-        self._locks: dict[int, threading.Lock] = {}
+        self._reader = PerProcess(self._start_reading)
 
     # Asked by fan-out, and by what takes unknown messages
 
@@ -245,16 +252,15 @@ class Fleet:
 
     def start(self) -> None:
         """Begin to say that the worker is alive, and to listen to what others say, in a thread."""
-        self._read_on()
+        self._reader.get()
 
     def leave(self) -> None:
         """The worker ends: say so, and end the thread."""
         worker, self._worker = self._worker, None
-        reader, self._reader = self._reader, None
-        self._stopping.set()
-        self._stopping = threading.Event()
-        if reader is not None and reader[0] == os.getpid():
-            reader[1].join(_STOP_SECONDS)
+        reader = self._reader.take()
+        if reader is not None:
+            reader.stopping.set()
+            reader.thread.join(_STOP_SECONDS)
         if worker is None or worker.pid != os.getpid():
             return
         try:
@@ -269,12 +275,12 @@ class Fleet:
     def _others(self) -> _Known | None:
         if self._alone:
             return None
-        if self._reader is None or self._reader[0] != os.getpid():
+        if self._reader.made is None:
             if self._known is None:
                 self._attempt()
                 if self._alone:
                     return None
-            self._read_on()
+            self._reader.get()
         known = self._known
         if known is None:
             raise TryLater(REFRESH_SECONDS)
@@ -282,18 +288,14 @@ class Fleet:
             known = self._known = _Known.of(known.snapshot, self._member.subscriptions)
         return known
 
-    def _read_on(self) -> None:
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
-            if self._reader is not None and self._reader[0] == os.getpid():
-                return
-            if self._reader is not None:  # the parent's
-                self._stopping = threading.Event()
-            thread = threading.Thread(
-                target=self._work, args=(self._stopping,), daemon=True,
-                name=f"fastapi-events-fleet-{self._member.name}",
-            )  # fmt: skip
-            self._reader = os.getpid(), thread
-            thread.start()
+    def _start_reading(self) -> _Reader:
+        stopping = threading.Event()
+        thread = threading.Thread(
+            target=self._work, args=(stopping,), daemon=True,
+            name=f"fastapi-events-fleet-{self._member.name}",
+        )  # fmt: skip
+        thread.start()
+        return _Reader(thread, stopping)
 
     def _work(self, stopping: threading.Event) -> None:
         beat = expire = time.monotonic()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from fastapi_events.errors import ConfigurationError, InvalidSetting, MissingDependencyError, StorageError
+from fastapi_events.per_process import PerProcess
 from fastapi_events.process_loop import process_loop
 from fastapi_events.storage.base import CLOCK_SLACK_SECONDS, Clock
 from fastapi_events.storage.sqlalchemy import schema
@@ -51,7 +50,6 @@ _SYNCHRONOUS_HALF = {
 class _Opened:
     """The connections of one process."""
 
-    pid: int
     engine: sa.Engine
     asynchronous: AsyncEngine | None
     verified: bool = False
@@ -77,9 +75,7 @@ class Database:
     url: sa.URL = field(init=False)
     _pool: sa.Pool | None = field(init=False, default=None)
     _asynchronous: bool = field(init=False)
-    _opened: _Opened | None = field(init=False, default=None)
-    _inherited: list[_Opened] = field(init=False, default_factory=list)
-    _locks: dict[int, threading.Lock] = field(init=False, default_factory=dict)
+    _opened: PerProcess[_Opened] = field(init=False)
 
     def __post_init__(self) -> None:
         target = self.target
@@ -101,7 +97,8 @@ class Database:
         else:
             self._asynchronous = False
         _check_kind(self.url)
-        self._open()  # a driver that is missing is missed here, before anything happens
+        self._opened = PerProcess(self._connectable)
+        self._opened.get()  # a driver that is missing is missed here, before anything happens
 
     @property
     def dialect(self) -> str:
@@ -115,7 +112,7 @@ class Database:
     @property
     def engine(self) -> sa.Engine:
         """This process's engine; the synchronous face of it where it is asynchronous."""
-        return self._open().engine
+        return self._opened.get().engine
 
     def now(self) -> Seconds:
         """The time, as part of a statement."""
@@ -145,8 +142,8 @@ class Database:
 
     def close(self) -> None:
         """Close the connections of this process."""
-        opened, self._opened = self._opened, None
-        if opened is None or opened.pid != os.getpid():
+        opened = self._opened.take()
+        if opened is None:
             return
         if opened.asynchronous is not None:
             process_loop().run(opened.asynchronous.dispose())
@@ -154,7 +151,7 @@ class Database:
             opened.engine.dispose()
 
     def _run(self, work: Callable[[sa.Connection], T], options: dict[str, Any], *, verify: bool) -> T:
-        opened = self._open()
+        opened = self._opened.get()
 
         def transact(connection: sa.Connection) -> T:
             connection = connection.execution_options(**options)
@@ -183,19 +180,6 @@ class Database:
     def _gate(self) -> AbstractContextManager[None]:
         return gate if self.dialect == "sqlite" else nullcontext()
 
-    def _open(self) -> _Opened:
-        opened = self._opened
-        if opened is not None and opened.pid == os.getpid():
-            return opened
-        # A lock for each process: another thread may have held the parent's when this one was forked.
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
-            opened = self._opened
-            if opened is None or opened.pid != os.getpid():
-                if opened is not None:  # the parent's; kept, since collecting them would close them
-                    self._inherited.append(opened)
-                opened = self._opened = self._connectable()
-            return opened
-
     def _connectable(self) -> _Opened:
         settings: dict[str, Any] = {"hide_parameters": True}  # payloads have no business in errors and logs
         if self.dialect == "postgresql":
@@ -215,7 +199,7 @@ class Database:
             raise MissingDependencyError(self.driver, extra) from missing
         if self.dialect == "sqlite":
             prepare(engine, self.sqlite)
-        return _Opened(os.getpid(), engine, asynchronous)
+        return _Opened(engine, asynchronous)
 
 
 def free(table: sa.FromClause, now: Seconds) -> sa.ColumnElement[bool]:

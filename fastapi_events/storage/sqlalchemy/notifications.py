@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from typing import Any
 
 import sqlalchemy as sa
 
+from fastapi_events.per_process import PerProcess
 from fastapi_events.storage.base import Bell
 from fastapi_events.storage.sqlalchemy.database import Database
 
@@ -27,6 +27,21 @@ def notify(connection: sa.Connection) -> None:
         connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
 
 
+class _Listening:
+    """The connection on which one process listens."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connection: Any = None
+        self.closed = threading.Event()
+
+    def drop(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):  # it is broken already
+                connection.close()
+
+
 class Notifications:
     """Waits for the ring of this process's bell, or for another process's notification.
 
@@ -37,59 +52,46 @@ class Notifications:
     def __init__(self, database: Database, bell: Bell) -> None:
         self._database = database
         self._bell = bell
-        self._renew()
-
-    def _renew(self) -> None:
-        self._pid = os.getpid()
-        self._listening = threading.Lock()
-        self._connection: Any = None
-        self._closed = threading.Event()
+        self._listening = PerProcess(_Listening)
 
     def wait(self, timeout: float) -> None:
         """Return at a notification, or after so many seconds."""
-        if self._pid != os.getpid():
-            self._inherited = self._connection  # the parent's; collecting it would close it
-            self._renew()
-        if self._database.driver != _DRIVER or not self._listening.acquire(blocking=False):
+        listening = self._listening.get()
+        if self._database.driver != _DRIVER or not listening.lock.acquire(blocking=False):
             self._bell.wait(timeout)
             return
         try:
-            self._listen(timeout)
+            self._listen(listening, timeout)
         except Exception as error:  # of the driver; who waits has nothing to do with it
             logger.warning("Waiting for PostgreSQL's notifications failed: %s", type(error).__name__)
-            self._drop()
+            listening.drop()
             self._bell.wait(timeout)
         finally:
-            if self._closed.is_set():
-                self._drop()
-            self._listening.release()
+            if listening.closed.is_set():
+                listening.drop()
+            listening.lock.release()
 
     def close(self) -> None:
         """Close the connection; a thread that is waiting just now does so when it has done."""
-        if self._pid == os.getpid():
-            self._closed.set()
-            if self._listening.acquire(blocking=False):
-                self._drop()
-                self._listening.release()
+        listening = self._listening.made
+        if listening is not None:
+            listening.closed.set()
+            if listening.lock.acquire(blocking=False):
+                listening.drop()
+                listening.lock.release()
 
-    def _listen(self, timeout: float) -> None:
-        self._closed.clear()
-        if self._connection is None:
+    def _listen(self, listening: _Listening, timeout: float) -> None:
+        listening.closed.clear()
+        if listening.connection is None:
             pooled = self._database.engine.raw_connection()
             connection: Any = pooled.driver_connection
             pooled.detach()
-            self._connection = connection
+            listening.connection = connection
             connection.rollback()
             connection.autocommit = True
             connection.execute(f"LISTEN {CHANNEL}")
             return  # something may have been added before we listened
         if self._bell.wait(0):
             return
-        for _ in self._connection.notifies(timeout=timeout, stop_after=1):
+        for _ in listening.connection.notifies(timeout=timeout, stop_after=1):
             pass
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(Exception):  # it is broken already
-                connection.close()
