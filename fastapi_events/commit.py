@@ -13,7 +13,6 @@ transaction; elsewhere it waits in memory for the commit.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -26,8 +25,8 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, MissingDependencyError, StorageError
 from fastapi_events.event import Event, EventName
 from fastapi_events.failpoints import crash_point
+from fastapi_events.handlers.task_queue.handler import TaskQueueHandler
 from fastapi_events.handlers.task_queue.once import KEEP_SECONDS, Claim, current_claim
-from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.scope import Backlog
 
@@ -151,7 +150,7 @@ class _Frame:
 
     events: list[tuple[Backlog, Event]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
-    written: list[tuple[Flusher, list[Event], float]] = field(default_factory=list)
+    written: list[tuple[TaskQueueHandler, list[Event], float]] = field(default_factory=list)
     events_written: int = 0
     claims_written: int = 0
 
@@ -227,10 +226,10 @@ class _Follower:
                 )
             frame.claims_written += 1
         waiting = frame.events[frame.events_written :]
-        for flusher, outbox, events in _transactional(session, waiting):
+        for handler, outbox, events in _transactional(session, waiting):
             since = time.monotonic()
-            outbox.add_in(session.connection(), flusher.entries(events))
-            frame.written.append((flusher, events, since))
+            outbox.add_in(session.connection(), handler.entries(events))
+            frame.written.append((handler, events, since))
         frame.events_written += len(waiting)
         crash_point("commit.before_commit")
 
@@ -249,8 +248,8 @@ class _Follower:
         crash_point("commit.after_commit")
         for claim in frame.claims:
             claim.recorded = True
-        for flusher, events, since in frame.written:
-            flusher.committed(events, since)
+        for handler, events, since in frame.written:
+            handler.committed(events, since)
         for backlog, event in frame.events:
             backlog.append_committed(event)
 
@@ -292,17 +291,16 @@ def _around(savepoint: SessionTransaction) -> SessionTransaction:
 
 def _transactional(
     session: Session, waiting: list[tuple[Backlog, Event]]
-) -> Iterator[tuple[Flusher, SqlOutbox, list[Event]]]:
+) -> Iterator[tuple[TaskQueueHandler, SqlOutbox, list[Event]]]:
     """The handlers that have their outbox in the session's database, each with its events."""
-    found: dict[int, tuple[Flusher, SqlOutbox, list[Event]]] = {}
+    found: dict[int, tuple[TaskQueueHandler, SqlOutbox, list[Event]]] = {}
     for backlog, event in waiting:
         for handler in handler_store.get(backlog.owner, ()):
-            flusher = getattr(handler, "flusher", None)
-            if not isinstance(flusher, Flusher):
+            if not isinstance(handler, TaskQueueHandler):
                 continue
-            outbox = flusher.outbox
+            outbox = handler.outbox
             if isinstance(outbox, SqlOutbox) and _shares_database(session, outbox):
-                found.setdefault(id(flusher), (flusher, outbox, []))[2].append(event)
+                found.setdefault(id(handler), (handler, outbox, []))[2].append(event)
     return iter(found.values())
 
 
@@ -313,12 +311,4 @@ def _shares_database(session: Session, store: object) -> bool:
         bind = session.get_bind()
     except sa.exc.UnboundExecutionError:  # it has several, and none for what belongs to no model
         return False
-    return _place(bind.engine.url) == _place(store._database.url)  # noqa: SLF001 - our own
-
-
-def _place(url: sa.URL) -> tuple[object, ...]:
-    """What tells databases apart, whatever driver or user goes there."""
-    backend = url.get_backend_name()
-    if backend == "sqlite":
-        return backend, os.path.abspath(url.database or "")
-    return backend, url.host or url.query.get("host"), url.port or url.query.get("port"), url.database
+    return store.shares_database(bind.engine.url)

@@ -69,7 +69,7 @@ def seal(
         attributes.update(extensions)
     if _COMMON.isdisjoint(attributes):
         common = _common(source, name, dataschema)
-    else:  # the event was read from an envelope whose own say goes on
+    else:  # the event came from an envelope: its own attributes win over ours
         said = {each: attributes.pop(each) for each in _COMMON & attributes.keys()}
         common = _members(_attributes(source, name, dataschema, said))
     # The payload is JSON already; encoding the attributes around it saves encoding it twice.

@@ -89,7 +89,7 @@ class QueuePlace(Place):
         raise NotImplementedError
 
     def send(self, *arguments: Any, task: str | None = None, queue: str = "events") -> None:
-        """Put a message of any content into a queue, as a stranger might, with the engine's own means."""
+        """Put a message of any kind into a queue, as another program might, with the engine's own means."""
         raise NotImplementedError
 
     def dead(self, queue: str = "events") -> list[Dead]:

@@ -461,7 +461,7 @@ def test_a_broker_that_is_away_leaves_the_event_to_the_relay(world: World, diary
         adopt(session, "tom")
         session.commit()
 
-    assert world.recorder.names == world.kept == ["tom-adopted"]  # siblings are strangers
+    assert world.recorder.names == world.kept == ["tom-adopted"]  # siblings are independent of one another
     assert diary.of("lost") == []
 
 

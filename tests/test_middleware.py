@@ -447,10 +447,10 @@ class Securing(Recorder):
         self.log: list[Any] = []
 
     async def persist(self, events: Any) -> None:
-        self.log.append(("secured", [event.name for event in events]))
+        self.log.append(("persisted", [event.name for event in events]))
 
     async def forget(self, events: Any) -> None:
-        self.log.append(("unsecured", [event.name for event in events]))
+        self.log.append(("forgotten", [event.name for event in events]))
 
     async def handle_many(self, events: Any) -> None:
         self.log.append(("handled", [event.name for event in events]))
@@ -494,7 +494,7 @@ def test_events_are_secured_before_the_first_byte_goes_out() -> None:
     serve_and_log(handler, securing_app(200, b""))
 
     assert [what for what, _ in handler.log] == [
-        "secured", "http.response.start", "secured", "http.response.body", "handled",
+        "persisted", "http.response.start", "persisted", "http.response.body", "handled",
     ]  # fmt: skip
 
 
@@ -504,7 +504,8 @@ def test_those_of_a_stream_before_its_last() -> None:
     serve_and_log(handler, securing_app(200, b"a", b"b"))
 
     assert handler.log[-3:] == [
-        ("secured", ["before", "chunk-2"]), ("http.response.body", None), ("handled", ["before", "chunk-2"]),
+        ("persisted", ["before", "chunk-2"]), ("http.response.body", None),
+        ("handled", ["before", "chunk-2"]),
     ]  # fmt: skip
 
 
@@ -513,7 +514,7 @@ def test_what_the_policy_refuses_is_not_secured() -> None:
 
     serve_and_log(handler, securing_app(404, b""), flush_when="success")
 
-    assert ("secured", ["before"]) not in handler.log
+    assert ("persisted", ["before"]) not in handler.log
     assert ("handled", ["before"]) not in handler.log
 
 
@@ -528,12 +529,12 @@ def test_what_the_policy_refuses_in_the_end_is_forgotten_again() -> None:
 
         with pytest.raises(ValueError, match="after the response"):
             await middleware(http_scope(), never, send)
-        while handler.log[-1][0] != "unsecured":
+        while handler.log[-1][0] != "forgotten":
             await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(main(), 10))
 
-    assert handler.log == [("secured", ["before"]), ("secured", ["before"]), ("unsecured", ["before"])]
+    assert handler.log == [("persisted", ["before"]), ("persisted", ["before"]), ("forgotten", ["before"])]
 
 
 def test_what_cannot_be_secured_changes_no_response(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,7 @@ _KEEPER_TIMEOUT = 30.0
 class ChildProcess:
     """One command, run once. When this process ends, even by SIGKILL, so does the command with its children.
 
-    It runs in a session of its own, without a terminal: Ctrl-C reaches it through its owner only. An object
+    It runs in a session of its own, without a terminal: Ctrl-C reaches it through this process. An object
     is meant for one thread at a time; the thread that starts it may end.
 
     Parameters:
@@ -100,7 +100,7 @@ class ChildProcess:
     def send_signal(self, number: int) -> None:
         """Send a signal to the command, and SIGKILL to its children too; nothing happens once it has ended.
 
-        The keeper sends it, who also reaps the command, so that it never goes to a stranger who got its pid.
+        The keeper sends it and reaps the command, so that it never goes to another process that got its pid.
         """
         if self._exit_code is None:
             with contextlib.suppress(OSError):

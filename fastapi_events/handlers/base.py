@@ -1,4 +1,4 @@
-"""What every handler is."""
+"""The base class of handlers, and the hooks that each may have."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class ScopeConfig:
         """Whether another library than asyncio runs the scopes, so that they flush on the process's loop."""
 
     def remember_loop(self) -> None:
-        """Remember the running loop, if there is none that could be running; to look costs a system call."""
+        """Remember the running loop unless an open one is known already; to look costs a system call."""
         if self.loop is None or self.loop.is_closed():
             loop = running_loop()
             if loop is None:

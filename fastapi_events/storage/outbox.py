@@ -183,7 +183,7 @@ class Outbox(Store, ABC):
 
     @abstractmethod
     def reschedule(self, entries: Sequence[Entry]) -> None:
-        """Let entries be due when they say so now, rather than when they said so as they were added."""
+        """Update the stored due time to that of the entries given."""
 
     def wait(self, timeout: float) -> None:
         """Wait until something may be there to claim, or until so many seconds have passed."""

@@ -232,7 +232,7 @@ class Shop:
             return json.loads(response.read())
 
     def send(self, *arguments: Any, task: str = "fastapi_events.fan_out") -> None:
-        """Put a message into the queue as a stranger might, with the engine's own client."""
+        """Put a message into the queue as another program might, with the engine's own client."""
         if self.engine == "celery":
             with celery.Celery(broker=self.broker.url, set_as_current=False) as app:
                 app.send_task(task, args=arguments, queue="events", ignore_result=True)

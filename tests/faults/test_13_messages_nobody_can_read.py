@@ -16,7 +16,7 @@ UNREADABLE = ["{", "[1]", '[{"name": "no envelope"}]', '[{"specversion": "9.9", 
 
 
 def test_they_are_kept_with_a_reason_and_the_worker_goes_on(row: Row) -> None:
-    # Given messages of strangers among the orders
+    # Given messages of other programs among the orders
     shop = row.shop()
     shop.start()
     shop.place(row.events // 2)
@@ -32,7 +32,7 @@ def test_they_are_kept_with_a_reason_and_the_worker_goes_on(row: Row) -> None:
     assert shop.restarts == 0
 
     # And what could not be read is kept, each with its reason
-    shop.wait_until(lambda: len(shop.letters()) == len(UNREADABLE) + 1, "the burial of each")
+    shop.wait_until(lambda: len(shop.letters()) == len(UNREADABLE) + 1, "a dead letter of each")
     letters = shop.letters()
     assert {letter.subscription for letter in letters} == {"fastapi_events.fan_out", "wrap"}
     assert all(letter.reason for letter in letters)

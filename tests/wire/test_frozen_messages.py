@@ -1,4 +1,4 @@
-"""Messages that earlier versions have written, and strangers: they are read for ever.
+"""Messages that earlier versions have written, and other programs: they are read for ever.
 
 These files are never changed. A version that writes something new adds a file.
 """

@@ -1,1 +1,1 @@
-"""What is a broker's, whatever the engine."""
+"""What the engines share of each broker: Redis and RabbitMQ."""

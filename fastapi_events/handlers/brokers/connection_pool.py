@@ -11,7 +11,7 @@ from fastapi_events.per_process import PerProcess
 
 
 class Closable(Protocol):
-    """What a `Keep` holds."""
+    """A connection that a `Keep` can hold."""
 
     def close(self) -> None:
         """Say goodbye; never raises, never waits for long."""

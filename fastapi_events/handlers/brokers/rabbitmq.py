@@ -1,4 +1,4 @@
-"""What is RabbitMQ's, whatever the engine."""
+"""Limits and checks of RabbitMQ that hold for every engine."""
 
 from __future__ import annotations
 

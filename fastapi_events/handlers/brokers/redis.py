@@ -1,4 +1,4 @@
-"""What is the Redis server's, whatever the engine: would it keep what it has confirmed?"""
+"""Checks of a Redis server that hold for every engine: would it keep what it has confirmed?"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Tasks = Sequence[Mapping[str, Any]]
 
 
 class BatchingConnection:
-    """To Redis and its like: kombu sends a batch in one round trip.
+    """A connection to Redis and its like, over which kombu sends a batch in one round trip.
 
     Parameters:
         url: Which of the app's brokers; None where it has one.
@@ -43,7 +43,7 @@ class BatchingConnection:
 
 
 class ConfirmingConnection:
-    """To RabbitMQ: counts the confirms of a channel, where kombu would wait for each.
+    """A connection to RabbitMQ that counts the confirms of a channel, where kombu would wait for each.
 
     Parameters:
         url: Which of the app's brokers; None where it has one.

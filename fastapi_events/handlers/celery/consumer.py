@@ -40,7 +40,7 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
         return on_task_received
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """No task has the name: publish the message to the task that waits for a worker which has it."""
+        """Publish a message that no task has the name of to the task that waits for a worker which has it."""
         name = message.headers["task"] if "task" in message.headers else message.payload["task"]
         identity = message.headers["id"] if "task" in message.headers else message.payload["id"]
         if self._keep(message, partial(_keep_unknown, message, name, identity)):
@@ -49,12 +49,12 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
             super().on_unknown_task(body, message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """The body cannot be decoded, or not decompressed."""
+        """Keep a message whose body cannot be decoded, or not decompressed."""
         if not self._keep_unreadable(message, f"{type(exc).__name__}: {exc}"):
             super().on_decode_error(message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """A field has a value that Celery cannot take, such as the time at which it is due."""
+        """Keep a message with a value that Celery cannot take, such as the time at which it is due."""
         if not self._keep_unreadable(message, f"{type(exc).__name__}: {exc}"):
             super().on_invalid_task(body, message, exc)
 

@@ -1,4 +1,4 @@
-"""A Redis transport whose worker outlives its server, and what strangers put into its queues.
+"""A Redis transport whose worker outlives its server, and what other programs put into its queues.
 
 ```python
 celery_app.conf.broker_transport = "fastapi_events.handlers.celery.redis_transport:Transport"

@@ -30,11 +30,11 @@ class Unclaimed:
         self._all: list[Responsible] = []
 
     def add(self, responsible: Responsible) -> None:
-        """One more handler is on the app."""
+        """Take in one more handler of the app."""
         self._all.append(responsible)
 
     def find(self, delivery_info: Mapping[str, Any] | None) -> tuple[Responsible, str] | None:
-        """Who is responsible for a message, and the queue that it came from; None if nobody of ours is."""
+        """Find who is responsible for a message, and its queue; None if no handler of ours is."""
         queue = queue_of(delivery_info)
         for each in self._all:
             if queue is not None and queue in each.worker.queues:

@@ -100,8 +100,8 @@ class CrashCounter:
 class _OnRedis(CrashCounter):
     """On Redis a message bears no mark of being redelivered.
 
-    It can only have been where it is older than a worker's heartbeat may be. The first start of most messages
-    is therefore not known, so that one more of them may die than is counted.
+    Only a message that is older than `heartbeat_timeout` can be one. The first start of most messages is
+    therefore not known, so that one more worker may die than `max_crashes` says.
     """
 
     def _may_be_redelivered(self, message: MessageProxy) -> bool:

@@ -222,7 +222,7 @@ class Fleet:
     # A worker's life
 
     def boot(self, queues: Collection[str], *, engine: str) -> None:
-        """A worker starts in this process: announce what it runs, and warn of what will surprise its owner.
+        """A worker starts in this process: announce what it runs, and warn of what may surprise.
 
         Where other workers are at work already and would not know new functions yet, it waits until they do.
 

@@ -45,7 +45,7 @@ from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.inbox import Inbox
 from fastapi_events.storage.lanes import Lanes
 from fastapi_events.storage.memory import MemoryCatalogue
-from fastapi_events.storage.outbox import Outbox
+from fastapi_events.storage.outbox import Entry, Outbox
 from fastapi_events.subscriptions.subscription import Subscription
 
 
@@ -278,6 +278,18 @@ class TaskQueueHandler(Registering):
         await self.flusher.forget(events)
 
     # The web process's life
+
+    def entries(self, events: Sequence[Event]) -> list[Entry]:
+        """The outbox entries for these events; the caller inserts them in its own transaction."""
+        return self.flusher.entries(events)
+
+    def committed(self, events: Sequence[Event], since: float) -> None:
+        """Take note that a transaction with the entries of these events is committed; `publish` follows.
+
+        Parameters:
+            since: When the entries were made, on the monotonic clock.
+        """
+        self.flusher.committed(events, since)
 
     async def on_startup(self) -> None:
         """Check the outbox, and begin to relay what it holds.

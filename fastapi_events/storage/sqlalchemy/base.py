@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection
 from typing import Any
@@ -35,6 +36,10 @@ class SqlPart(Store):
 
     def close(self) -> None:
         self._database.close()
+
+    def shares_database(self, url: sa.URL) -> bool:
+        """Whether a connection to a URL reaches this store's tables, whatever driver or user goes there."""
+        return _place(url) == _place(self._database.url)
 
 
 class Room:
@@ -85,6 +90,14 @@ def delete_in_batches(database: Database, key: sa.Column[str], condition: sa.Col
         count += removed
         if removed < BATCH:
             return count
+
+
+def _place(url: sa.URL) -> tuple[object, ...]:
+    """What tells databases apart."""
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return backend, os.path.abspath(url.database or "")
+    return backend, url.host or url.query.get("host"), url.port or url.query.get("port"), url.database
 
 
 def _check(connection: sa.Connection) -> None:

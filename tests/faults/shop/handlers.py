@@ -1,4 +1,4 @@
-"""What the workers run: two strangers listening to the same event."""
+"""What the workers run: two independent functions listening to the same event."""
 
 from __future__ import annotations
 

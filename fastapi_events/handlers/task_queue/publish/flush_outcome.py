@@ -107,7 +107,7 @@ class Flusher:
         return None if self._outbox_writer is None else self._outbox_writer.outbox
 
     def entries(self, events: Sequence[Event]) -> list[Entry]:
-        """What secures events, for the caller to add to the outbox in a transaction of its own."""
+        """The outbox entries for these events; the caller inserts them in its own transaction."""
         assert self._outbox_writer is not None  # noqa: S101 - the caller has asked for the outbox
         return self._outbox_writer.entries(events, held=self._held)
 
