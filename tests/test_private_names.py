@@ -14,9 +14,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 DOCUMENTED = {"_exit"}
 """Of the standard library, and documented there in spite of the underscore."""
 
-NOT_YET: dict[str, set[str]] = {"handlers/dramatiq/redis_loop_connection.py": {"_sock"}}
-"""Files that still read what is private of a library, and what; nothing may be added."""
-
 
 def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
@@ -65,8 +62,4 @@ def of_others(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_file_reads_what_is_private_of_a_library(path: Path) -> None:
-    assert of_others(path) <= NOT_YET.get(str(path.relative_to(PACKAGE)), set())
-
-
-def test_the_exceptions_are_needed() -> None:
-    assert {name: of_others(PACKAGE / name) for name in NOT_YET} == NOT_YET
+    assert of_others(path) == set()

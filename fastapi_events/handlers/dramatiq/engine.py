@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import ModuleType
@@ -101,12 +101,16 @@ class DramatiqEngine(Engine):
         for message, delay in outgoing:
             self.broker.enqueue(message, delay=delay)
 
-    def begin(
-        self, messages: Callable[[], Sequence[Message]], answered: Callable[[bool], None]
-    ) -> Callable[[], None] | None:
-        if _redis is None or not isinstance(self._publisher, RedisPublisher):
-            return None
-        return self._publisher.begin(lambda: [_as_dramatiq_has_it(each) for each in messages()], answered)
+    def sends_on_loop(self) -> bool:
+        return (
+            _redis is not None
+            and isinstance(self._publisher, RedisPublisher)
+            and self._publisher.sends_on_loop()
+        )
+
+    async def send_on_loop(self, messages: Sequence[Message]) -> bool:
+        assert isinstance(self._publisher, RedisPublisher)  # noqa: S101 - `sends_on_loop` has said so
+        return await self._publisher.publish_on_loop([_as_dramatiq_has_it(each) for each in messages])
 
     def close(self) -> None:
         if self._publisher is not None:

@@ -1,187 +1,134 @@
-"""A transaction with Redis on the event loop, which waits for neither way of it.
+"""Send one Redis transaction from the running event loop without blocking it.
 
 Handing over to a thread and back wakes two threads up, which takes longer than the way to a server nearby.
-Here the loop itself sends what the socket takes at once, and its selector tells when there is an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
-import socket
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import redis
+from redis import asyncio as redis_asyncio
 
 Commands: TypeAlias = Sequence[tuple[str | bytes, ...]]
 
-# Each command has been queued; then each has counted something.
-_CONFIRMED = re.compile(rb"\+OK\r\n(?:\+QUEUED\r\n)+\*\d+\r\n(?::\d+\r\n)+")
+_COUNTERPARTS: Mapping[type, Any] = {
+    redis.Connection: redis_asyncio.Connection,
+    redis.SSLConnection: redis_asyncio.SSLConnection,
+    redis.UnixDomainSocketConnection: redis_asyncio.UnixDomainSocketConnection,
+}
 
-_MOST_READ = 65_536
+_IN_COMMON = frozenset(
+    {
+        *("host", "port", "path", "db", "username", "password", "credential_provider", "client_name"),
+        *("protocol", "socket_keepalive", "socket_keepalive_options", "socket_type"),
+    }
+)
+"""The settings that both kinds of connections have, beside those of TLS; a deadline bounds the rest."""
 
 
-class Exchange:
+class LoopConnection:
     """A connection of its own, for one transaction at a time, on whichever event loop wants one.
 
-    It knows the ordinary case only. A connection that is encrypted, or has ended, a loop without a selector,
-    an answer that is no confirmation: all that is left to a thread, which may block.
+    Parameters:
+        kind: The class of redis-py's connections for event loops.
+        settings: What such a connection is made with.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Any, settings: Mapping[str, Any]) -> None:
+        self._kind = kind
+        self._settings = settings
         self._in_use = threading.Lock()
-        self._possible = True
-        self._connection: Any = None
+        self._transactions: AsyncGenerator[bool, Commands] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self._answered: Callable[[bool], None] | None = None
+        self._inherited: list[object] = []
 
-    def open(self, pool: redis.ConnectionPool) -> None:
-        """Connect where there is no connection; blocks, and is no place for an event loop.
-
-        Parameters:
-            pool: Says where to, and how.
-        """
-        if not self._possible or not self._in_use.acquire(blocking=False):
-            return
+    @classmethod
+    def like(cls, pool: redis.ConnectionPool) -> LoopConnection | None:
+        """A connection to where those of a pool lead; None where a loop can have none that is like them."""
+        settings = pool.connection_kwargs
+        kind = _COUNTERPARTS.get(pool.connection_class)
+        if kind is None or settings.get("redis_connect_func") is not None:
+            return None
+        common = {
+            name: value
+            for name, value in settings.items()
+            if value is not None and (name in _IN_COMMON or name.startswith("ssl_"))
+        }
         try:
-            if self._connection is None or self._pid != os.getpid():
-                self._open(pool)
-        except (redis.RedisError, OSError):
-            self._connection = None  # one can do without
-        finally:
-            self._in_use.release()
+            kind(**common)
+        except TypeError:  # a setting of TLS that only connections of threads have
+            return None
+        return cls(kind, common)
 
-    def begin(
-        self, commands: Callable[[], Commands], answered: Callable[[bool], None]
-    ) -> Callable[[], None] | None:
-        """Send a transaction from the running loop.
+    @property
+    def is_free(self) -> bool:
+        """Whether no transaction is under way."""
+        return not self._in_use.locked()
+
+    async def execute(self, commands: Commands) -> bool:
+        """Execute commands as one transaction, on the running loop.
 
         Parameters:
-            commands: What makes them, if it comes to that. Each answers with a number.
-            answered: Called on the loop, with whether the server has confirmed all of it. If not, it did
-                nothing, or the connection has broken off.
+            commands: Each answers with a number.
 
         Returns:
-            What gives the transaction up, which may have arrived; None when nothing has been sent.
+            Whether the server has confirmed all of it. If not, it did nothing, or the connection has broken
+            off, or another transaction is under way.
         """
-        if not self._possible or not self._in_use.acquire(blocking=False):
-            return None
-        if self._connection is None or self._pid != os.getpid():
-            self._in_use.release()
-            return None
-        self._loop = asyncio.get_running_loop()
-        self._unsent = memoryview(b"")
-        self._received = b""
+        if not self._in_use.acquire(blocking=False):
+            return False
+        confirmed = False
         try:
-            if self._is_silent():
-                made = commands()
-                self._expected = 2 * len(made) + 2
-                self._loop.add_reader(self._number, self._on_readable)
-                self._answered = answered
-                self._send(memoryview(_packed([("MULTI",), *made, ("EXEC",)])))
-                return self.abandon
-        except NotImplementedError:  # the loop has no selector
-            self._possible = False
-        except OSError:
-            pass
-        except BaseException:
-            self._end(confirmed=False)
-            raise
-        self._end(confirmed=False)
-        return None
-
-    def abandon(self) -> None:
-        """Give up the transaction under way, and its connection."""
-        if self._answered is not None:
-            self._end(confirmed=False)
+            transactions = await self._on_this_loop()
+            confirmed = await transactions.asend(commands)
+        except (redis.RedisError, OSError):
+            pass  # a thread finds out what is the matter
+        finally:
+            if not confirmed:
+                self._transactions = None  # it has ended, and closed its connection
+            self._in_use.release()
+        return confirmed
 
     def close(self) -> None:
         """Close the connection, unless a transaction is under way."""
         if self._in_use.acquire(blocking=False):
-            self._drop()
+            self._transactions = None  # its loop ends a generator that nobody holds
             self._in_use.release()
 
-    def _open(self, pool: Any) -> None:
-        connection = pool.connection_class(**pool.connection_kwargs)
-        connection.connect()
-        # There is no public way to what a selector wants. Whatever stands there instead of a plain socket,
-        # such as an encrypted one, may hold more than a selector knows of.
-        plain = getattr(connection, "_sock", None)
-        if type(plain) is not socket.socket:
-            self._possible = False
-            connection.disconnect()
-            return
-        plain.setblocking(False)
-        self._connection, self._socket, self._pid = connection, plain, os.getpid()
-        self._number = plain.fileno()  # selectors print a socket, at length, whenever it is new to them
-
-    def _is_silent(self) -> bool:
-        """Whether the server has neither closed the connection nor said something that nobody asked for."""
-        try:
-            self._socket.recv(1)
-        except BlockingIOError:
-            return True
-        return False
-
-    def _send(self, data: memoryview) -> None:
-        with suppress(BlockingIOError):
-            data = data[self._socket.send(data) :]
-        if data and not self._unsent:
-            self._loop.add_writer(self._number, self._on_writable)
-        elif self._unsent and not data:
-            self._loop.remove_writer(self._number)
-        self._unsent = data
-
-    def _on_writable(self) -> None:
-        try:
-            self._send(self._unsent)
-        except OSError:
-            self._tell(confirmed=False)
-
-    def _on_readable(self) -> None:
-        try:
-            data = self._socket.recv(_MOST_READ)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        received = self._received = self._received + data
-        if received.count(b"\r\n") >= self._expected:
-            self._tell(confirmed=_CONFIRMED.fullmatch(received) is not None)
-        elif not data or b"\n-" in received or received[0] == b"-"[0]:
-            self._tell(confirmed=False)
-
-    def _tell(self, *, confirmed: bool) -> None:
-        answered = self._answered
-        self._end(confirmed=confirmed)
-        if answered is not None:
-            answered(confirmed)
-
-    def _end(self, *, confirmed: bool) -> None:
-        self._answered = None
-        with suppress(RuntimeError, NotImplementedError):  # the loop is closed, or has no selector
-            self._loop.remove_reader(self._number)
-            if self._unsent:
-                self._loop.remove_writer(self._number)
-        if not confirmed:
-            self._drop()
-        self._in_use.release()
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.disconnect()
+    async def _on_this_loop(self) -> AsyncGenerator[bool, Commands]:
+        loop = asyncio.get_running_loop()
+        if self._pid != os.getpid():
+            self._inherited.append(self._transactions)  # the parent's, whose loop is not to hear of it
+            self._transactions = None
+        if self._transactions is None or self._loop is not loop:
+            self._loop, self._pid = loop, os.getpid()
+            self._transactions = _transactions(self._kind(**self._settings))
+            await anext(self._transactions)
+        return self._transactions
 
 
-def _packed(commands: Commands) -> bytes:
-    parts: list[bytes] = []
-    for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
-        for each in command:
-            argument = each if isinstance(each, bytes) else each.encode()
-            parts.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
-    return b"".join(parts)
+async def _transactions(connection: Any) -> AsyncGenerator[bool, Commands]:
+    """Connect, and execute the transactions that are sent in, until one is not confirmed.
+
+    It is a generator because loops end those they have begun: `asyncio.run` closes its connection by that.
+    """
+    try:
+        await connection.connect()
+        confirmed = True
+        while confirmed:
+            commands = yield confirmed
+            packed = connection.pack_commands([("MULTI",), *commands, ("EXEC",)])
+            await connection.send_packed_command(packed, check_health=False)
+            for _ in range(len(commands) + 1):
+                await connection.read_response()  # queued, or an error
+            counted = await connection.read_response()
+            confirmed = isinstance(counted, list) and all(isinstance(each, int) for each in counted)
+        yield confirmed
+    finally:
+        await connection.disconnect(nowait=True)

@@ -22,7 +22,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from fastapi_events.errors import ConfigurationError
-from fastapi_events.handlers.dramatiq.redis_loop_connection import Exchange
+from fastapi_events.handlers.dramatiq.redis_loop_connection import LoopConnection
 from fastapi_events.ids import random_id
 
 
@@ -32,38 +32,37 @@ class RedisPublisher:
     def __init__(self, broker: RedisBroker) -> None:
         self._broker: Any = broker
         self._client: Any = None
-        self._exchange = Exchange()
+        self._loop_connection: LoopConnection | None = None
         self._looked_at: list[dramatiq.Middleware] = []
         self._listened_to = False
         self._unconfirmed: dict[str, str] = {}
         """Messages last sent from an event loop, and their ids in Redis, as long as they may have arrived."""
 
-    def begin(
-        self,
-        messages: Callable[[], Sequence[tuple[dramatiq.Message[Any], int | None]]],
-        answered: Callable[[bool], None],
-    ) -> Callable[[], None] | None:
-        """Publish messages from the running event loop, if that can be done without waiting.
+    def sends_on_loop(self) -> bool:
+        """Whether `publish_on_loop` may be asked just now.
 
         What a program adds to enqueueing or encoding may take its time; then only a thread will do.
+        """
+        return (
+            self._loop_connection is not None
+            and self._loop_connection.is_free
+            and type(dramatiq.get_encoder()) is JSONEncoder
+            and not self._is_listened_to()
+        )
+
+    async def publish_on_loop(self, messages: Sequence[tuple[dramatiq.Message[Any], int | None]]) -> bool:
+        """Publish messages from the running event loop.
 
         Parameters:
-            messages: What makes them, as for `publish`, if it comes to that.
-            answered: Called with whether the server has confirmed them; if not, `publish` can say why.
+            messages: As for `publish`.
 
         Returns:
-            What gives them up, though they may arrive; None when nothing has been sent.
+            Whether the server has confirmed them; if not, `publish` can say why.
         """
-        broker = self._broker
-        if type(dramatiq.get_encoder()) is not JSONEncoder or self._is_listened_to():
-            return None
-
-        def commands() -> list[tuple[str | bytes, ...]]:
-            sent = [(_for_redis(each, delay, random_id()), delay) for each, delay in messages()]
-            self._unconfirmed = {each.message_id: each.options["redis_message_id"] for each, _ in sent}
-            return _commands(broker.namespace, _queues(sent))
-
-        return self._exchange.begin(commands, answered)
+        assert self._loop_connection is not None  # noqa: S101 - `sends_on_loop` has said so
+        sent = [(_for_redis(each, delay, random_id()), delay) for each, delay in messages]
+        self._unconfirmed = {each.message_id: each.options["redis_message_id"] for each, _ in sent}
+        return await self._loop_connection.execute(_commands(self._broker.namespace, _queues(sent)))
 
     def publish(
         self, messages: Sequence[tuple[dramatiq.Message[Any], int | None]], *, timeout: float | None
@@ -97,8 +96,6 @@ class RedisPublisher:
         if listened_to:
             for message, delay in messages:
                 broker.emit_after("enqueue", message, delay)
-        if timeout is not None:
-            self._exchange.open(client.connection_pool)  # the next flush may need no thread
 
     def prepare(self, *, timeout: float) -> None:
         """Make the client of the process that publishes; it connects once it is needed.
@@ -109,7 +106,9 @@ class RedisPublisher:
         Raises:
             ConfigurationError: When there can be none beside the broker's own.
         """
-        self._client = self._client or publishing_client(self._broker.client, timeout=timeout)
+        if self._client is None:
+            self._client = publishing_client(self._broker.client, timeout=timeout)
+            self._loop_connection = LoopConnection.like(self._client.connection_pool)
 
     def _is_listened_to(self) -> bool:
         middleware = self._broker.middleware
@@ -122,7 +121,8 @@ class RedisPublisher:
 
     def close(self) -> None:
         """Close the web process's client; the next flush opens another."""
-        self._exchange.close()
+        if self._loop_connection is not None:
+            self._loop_connection.close()
         client, self._client = self._client, None
         if client is not None:
             client.close()

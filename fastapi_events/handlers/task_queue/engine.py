@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from fastapi_events.errors import UnknownSubscription
 from fastapi_events.handlers.task_queue.diagnosis import Finding
-from fastapi_events.handlers.task_queue.messages import Message
 from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
@@ -108,22 +107,6 @@ class Engine(Sender, Protocol):
     def longest_delay(self) -> float:
         """Seconds that a message may wait for its time, as before a retry."""
         return 0.0
-
-    def begin(
-        self, messages: Callable[[], Sequence[Message]], answered: Callable[[bool], None]
-    ) -> Callable[[], None] | None:
-        """Enqueue messages from the running event loop, where the engine can do so without waiting.
-
-        Parameters:
-            messages: What makes them, if it comes to that.
-            answered: To be called on the loop, with whether the broker has confirmed them. If not, `send`
-                gets them.
-
-        Returns:
-            What gives them up, though they may arrive; None when nothing has been sent, so that `send` gets
-            them.
-        """
-        return None
 
     def close(self) -> None:
         """Close the connections that `send` keeps for the process that publishes; the next opens others."""

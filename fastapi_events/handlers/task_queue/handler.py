@@ -27,13 +27,14 @@ from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.fleet import Fleet
-from fastapi_events.handlers.task_queue.messages import RECEIPT_TO, Message, fan_out_name
+from fastapi_events.handlers.task_queue.messages import RECEIPT_TO, fan_out_name
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
 from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
 from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
 from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
+from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.handlers.task_queue.registration import Registering
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.settings import PARTS, TaskQueueOptions, TaskQueueSettings
@@ -83,32 +84,35 @@ class TaskQueueHandler(Registering):
         addresses = Addresses(self.routes, self.subscriptions, chosen.retry, self.fleet)
         order = None if self.lanes is None else Order(self.lanes, self.name, engine, addresses)
         self._order = order
+        sealer = Sealer(
+            chosen.source,
+            {RECEIPT_TO: self.name} if self.confirms_handled else {},
+            lanes_of=None if order is None else self.name,
+        )
         self._publisher = Publisher(
-            self._send,
-            begin=engine.begin,
+            engine,
             routes=self.routes,
-            source=chosen.source,
+            sealer=sealer,
             deadline=chosen.flush_deadline,
             max_pending=chosen.max_pending_events,
             # Where an event cannot be kept, one failure does not yet speak for those that follow.
             breaker=CircuitBreaker(threshold=1 if self.outbox is not None else 3),
-            extensions={RECEIPT_TO: self.name} if self.confirms_handled else {},
             order=order,
         )
         self._outbox_writer: OutboxWriter | None = None
         self._relay_thread: RelayThread | None = None
         if self.outbox is not None:
+            if chosen.relay:
+                self._relay_thread = self.relay_thread()
             self._outbox_writer = OutboxWriter(
                 self.outbox,
                 self.name,
                 confirm=chosen.confirm,
-                seal=self._publisher.seal,
+                sealer=sealer,
                 deadline=chosen.flush_deadline,
                 max_pending=chosen.max_pending_events,
-                after_add=self._start_relaying,
+                relay=self._relay_thread,
             )
-            if chosen.relay:
-                self._relay_thread = self.relay_thread()
         self.flusher: Flusher = Flusher(
             self.name, self._publisher, self._outbox_writer, resend_after=chosen.resend_after
         )
@@ -146,9 +150,6 @@ class TaskQueueHandler(Registering):
                 subscription=subscription,
             )
         )
-
-    def _send(self, messages: Sequence[Message]) -> None:
-        self.engine.send(messages, timeout=self.settings.flush_deadline)
 
     @property
     def name(self) -> str:  # type: ignore[override]  # of a queue handler it is not for anybody to assign

@@ -58,12 +58,17 @@ class Message:
     since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Flush:
-    """Events that are published together, and the envelope of each."""
+    """Events that are published together, and the envelope of each.
+
+    Parameters:
+        is_under_way: Whether the broker may have them: sending has begun.
+    """
 
     events: Sequence[Event]
     envelopes: Sequence[str]
+    is_under_way: bool = False
 
 
 def fan_out_name(queue: str) -> str:

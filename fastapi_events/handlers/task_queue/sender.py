@@ -24,6 +24,20 @@ class Sender(Protocol):
             Exception: Whatever the broker's client raises. Some of the messages may have arrived.
         """
 
+    def sends_on_loop(self) -> bool:
+        """Whether `send_on_loop` may be asked just now; an engine that has no such way says no."""
+        return False
+
+    async def send_on_loop(self, messages: Sequence[Message]) -> bool:
+        """Enqueue messages from the running event loop, without blocking it.
+
+        It saves the way to a thread and back. Whoever awaits it cancels it at the deadline.
+
+        Returns:
+            Whether the broker has confirmed them all. If not, `send` gets the same messages.
+        """
+        return False
+
     def keep(self, letter: DeadLetter) -> None:
         """Keep a dead letter by the engine's own means, because the handler has no store or it failed.
 

@@ -363,7 +363,8 @@ def test_the_buffer_is_bounded_while_the_broker_hangs(handler_on: Any, black_hol
 
     reasons = [rest["reason"] for _, rest in diary.of("lost")]
     assert len(reasons) == 50
-    assert sum("limit of the buffer" in reason for reason in reasons) >= 30
+    # Of fifty one is on the loop's connection, ten at most are in the thread's hands, and ten wait for it.
+    assert sum("limit of the buffer" in reason for reason in reasons) >= 29
 
 
 def test_pending_flushes_are_reported_when_the_web_process_stops(
@@ -376,16 +377,18 @@ def test_pending_flushes_are_reported_when_the_web_process_stops(
             async with collect_events([handler]):
                 dispatch(name)
 
-        first = asyncio.create_task(request("in the thread"))
-        thread = handler._publisher._thread
-        while thread.is_idle or thread.pending:
+        first = asyncio.create_task(request("on the loop"))
+        await asyncio.sleep(0)  # its turn
+        second = asyncio.create_task(request("in the thread"))
+        while handler._publisher._thread.is_idle or handler._publisher.pending:
             await asyncio.sleep(0.001)
-        second = asyncio.create_task(request("waiting"))
-        while not thread.pending:
+        third = asyncio.create_task(request("waiting"))
+        while not handler._publisher.pending:
             await asyncio.sleep(0.001)
         await handler.on_shutdown()
-        await second
+        await third
         first.cancel()
+        second.cancel()
 
     asyncio.run(asyncio.wait_for(main(), 30))
 

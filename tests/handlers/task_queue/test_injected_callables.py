@@ -10,8 +10,8 @@ FOLDER = Path(__file__).parents[3] / "fastapi_events" / "handlers" / "task_queue
 SETTINGS = FOLDER / "settings.py"
 """What is a function there is the user's, who writes functions rather than objects."""
 
-MOST = 6
-"""How many there are; may become fewer."""
+MOST = 2
+"""A clock, for tests, and the application's own `context_from`, on its way to the worker."""
 
 
 def injected(path: Path) -> list[str]:

@@ -5,19 +5,32 @@ Whatever a broker's client has to wait for, it waits for in this thread and not 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from fastapi_events.errors import NotPublished
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 _REFUSALS_THAT_SPEAK_FOR_ALL = 2
 """After so many in a row the rest of a batch is not tried, since it is the broker that is away."""
+
+
+class Destination(Protocol[T_contra]):
+    """Where a thread takes its items."""
+
+    def take_batch(self, items: Sequence[T_contra]) -> None:
+        """Take items in one round trip; called in the thread.
+
+        Raises:
+            Exception: When they were not taken; each of them is tried alone then.
+        """
 
 
 class BatchingThread(Generic[T]):
@@ -27,16 +40,14 @@ class BatchingThread(Generic[T]):
     has none of its parent's items: the parent publishes them.
 
     Parameters:
-        send: Publishes items in one round trip, or raises; called in the thread.
+        destination: Where it takes the items.
         name: The thread's name.
         max_pending: How much may wait, as the sum of sizes; more is refused.
         max_batch: How much is sent at once.
     """
 
-    def __init__(
-        self, send: Callable[[Sequence[T]], None], *, name: str, max_pending: int, max_batch: int
-    ) -> None:
-        self._send = send
+    def __init__(self, destination: Destination[T], *, name: str, max_pending: int, max_batch: int) -> None:
+        self._destination = destination
         self._name = name
         self._max_pending = max_pending
         self._max_batch = max_batch
@@ -44,6 +55,25 @@ class BatchingThread(Generic[T]):
         self._pending: deque[tuple[Future[None], T, int]] = deque()
         self._pending_size = 0
         self._start_over()
+
+    async def send(self, item: T, *, size: int) -> None:
+        """Hand over an item and wait until it has been taken. Who is cancelled meanwhile takes it back.
+
+        Parameters:
+            size: How much of the buffer it takes.
+
+        Raises:
+            NotPublished: When the buffer is full, or `shutdown` left the item behind.
+            Exception: Whatever the destination raises.
+        """
+        future: Future[None] = Future()
+        taken = asyncio.wrap_future(future)
+        self._put(future, item, size)  # last: the thread cannot run before this one lets go of the GIL
+        try:
+            await taken
+        except asyncio.CancelledError:
+            future.cancel()  # at once, rather than in the loop's next round
+            raise
 
     def submit(self, item: T, *, size: int) -> Future[None]:
         """Hand over an item. Cancel the future to take it back, as long as it has not been sent.
@@ -54,6 +84,11 @@ class BatchingThread(Generic[T]):
         Raises:
             NotPublished: When the buffer is full.
         """
+        future: Future[None] = Future()
+        self._put(future, item, size)
+        return future
+
+    def _put(self, future: Future[None], item: T, size: int) -> None:
         if self._pid != os.getpid():
             self._start_over()
         with self._changed:
@@ -63,14 +98,12 @@ class BatchingThread(Generic[T]):
                 raise NotPublished(
                     f"{self._pending_size} events wait for the broker already, the limit of the buffer"
                 )
-            future: Future[None] = Future()
             self._pending.append((future, item, size))
             self._pending_size += size
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
             self._changed.notify_all()
-        return future
 
     def shutdown(self, timeout: float) -> list[T]:
         """Let the thread send what waits, then end it; the next `submit` starts another.
@@ -89,12 +122,13 @@ class BatchingThread(Generic[T]):
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
         with self._changed:
-            left = (
-                [item for future, item, _ in self._pending if future.cancel()] if self._thread is None else []
-            )
+            left = list(self._pending) if self._thread is None else []
             self._pending.clear()
             self._pending_size = 0
-        return left
+        behind = [(future, item) for future, item, _ in left if future.set_running_or_notify_cancel()]
+        for future, _ in behind:
+            future.set_exception(NotPublished("the process stopped before the broker took it"))
+        return [item for _, item in behind]
 
     @property
     def pending(self) -> int:
@@ -136,7 +170,7 @@ class BatchingThread(Generic[T]):
 
     def _send_batch(self, batch: Sequence[tuple[Future[None], T]]) -> None:
         try:
-            self._send([item for _, item in batch])
+            self._destination.take_batch([item for _, item in batch])
         except Exception as error:  # whatever the broker's client raises; each flush gets to know
             if len(batch) == 1:
                 self._sending = False
@@ -157,7 +191,7 @@ class BatchingThread(Generic[T]):
                 future.set_exception(refused)
                 continue
             try:
-                self._send([item])
+                self._destination.take_batch([item])
             except Exception as error:
                 refused = error
                 in_a_row += 1

@@ -137,7 +137,7 @@ class Flusher:
 
     async def _publish(self, events: Sequence[Event]) -> None:
         """Publish events that nobody keeps."""
-        groups = self._publisher.strangers(events)
+        groups = self._publisher.independent_groups(events)
         if len(groups) == 1:
             await self._publish_group(events)
             return

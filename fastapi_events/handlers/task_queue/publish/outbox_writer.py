@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingThread
+from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
+from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.storage.outbox import Entry, Outbox
 
 _MAX_BATCH = 1_000
@@ -23,10 +25,10 @@ class OutboxWriter:
         outbox: Where they are kept.
         destination: The handler's name there.
         confirm: When an entry is done; see `Entry`.
-        seal: Makes envelopes of events.
+        sealer: Makes envelopes of events.
         deadline: Seconds that a write may take.
         max_pending: How many events may wait to be written.
-        after_add: Called when something has been kept.
+        relay: Is started when something has been kept.
     """
 
     def __init__(
@@ -35,19 +37,19 @@ class OutboxWriter:
         destination: str,
         *,
         confirm: Literal["published", "handled"],
-        seal: Callable[[Sequence[Event]], list[str]],
+        sealer: Sealer,
         deadline: float,
         max_pending: int,
-        after_add: Callable[[], None],
+        relay: RelayThread | None,
     ) -> None:
-        self._after_add = after_add
+        self._relay = relay
         self.outbox = outbox
         self.destination = destination
         self.confirm = confirm
-        self._seal = seal
+        self._sealer = sealer
         self._deadline = deadline
         self._writer: BatchingThread[Sequence[Entry]] = BatchingThread(
-            self._write,
+            self,
             name=f"fastapi-events-outbox-{destination}",
             max_pending=max_pending,
             max_batch=_MAX_BATCH,
@@ -69,17 +71,16 @@ class OutboxWriter:
             raise StorageError(f"the outbox does not keep up: {full}") from full
         try:
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._deadline)
+        except NotPublished:
+            raise StorageError("the process stopped before the outbox took it") from None
         except TimeoutError as error:
             raise StorageError(f"no answer from the outbox within {self._deadline} s") from error
-        except asyncio.CancelledError:
-            if future.cancelled():  # by `shutdown`: this flush goes on, and has to know
-                raise StorageError("the process stopped before the outbox took it") from None
-            raise
         self.announce()
 
     def announce(self) -> None:
         """Something has been kept: there is work for a relay."""
-        self._after_add()
+        if self._relay is not None:
+            self._relay.start()
 
     def add_now(self, events: Sequence[Event]) -> None:
         """The same from a thread, which waits for it."""
@@ -106,7 +107,7 @@ class OutboxWriter:
                 due=_later(event.due, until),
                 confirm=self.confirm,
             )
-            for event, text in zip(events, self._seal(events), strict=True)
+            for event, text in zip(events, self._sealer.seal(events), strict=True)
         ]
 
     def _keys(self, events: Sequence[Event]) -> list[Entry]:
@@ -119,8 +120,9 @@ class OutboxWriter:
         """Write what waits, and end the thread."""
         self._writer.shutdown(timeout)
 
-    def _write(self, batches: Sequence[Sequence[Entry]]) -> None:
-        self.outbox.add([entry for batch in batches for entry in batch])
+    def take_batch(self, items: Sequence[Sequence[Entry]]) -> None:
+        """Write the entries of several flushes at once, in the thread."""
+        self.outbox.add([entry for flush in items for entry in flush])
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

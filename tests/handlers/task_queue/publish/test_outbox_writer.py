@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from fastapi_events.envelope import seal, unseal
+from fastapi_events.envelope import unseal
 from fastapi_events.errors import StorageError, StorageFull
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
+from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
+from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.storage.memory import MemoryOutbox
 from fastapi_events.storage.outbox import Entry
 
@@ -45,12 +47,15 @@ class SlowOutbox(MemoryOutbox):
         return [entry.id for entry in self.list()]
 
 
-class Announced:
-    """Counts how often a relay is told that there is work."""
+class Announced(RelayThread):
+    """A relay that counts how often it is told that there is work."""
 
     times = 0
 
-    def __call__(self) -> None:
+    def __init__(self) -> None:
+        pass
+
+    def start(self) -> None:
         self.times += 1
 
 
@@ -75,14 +80,13 @@ def writer(outbox: SlowOutbox, announced: Announced) -> Iterator[OutboxWriter]:
 
 
 def writer_of(outbox: MemoryOutbox, announced: Announced, **settings: Any) -> OutboxWriter:
-    defaults: dict[str, Any] = {"confirm": "published", "deadline": LONG, "max_pending": 10_000}
-    return OutboxWriter(
-        outbox,
-        DESTINATION,
-        seal=lambda events: [seal(event, source="shop") for event in events],
-        after_add=announced,
-        **defaults | settings,
-    )
+    defaults: dict[str, Any] = {
+        "confirm": "published",
+        "deadline": LONG,
+        "max_pending": 10_000,
+        "sealer": Sealer("shop", {}, lanes_of=None),
+    }
+    return OutboxWriter(outbox, DESTINATION, relay=announced, **defaults | settings)
 
 
 async def in_hand(writer: OutboxWriter, outbox: SlowOutbox, event: Event) -> asyncio.Task[None]:
@@ -214,14 +218,12 @@ def test_what_is_handed_to_the_relay_is_held_no_longer(
 def test_neither_needs_the_payload_once_more(outbox: SlowOutbox, announced: Announced) -> None:
     sealed: list[str] = []
 
-    def counting(events: Sequence[Event]) -> list[str]:
-        sealed.extend(event.id for event in events)
-        return [seal(event, source="shop") for event in events]
+    class Counting(Sealer):
+        def seal(self, events: Sequence[Event]) -> list[str]:
+            sealed.extend(event.id for event in events)
+            return super().seal(events)
 
-    writer = OutboxWriter(
-        outbox, DESTINATION, confirm="published", seal=counting, deadline=LONG, max_pending=10,
-        after_add=announced,
-    )  # fmt: skip
+    writer = writer_of(outbox, announced, sealer=Counting("shop", {}, lanes_of=None))
     event = Event("a")
 
     async def main() -> None:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from fastapi_events.errors import NotPublished, StorageFull
 from fastapi_events.event import Event
@@ -23,8 +22,9 @@ from fastapi_events.handlers.task_queue.messages import (
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
 from fastapi_events.handlers.task_queue.publish.publisher import Publisher
+from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.handlers.task_queue.routes import Routes
-from fastapi_events.registry.payload_schema import registry
+from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryLanes
@@ -37,7 +37,7 @@ AT_ONCE = 0.0
 LONG = 30.0
 
 
-class Broker:
+class Broker(Sender):
     """Takes messages when its door is open, unless it is `refusing`."""
 
     def __init__(self) -> None:
@@ -48,16 +48,13 @@ class Broker:
         self.door.set()
         self.entered = threading.Event()
 
-    def __call__(self, messages: Sequence[Message]) -> None:
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
         self.tried += 1
         self.entered.set()
         assert self.door.wait(30)
         if self.refusing is not None:
             raise self.refusing
         self.sent.append(list(messages))
-
-    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
-        self(messages)
 
     def keep(self, letter: DeadLetter) -> None:
         raise AssertionError("what is published is not kept")
@@ -76,15 +73,17 @@ def broker() -> Iterator[Broker]:
 
 def publishing(broker: Broker, routes: dict[str, str] | None = None, **settings: Any) -> Publisher:
     defaults: dict[str, Any] = {
-        "source": "shop",
-        "begin": lambda messages, answered: None,  # no engine that sends from the loop
         "deadline": LONG,
         "max_pending": 10_000,
         "breaker": CircuitBreaker(threshold=1, pause=3_600.0),
-        "extensions": {},
         "order": None,
     }
-    return Publisher(broker, routes=Routes("events", routes), **defaults | settings)
+    chosen = defaults | settings
+    return Publisher(broker, routes=Routes("events", routes), sealer=sealer(chosen["order"]), **chosen)
+
+
+def sealer(order: Order | None = None) -> Sealer:
+    return Sealer("shop", {}, lanes_of=None if order is None else order.destination)
 
 
 def ordering(broker: Broker, lanes: MemoryLanes) -> Order:
@@ -208,45 +207,20 @@ def test_the_same_events_always_make_the_same_message(broker: Broker) -> None:
     assert other.id != first.id
 
 
-def test_envelopes_name_their_schema_and_what_every_event_of_the_handler_has(broker: Broker) -> None:
-    class Cat(BaseModel):
-        name: str
-
-    it = publishing(broker, extensions={"receiptto": "list:events"})
-    registry.register(Cat, "cat")
-    try:
-        known, unknown = map(json.loads, it.seal([Event("cat"), Event("dog")]))
-    finally:
-        del registry["cat"]
-
-    assert known["dataschema"].startswith("urn:fastapi-events:")
-    assert known["dataschema"].endswith("Cat")
-    assert "dataschema" not in unknown
-    assert [known["receiptto"], unknown["receiptto"]] == ["list:events"] * 2
-
-
 # In order
 
 
 def test_only_the_head_of_a_lane_is_sent_and_the_rest_waits(broker: Broker) -> None:
     lanes = MemoryLanes()
-    it = publishing(broker, order=ordering(broker, lanes))
+    order = ordering(broker, lanes)
+    it = publishing(broker, order=order)
     first, second = ordered("first", "user-42"), ordered("second", "user-42")
 
     asyncio.run(it.publish([first, second, ordered("other", "user-43"), Event("free")]))
 
     assert sorted(map(names, broker.messages)) == [["first"], ["free"], ["other"]]
     lane = "list:events\nfan-out\nuser-42"
-    assert lanes.leave(lane, first.id, token="test") == (second.id, it.seal([second])[0])
-
-
-def test_events_in_lanes_say_whose_lanes_these_are(broker: Broker) -> None:
-    it = publishing(broker, order=ordering(broker, MemoryLanes()))
-
-    in_lane, free = map(json.loads, it.seal([ordered("a", "user-42"), Event("b")]))
-
-    assert in_lane["lane"] == "list:events"
-    assert "lane" not in free
+    assert lanes.leave(lane, first.id, token="test") == (second.id, sealer(order).seal([second])[0])
 
 
 def test_a_lane_without_room_is_a_reason_not_to_publish(broker: Broker) -> None:
@@ -395,9 +369,9 @@ def test_what_waits_meanwhile_is_one_trip_of_a_message_for_each_flush(broker: Br
 def test_concurrent_flushes_share_a_trip_and_not_a_fate(broker: Broker) -> None:
     # Given a broker that refuses one event
     class Picky(Broker):
-        def __call__(self, messages: Sequence[Message]) -> None:
+        def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
             self.refusing = AWAY if any("bad" in names(each) for each in messages) else None
-            super().__call__(messages)
+            super().send(messages, timeout=timeout)
 
     picky = Picky()
     it = publishing(picky)
@@ -449,11 +423,74 @@ def test_an_event_that_cannot_be_sealed_reaches_nobody(broker: Broker) -> None:
     assert (broker.tried, it.pending) == (0, 0)
 
 
+# From the event loop
+
+
+class LoopBroker(Broker):
+    """One whose engine can send from the event loop, and says `answer` there."""
+
+    answer: bool | None = True
+
+    def sends_on_loop(self) -> bool:
+        return True
+
+    async def send_on_loop(self, messages: Sequence[Message]) -> bool:
+        self.tried += 1
+        if self.answer is None:
+            await asyncio.Event().wait()
+        if self.answer:
+            self.sent.append(list(messages))
+        return bool(self.answer)
+
+
+def test_nobody_needs_a_thread_where_the_engine_sends_from_the_loop() -> None:
+    broker = LoopBroker()
+    broker.door.clear()  # no thread comes through
+    it = publishing(broker, breaker=CircuitBreaker(threshold=2))
+    it.breaker.failed()
+
+    asyncio.run(it.publish([Event("a")]))
+    it.breaker.failed()
+
+    assert [names(each) for each in broker.messages] == [["a"]]
+    assert not it.breaker.is_open  # what was sent has closed it
+
+
+def test_what_the_loop_could_not_send_is_sent_by_the_thread() -> None:
+    broker = LoopBroker()
+    broker.answer = False
+
+    asyncio.run(publishing(broker).publish([Event("a")]))
+
+    assert (broker.tried, [names(each) for each in broker.messages]) == (2, [["a"]])
+
+
+def test_no_answer_on_the_loop_is_no_answer() -> None:
+    broker = LoopBroker()
+    broker.answer = None
+    it = publishing(broker, deadline=AT_ONCE)
+
+    with pytest.raises(NotPublished, match="it may have it"):
+        asyncio.run(it.publish([Event("a")]))
+
+    assert it.breaker.is_open
+    assert broker.tried == 1
+
+
+def test_what_is_in_order_goes_by_the_thread() -> None:
+    broker = LoopBroker()
+    broker.answer = None  # the loop would hang
+
+    asyncio.run(publishing(broker, order=ordering(broker, MemoryLanes())).publish([ordered("a", "user-42")]))
+
+    assert [names(each) for each in broker.messages] == [["a"]]
+
+
 # What an outbox held
 
 
 def entry(it: Publisher, event: Event) -> Entry:
-    [text] = it.seal([event])
+    [text] = sealer().seal([event])
     return Entry(
         id=event.id, destination="list:events", envelope=text, ordering_key=event.ordering_key, due=event.due
     )

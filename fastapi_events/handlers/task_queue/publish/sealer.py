@@ -1,0 +1,38 @@
+"""Envelopes of the events that a handler publishes or keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fastapi_events import envelope
+from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.messages import LANE
+from fastapi_events.registry.payload_schema import registry
+
+
+class Sealer:
+    """Makes envelopes, with the attributes that all those of a handler have.
+
+    Parameters:
+        source: The `source` of the envelopes.
+        extensions: Attributes beside those of the event.
+        lanes_of: Whose lanes events with an ordering key wait in; None where there are none.
+    """
+
+    def __init__(self, source: str, extensions: Mapping[str, str], lanes_of: str | None) -> None:
+        self._source = source
+        self._extensions = extensions
+        self._in_lane = None if lanes_of is None else {**extensions, LANE: lanes_of}
+
+    def seal(self, events: Sequence[Event]) -> list[str]:
+        """The envelopes of events, as JSON text."""
+        texts = []
+        seal, source = envelope.seal, self._source
+        for event in events:
+            schema = registry.get(event[0])
+            uri = None if schema is None else f"urn:fastapi-events:{schema.__module__}.{schema.__qualname__}"
+            extensions = self._extensions
+            if self._in_lane is not None and event.ordering_key is not None:
+                extensions = self._in_lane
+            texts.append(seal(event, source=source, dataschema=uri, extensions=extensions))
+        return texts
