@@ -149,8 +149,10 @@ def check_header_names(headers: Mapping[str, str]) -> Mapping[str, str]:
 
     Raises:
         ConfigurationError: When a name is taken or has other characters than a-z and 0-9, or a value is no
-            string, number or boolean.
+            string, number or boolean; or when they are no mapping.
     """
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers={headers!r}: expected a mapping, such as {{'tenantid': 'shop'}}.")
     for name, value in headers.items():
         if name in _CORE or not (name.isascii() and name.isalnum() and name == name.lower()):
             raise ConfigurationError(

@@ -133,6 +133,8 @@ def test_headers_that_cannot_travel_are_refused() -> None:
     for name, value in [("Upper", "x"), ("a-b", "x"), ("id", "x"), ("", "x"), ("fine", {}), ("größe", "x")]:
         with pytest.raises(ConfigurationError):
             check_header_names({name: value})  # type: ignore[dict-item]
+    with pytest.raises(ConfigurationError, match=r"headers=\['tenant'\]: expected a mapping"):
+        check_header_names(["tenant"])  # type: ignore[arg-type]
 
 
 def test_an_event_from_elsewhere_keeps_what_its_envelope_said() -> None:
