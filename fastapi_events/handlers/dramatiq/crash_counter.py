@@ -9,23 +9,13 @@ A message that cannot have been delivered before costs nothing.
 from __future__ import annotations
 
 import threading
-from types import ModuleType
 from typing import Any
 
 import dramatiq
 from dramatiq.broker import MessageProxy
 from dramatiq.common import current_millis
 
-_redis: ModuleType | None
-_rabbitmq: ModuleType | None
-try:
-    from dramatiq.brokers import redis as _redis
-except ImportError:
-    _redis = None
-try:
-    from dramatiq.brokers import rabbitmq as _rabbitmq
-except ImportError:
-    _rabbitmq = None
+from fastapi_events.handlers.dramatiq import installed_brokers
 
 _REMEMBERED_SECONDS = 86_400
 _LONGEST_WAIT_SECONDS = 30.0
@@ -170,8 +160,8 @@ class _OnRabbitmq(CrashCounter):
 
 def crash_counter_on(broker: dramatiq.Broker) -> CrashCounter:
     """What counts on a broker of this kind."""
-    if _redis is not None and isinstance(broker, _redis.RedisBroker):
+    if installed_brokers.is_redis(broker):
         return _OnRedis(broker)
-    if _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker):
-        return _OnRabbitmq(broker, _rabbitmq.pika)
+    if installed_brokers.rabbitmq is not None and installed_brokers.is_rabbitmq(broker):
+        return _OnRabbitmq(broker, installed_brokers.rabbitmq.pika)
     return CrashCounter(broker)

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from types import ModuleType
 from typing import Any
 
 import dramatiq
 
 from fastapi_events.handlers.brokers.rabbitmq import diagnose_queues
+from fastapi_events.handlers.dramatiq import installed_brokers
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 
-_redis: ModuleType | None
-try:
-    from dramatiq.brokers import redis as _redis
-
+if installed_brokers.redis is not None:
     from fastapi_events.handlers.brokers.redis import diagnose_server
     from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
     from fastapi_events.handlers.dramatiq.redis_publisher import publishing_client
-except ImportError:  # only RabbitMQ's client is installed
-    _redis = None
-
-_rabbitmq: ModuleType | None
-try:
+if installed_brokers.rabbitmq is not None:
     import pika
-    from dramatiq.brokers import rabbitmq as _rabbitmq
-except ImportError:  # only that of Redis is
-    _rabbitmq = None
 
 _ANSWER_SECONDS = 2.0
 
@@ -47,9 +37,9 @@ def diagnose(
         quorum: Whether they are to be quorum queues.
         confirms_handled: Whether an outbox keeps events until their functions have run.
     """
-    if _redis is not None and isinstance(broker, _redis.RedisBroker):
+    if installed_brokers.is_redis(broker):
         yield from _on_redis(broker, confirms_handled=confirms_handled)
-    elif _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker):
+    elif installed_brokers.is_rabbitmq(broker):
         yield from _on_rabbitmq(broker, queues, quorum=quorum)
     else:
         yield Finding("advice", "broker", f"a {type(broker).__name__}, of which nothing is known here")

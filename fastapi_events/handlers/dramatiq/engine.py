@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 import dramatiq
@@ -14,7 +13,7 @@ from dramatiq.brokers.stub import StubBroker
 
 from fastapi_events.errors import ConfigurationError, NotPublished
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
-from fastapi_events.handlers.dramatiq import diagnosis
+from fastapi_events.handlers.dramatiq import diagnosis, installed_brokers
 from fastapi_events.handlers.dramatiq.actors import ACTOR, declare
 from fastapi_events.handlers.dramatiq.middleware import DEAD, FAILED, middleware_of
 from fastapi_events.handlers.dramatiq.options import options_of
@@ -30,23 +29,16 @@ from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryCatalogue
 from fastapi_events.subscriptions.subscription import Subscription
 
-_redis: ModuleType | None
-try:
-    from dramatiq.brokers import redis as _redis
+if installed_brokers.redis is not None:
+    from dramatiq.brokers.redis import RedisBroker
 
     from fastapi_events.handlers.dramatiq.redis_publisher import RedisPublisher
     from fastapi_events.storage.redis import RedisStore
-except ImportError:  # only RabbitMQ's client is installed
-    _redis = None
-
-_rabbitmq: ModuleType | None
-try:
-    from dramatiq.brokers import rabbitmq as _rabbitmq
+if installed_brokers.rabbitmq is not None:
+    from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
     from fastapi_events.handlers.dramatiq.rabbitmq_publisher import RabbitmqPublisher
     from fastapi_events.handlers.dramatiq.rabbitmq_quorum import QuorumBroker
-except ImportError:  # only that of Redis is
-    _rabbitmq = None
 
 _MAX_DELAY_SECONDS = 7 * 86_400.0  # Dramatiq's own limit
 _QUEUE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
@@ -74,7 +66,7 @@ class DramatiqEngine(Engine):
         self._quorum = settings.queue_type == "quorum"
         if self._quorum:
             _check_quorum(self.broker)
-        if _redis is not None and isinstance(self._publisher, RedisPublisher):
+        if installed_brokers.redis is not None and isinstance(self._publisher, RedisPublisher):
             self._publisher.prepare(timeout=settings.flush_deadline)
         self._longest_delay = settings.longest_delay
         self._check_policy(settings.retry, asking="DramatiqHandler")
@@ -91,7 +83,7 @@ class DramatiqEngine(Engine):
         """
         if self._longest_delay is not None:
             return self._longest_delay
-        return RABBITMQ_LONGEST_DELAY if _on_rabbitmq(self.broker) else _MAX_DELAY_SECONDS
+        return RABBITMQ_LONGEST_DELAY if installed_brokers.is_rabbitmq(self.broker) else _MAX_DELAY_SECONDS
 
     def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
         outgoing = [_as_dramatiq_has_it(each) for each in messages]
@@ -103,7 +95,7 @@ class DramatiqEngine(Engine):
 
     def sends_on_loop(self) -> bool:
         return (
-            _redis is not None
+            installed_brokers.redis is not None
             and isinstance(self._publisher, RedisPublisher)
             and self._publisher.sends_on_loop()
         )
@@ -134,7 +126,7 @@ class DramatiqEngine(Engine):
     def _check_policy(self, policy: RetryPolicy, *, asking: str) -> None:
         if policy.longest_wait <= self.longest_delay:
             return
-        if _on_rabbitmq(self.broker):
+        if installed_brokers.is_rabbitmq(self.broker):
             raise ConfigurationError(too_long_for_rabbitmq(policy, self.longest_delay, asking=asking))
         raise ConfigurationError(
             f"{asking}: max_backoff is {policy.longest_wait:.0f} s, but Dramatiq delays messages by 7 days "
@@ -178,7 +170,7 @@ class DramatiqEngine(Engine):
             raise NotPublished("the worker stopped before the broker had the dead letter")
 
     def catalogue(self) -> Catalogue | None:
-        if _redis is not None and isinstance(self.broker, _redis.RedisBroker):
+        if installed_brokers.is_redis(self.broker):
             prefix = f"fastapi_events:{self.broker.namespace}"
             return RedisStore(self.broker.client, prefix=prefix).catalogue
         return MemoryCatalogue() if isinstance(self.broker, StubBroker) else None
@@ -204,19 +196,15 @@ def _as_dramatiq_has_it(message: Message) -> tuple[dramatiq.Message[Any], int | 
 
 def _publisher_for(broker: dramatiq.Broker) -> RedisPublisher | RabbitmqPublisher | None:
     """What sends many messages at once; nothing where `enqueue` is somebody's own, which we then call."""
-    if _redis is not None and isinstance(broker, _redis.RedisBroker):
-        return RedisPublisher(broker) if type(broker).enqueue is _redis.RedisBroker.enqueue else None
-    if _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker):
-        return RabbitmqPublisher(broker) if type(broker).enqueue is _rabbitmq.RabbitmqBroker.enqueue else None
+    if installed_brokers.is_redis(broker):
+        return RedisPublisher(broker) if type(broker).enqueue is RedisBroker.enqueue else None
+    if installed_brokers.is_rabbitmq(broker):
+        return RabbitmqPublisher(broker) if type(broker).enqueue is RabbitmqBroker.enqueue else None
     return None
 
 
-def _on_rabbitmq(broker: dramatiq.Broker) -> bool:
-    return _rabbitmq is not None and isinstance(broker, _rabbitmq.RabbitmqBroker)
-
-
 def _check_quorum(broker: Any) -> None:
-    if not _on_rabbitmq(broker):
+    if not installed_brokers.is_rabbitmq(broker):
         raise ConfigurationError(
             f"DramatiqHandler: queue_type='quorum' is for RabbitMQ, not for a {type(broker).__name__}."
         )
