@@ -104,6 +104,10 @@ class DramatiqEngine(Engine):
         assert isinstance(self._publisher, RedisPublisher)  # noqa: S101 - `sends_on_loop` has said so
         return await self._publisher.publish_on_loop([_as_dramatiq_has_it(each) for each in messages])
 
+    async def close_on_loop(self) -> None:
+        if installed_brokers.redis is not None and isinstance(self._publisher, RedisPublisher):
+            await self._publisher.close_on_loop()
+
     def close(self) -> None:
         if self._publisher is not None:
             self._publisher.close()

@@ -95,11 +95,14 @@ class LoopConnection:
             self._in_use.release()
         return confirmed
 
-    def close(self) -> None:
-        """Close the connection, unless a transaction is under way."""
+    async def close(self) -> None:
+        """Close the connection of the running loop, unless a transaction is under way."""
         if self._in_use.acquire(blocking=False):
-            self._transactions = None  # its loop ends a generator that nobody holds
+            transactions, self._transactions = self._transactions, None
             self._in_use.release()
+            if transactions is not None and self._loop is asyncio.get_running_loop():
+                await transactions.aclose()
+                await asyncio.sleep(0)  # the loop's turn to close the socket
 
     async def _on_this_loop(self) -> AsyncGenerator[bool, Commands]:
         loop = asyncio.get_running_loop()

@@ -119,10 +119,13 @@ class RedisPublisher:
             )
         return self._listened_to
 
+    async def close_on_loop(self) -> None:
+        """Close what `publish_on_loop` has opened on the running loop."""
+        if self._loop_connection is not None:
+            await self._loop_connection.close()
+
     def close(self) -> None:
         """Close the web process's client; the next flush opens another."""
-        if self._loop_connection is not None:
-            self._loop_connection.close()
         client, self._client = self._client, None
         if client is not None:
             client.close()

@@ -108,6 +108,10 @@ class Engine(Sender, Protocol):
         """Seconds that a message may wait for its time, as before a retry."""
         return 0.0
 
+    async def close_on_loop(self) -> None:
+        """Close what `send_on_loop` keeps open on the running loop; `close` follows."""
+        return
+
     def close(self) -> None:
         """Close the connections that `send` keeps for the process that publishes; the next opens others."""
         return

@@ -313,6 +313,7 @@ class TaskQueueHandler(Registering):
         if self._relay_thread is not None:
             await asyncio.to_thread(self._relay_thread.stop, self._shutdown_deadline)
         await asyncio.to_thread(self.fleet.leave)
+        await self.engine.close_on_loop()
         self.engine.close()
 
     def relay_thread(self) -> RelayThread:

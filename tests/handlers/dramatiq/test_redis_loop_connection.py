@@ -42,7 +42,6 @@ def connection_to(client: redis.Redis) -> Iterator[LoopConnection]:
     connection = LoopConnection.like(client.connection_pool)
     assert connection is not None
     yield connection
-    connection.close()
 
 
 def connections(client: redis.Redis) -> set[str]:
@@ -73,6 +72,24 @@ def test_one_connection_serves_a_loop_and_ends_with_it(client: redis.Redis) -> N
         while connections(client) - before and time.monotonic() < deadline:
             time.sleep(0.01)
         assert connections(client) - before == set()
+
+
+@pytest.mark.valkey
+def test_it_is_closed_on_its_loop_and_opens_again(client: redis.Redis) -> None:
+    before = connections(client)
+
+    async def main() -> None:
+        assert await connection.execute(PUSH)
+        await connection.close()
+        deadline = time.monotonic() + 10
+        while connections(client) - before and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        assert connections(client) - before == set()
+        assert await connection.execute(PUSH)
+
+    with connection_to(client) as connection:
+        asyncio.run(main())
+        asyncio.run(connection.close())  # another loop than that of the connection
 
 
 @pytest.mark.valkey
@@ -146,7 +163,6 @@ def test_who_gives_up_gives_up_the_connection(client: redis.Redis, port: int) ->
         connection = LoopConnection.like(redis.ConnectionPool(host="127.0.0.1", port=proxy.port))
         assert connection is not None
         asyncio.run(main(proxy))
-        connection.close()
 
 
 @pytest.mark.valkey
