@@ -14,7 +14,7 @@ import dramatiq
 from dramatiq.broker import MessageProxy
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
-from dramatiq.middleware import Middleware, Retries, SkipMessage
+from dramatiq.middleware import AsyncIO, Middleware, Retries, SkipMessage
 
 from fastapi_events.errors import DeliveredTooOften
 from fastapi_events.handlers.dramatiq.actors import ACTOR, NotRun, UnknownActors, forget_rejected
@@ -272,5 +272,7 @@ def middleware_of(broker: dramatiq.Broker) -> Redelivery:
         broker.add_middleware(_Shield(), after=Retries)
     else:
         broker.add_middleware(middleware)
-    broker.add_middleware(EventLoop())
+    # Before AsyncIO starts its loop: a worker that is refused afterwards would wait for it for ever.
+    beside = next((type(each) for each in broker.middleware if isinstance(each, AsyncIO)), None)
+    broker.add_middleware(EventLoop(), before=beside)
     return middleware

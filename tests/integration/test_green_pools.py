@@ -1,0 +1,188 @@
+"""Workers whose threads are greenlets, and functions that would end their process: real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import PATIENCE_SECONDS, Project
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.valkey]
+
+DRAMATIQ = """
+    import dramatiq
+    from dramatiq.brokers.redis import RedisBroker
+    from fastapi_events.handlers.dramatiq import DramatiqHandler
+    broker = RedisBroker(url="redis://localhost:6379/0")
+    MIDDLEWARE
+    dramatiq.set_broker(broker)
+    events = DramatiqHandler(broker)
+"""
+
+CELERY = """
+    from celery import Celery
+    from fastapi_events.handlers.celery import CeleryHandler
+    app = Celery("app", broker="redis://localhost:6379/0")
+    events = CeleryHandler(app)
+"""
+
+HANDLERS = """
+    import asyncio, contextvars, sys, time
+    from typing import Annotated
+    import anyio
+    from fastapi import Depends
+    import redis
+    from app.events import *
+    from fastapi_events.dispatcher import dispatch
+    from fastapi_events.lifecycle import Lifecycle, observe
+    from fastapi_events.retry import RetryPolicy
+
+    def tell(name, value):
+        # A connection of gevent's belongs to one real thread: the loop's and the greenlets' are two.
+        with redis.Redis.from_url("redis://localhost:6379/0", decode_responses=True) as client:
+            client.rpush(name, value)
+
+    tenant = contextvars.ContextVar("tenant", default="nobody")
+
+    class Tell(Lifecycle):
+        def failed(self, events, *, handler, error, subscription=None):
+            tell("failed", f"{subscription} {type(error).__name__}")
+
+    observe(Tell())
+
+    async def scope():
+        token = tenant.set("acme")
+        async with anyio.create_task_group():
+            yield
+        tenant.reset(token)
+
+    never = RetryPolicy(max_retries=0)
+
+    @events.register(event_name="async", name="coroutine")
+    async def coroutine(event):
+        await asyncio.sleep(0.2)
+        tell("async", event.payload["n"])
+        dispatch("sync", {"n": event.payload["n"]})
+
+    @events.register(event_name="sync", name="plain")
+    def plain(event):
+        time.sleep(0.1)
+        dispatch("last", {"n": event.payload["n"]})
+        tell("sync", event.payload["n"])
+
+    @events.register(event_name="last", name="scoped")
+    def scoped(event, _: Annotated[None, Depends(scope)]):
+        tell("last", f"{tenant.get()} {event.payload['n']}")
+
+    @events.register(event_name="leave", name="leave", retry=never)
+    async def leave(event):
+        sys.exit(2)
+
+    @events.register(event_name="leave-sync", name="leave-sync", retry=never)
+    def leave_sync(event):
+        sys.exit(2)
+"""
+
+WORKERS = {
+    "dramatiq": (DRAMATIQ, [sys.executable, "-m", "dramatiq", "app.handlers", "-p", "1", "-t", "4"]),
+    "dramatiq-gevent": (DRAMATIQ, ["dramatiq-gevent", "app.handlers", "-p", "1", "-t", "8"]),
+    **{
+        f"celery-{pool}": (
+            CELERY,
+            [
+                sys.executable, "-m", "celery", "-A", "app.handlers", "worker", "--pool", pool,
+                "--concurrency", "8", "--without-mingle", "--without-gossip",
+            ],
+        )
+        for pool in ("gevent", "eventlet", "threads", "prefork")
+    },
+}  # fmt: skip
+
+Start = Callable[..., "subprocess.Popen[Any]"]
+
+
+@pytest.fixture
+def start(project: Project) -> Iterator[Start]:
+    """Start a process that nothing has been imported into, so that it can patch what it imports."""
+    with contextlib.ExitStack() as ends:
+
+        def start(kind: str, *, middleware: str = "") -> subprocess.Popen[Any]:
+            library = kind.partition("-")[2]
+            if library in ("gevent", "eventlet"):
+                pytest.importorskip(library)
+            events, command = WORKERS[kind]
+            project.write(events=textwrap.dedent(events).replace("MIDDLEWARE", middleware), handlers=HANDLERS)
+            script = Path(sys.executable).parent / command[0]  # a full path stays as it is
+            log = ends.enter_context((project.folder / "worker.log").open("w"))
+            worker = subprocess.Popen(
+                [str(script), *command[1:]],
+                cwd=project.folder,
+                env={**os.environ, "PYTHONPATH": str(project.folder), "dramatiq_worker_timeout": "50"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            ends.callback(end, worker)
+            return worker
+
+        yield start
+
+
+def end(worker: subprocess.Popen[Any]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait(PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WORKERS if kind != "celery-gevent"])
+def test_functions_of_every_kind_run_side_by_side(project: Project, start: Start, kind: str) -> None:
+    numbers = {str(number) for number in range(12)}
+    start(kind)
+
+    project.run(
+        "from app.events import events; from fastapi_events.dispatcher import dispatch;"
+        "from fastapi_events.scope import collect_events\n"
+        "with collect_events([events], raise_errors=True):\n"
+        "    for n in range(12): dispatch('async', {'n': n})"
+    )
+
+    assert {project.told("async") for _ in numbers} == numbers
+    assert {project.told("sync") for _ in numbers} == numbers
+    assert {project.told("last") for _ in numbers} == {f"acme {each}" for each in numbers}
+    assert project.redis.lrange("failed", 0, -1) == []
+
+
+@pytest.mark.parametrize("kind", WORKERS)
+def test_a_function_that_wants_to_end_the_process_has_failed_and_nobody_else_notices(
+    project: Project, start: Start, kind: str
+) -> None:
+    worker = start(kind)
+
+    project.dispatch("leave")
+    project.dispatch("leave-sync")
+    failed = {project.told("failed"), project.told("failed")}
+    project.dispatch("async", {"n": 1})
+
+    assert failed == {"leave FunctionExited", "leave-sync FunctionExited"}
+    assert project.told("async") == project.told("sync") == "1"
+    assert project.told("last") == "acme 1"
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(PATIENCE_SECONDS)
+
+
+def test_where_dramatiqs_loop_would_share_the_thread_of_all_greenlets_the_worker_does_not_start(
+    project: Project, start: Start
+) -> None:
+    worker = start("dramatiq-gevent", middleware="broker.add_middleware(dramatiq.middleware.AsyncIO())")
+
+    assert worker.wait(PATIENCE_SECONDS) != 0
+    assert "AsyncIO middleware runs its loop in a green thread" in (project.folder / "worker.log").read_text()
