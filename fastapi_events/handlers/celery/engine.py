@@ -14,6 +14,7 @@ from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.consumer import use_in
+from fastapi_events.handlers.celery.eager import is_eager, log_letter, run_in_place
 from fastapi_events.handlers.celery.heartbeat import Heartbeat
 from fastapi_events.handlers.celery.options import MESSAGE_OPTIONS, options_of
 from fastapi_events.handlers.celery.publisher import CeleryPublisher, check_content, speaks_amqp
@@ -105,6 +106,10 @@ class CeleryEngine(Engine):
     # Publisher
 
     @property
+    def runs_in_place(self) -> bool:
+        return is_eager(self.app)
+
+    @property
     def longest_delay(self) -> float:
         """Seconds that a message may wait for its time, as before a retry.
 
@@ -120,6 +125,9 @@ class CeleryEngine(Engine):
         return float(self.app.conf.broker_transport_options.get("visibility_timeout", 3_600)) / 2
 
     def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+        if self.runs_in_place:
+            run_in_place(self.app, messages)
+            return
         tasks = [self._task_message(each) for each in messages]
         if timeout is None:
             self._publisher.publish(tasks)
@@ -196,6 +204,9 @@ class CeleryEngine(Engine):
 
     def keep(self, letter: DeadLetter) -> None:
         """Publish a message once more with its report, to a queue that nobody consumes."""
+        if self.runs_in_place:
+            log_letter(letter)
+            return
         self._tasks.publish_until_done(
             {
                 "name": letter.subscription, "args": (letter.argument,), "task_id": letter.id,
@@ -242,6 +253,8 @@ class CeleryEngine(Engine):
             self._tasks.keep_revoked(sender, request, expired=expired)
 
     def catalogue(self) -> Catalogue | None:
+        if self.runs_in_place:
+            return MemoryCatalogue()
         connection = self.app.connection_for_write()
         kind = connection.transport.driver_type
         if kind == "memory":

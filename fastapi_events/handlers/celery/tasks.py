@@ -15,6 +15,7 @@ from celery.worker import state
 
 from fastapi_events.errors import DeliveredTooOften
 from fastapi_events.handlers.celery.crash_counter import CrashCounter
+from fastapi_events.handlers.celery.eager import attempt_in_place
 from fastapi_events.handlers.celery.foreign_messages import arguments_of, described
 from fastapi_events.handlers.celery.publisher import CeleryPublisher, queue_of
 from fastapi_events.handlers.celery.time_limits import Limits
@@ -64,6 +65,11 @@ class Tasks:
         self._actors[actor.name] = actor
 
         def run(task: Task, *args: Any, **kwargs: Any) -> None:
+            if task.request.is_eager:
+                error = attempt_in_place(task, actor, _queue_of(task) or actor.queue, args, kwargs)
+                if error is not None:
+                    raise _as_celery_may_see_it(error) from error
+                return
             self._attempt(task, actor, partial(actor.run, *args, **kwargs), args, kwargs)
 
         return run

@@ -27,6 +27,7 @@ from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.fleet import Fleet
+from fastapi_events.handlers.task_queue.in_place import failures_in_place
 from fastapi_events.handlers.task_queue.messages import RECEIPT_TO, fan_out_name
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
@@ -229,7 +230,7 @@ class TaskQueueHandler(Registering):
             UnserialisablePayload: When a payload cannot travel; the others are published.
         """
         ready: list[Event] = []
-        errors: list[Exception] = []
+        errors: list[BaseException] = []
         for event in map(Event.of, events):
             try:
                 self.on_dispatch(event)
@@ -237,15 +238,18 @@ class TaskQueueHandler(Registering):
             except UnserialisablePayload as error:
                 tell(Lifecycle.lost, event, handler=self.name, reason=str(error))
                 errors.append(error)
+        failed: Sequence[BaseException] = ()
         try:
             if ready:
-                await self.flusher.flush(ready)
+                with failures_in_place() as failed:
+                    await self.flusher.flush(ready)
         except NotPublished as refused:
             for each in refused.events:
                 tell(Lifecycle.lost, Event.of(each), handler=self.name, reason=str(refused))
             errors.append(refused)
+        errors += failed
         for reported in errors:
-            lifecycle.mark_reported(reported)  # as lost, which says more than failed
+            lifecycle.mark_reported(reported)  # as lost or dead, which says more than failed
         raise_together(errors, f"errors in {self.name}")
 
     async def handle(self, event: Event) -> None:

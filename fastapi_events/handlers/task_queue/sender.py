@@ -12,6 +12,11 @@ from fastapi_events.storage.dead_letters import DeadLetter
 class Sender(Protocol):
     """The way to a broker."""
 
+    @property
+    def runs_in_place(self) -> bool:
+        """Whether `send` runs the actors itself, as in tests: no deadline bounds a flush then."""
+        return False
+
     def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
         """Enqueue messages, in their order and in one round trip where the broker can; or raise.
 
