@@ -40,6 +40,9 @@ class Sender(Protocol):
 
         Returns:
             Whether the broker has confirmed them all. If not, `send` gets the same messages.
+
+        Raises:
+            Exception: As good as not confirmed.
         """
         return False
 

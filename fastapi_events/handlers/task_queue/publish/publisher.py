@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,6 +25,8 @@ from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.storage.outbox import Entry
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Publisher:
@@ -105,7 +108,12 @@ class Publisher:
         if not self._sender.sends_on_loop():
             return False
         flush.is_under_way = True
-        confirmed = await self._sender.send_on_loop(list(self._messages(flush, datetime.now(UTC))))
+        messages = list(self._messages(flush, datetime.now(UTC)))
+        try:
+            confirmed = await self._sender.send_on_loop(messages)
+        except Exception as error:  # the thread meets it, too, or does better
+            logger.debug("Not sent from the event loop: %r", error)
+            confirmed = False
         if confirmed:
             self.breaker.succeeded()
         return confirmed

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import SchemaError, to_json
 
 from fastapi_events.errors import DeliveredTooOften, InvalidPayload, UnreadableEnvelope, reason_of
 from fastapi_events.event import Event, wire_name
@@ -155,5 +155,6 @@ def _text(arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str:
         return kept
     try:
         return to_json(kept, fallback=repr, inf_nan_mode="strings").decode()
-    except ValueError:  # lone surrogates, or nested deeper than pydantic goes; both have been read from JSON
+    except (ValueError, SchemaError):
+        # Lone surrogates, or nested deeper than pydantic goes, or pydantic 2.7, which has no such mode.
         return json.dumps(kept, default=repr)

@@ -434,8 +434,12 @@ class LoopBroker(Broker):
     def sends_on_loop(self) -> bool:
         return True
 
+    error: Exception | None = None
+
     async def send_on_loop(self, messages: Sequence[Message]) -> bool:
         self.tried += 1
+        if self.error is not None:
+            raise self.error
         if self.answer is None:
             await asyncio.Event().wait()
         if self.answer:
@@ -459,6 +463,16 @@ def test_nobody_needs_a_thread_where_the_engine_sends_from_the_loop() -> None:
 def test_what_the_loop_could_not_send_is_sent_by_the_thread() -> None:
     broker = LoopBroker()
     broker.answer = False
+
+    asyncio.run(publishing(broker).publish([Event("a")]))
+
+    assert (broker.tried, [names(each) for each in broker.messages]) == (2, [["a"]])
+
+
+@pytest.mark.parametrize("error", [ValueError("no credentials"), TimeoutError("of the client's own")])
+def test_what_fails_on_the_loop_is_sent_by_the_thread(error: Exception) -> None:
+    broker = LoopBroker()
+    broker.error = error
 
     asyncio.run(publishing(broker).publish([Event("a")]))
 
