@@ -16,11 +16,11 @@ def test_an_event_exists_if_and_only_if_its_transaction_was_committed(row_on_val
     web = shop.start_web()
     part = row.events // 5
     shop.place(part, path="sales", how="commit")
+    # Sessions are committed after their responses, and what is to fail takes the number of the first sale.
+    shop.wait_until(lambda: len(shop.sales()) == part, "the first commits")
     shop.place(part, path="sales", how="rollback", status=409, owed=False)
     shop.place(part, path="sales", how="savepoint")
     shop.place(part, path="sales", how="fail", owed=False)
-
-    # whose sessions are committed after their responses
     shop.wait_until(lambda: len(shop.sales()) == 2 * part, "the commits")
 
     # When the process is killed in the middle of more, and there is another
