@@ -121,6 +121,8 @@ def _setup(arguments: argparse.Namespace) -> int:
         ):  # fmt: skip
             if each is not None:
                 stores[id(each)] = each
+    if not stores:
+        raise ConfigurationError(f"{arguments.target}: no handler has a store to set up; pass store= to it.")
     for store in stores.values():
         store.setup()
         store.check()
@@ -128,8 +130,6 @@ def _setup(arguments: argparse.Namespace) -> int:
             say_json({"store": type(store).__name__, "done": "ready"})
         else:
             say(f"{type(store).__name__} is ready")
-    if not stores and not arguments.json:
-        say("The handlers have no stores.")
     return 0
 
 
@@ -140,7 +140,7 @@ def _outboxes(target: str) -> Iterator[tuple[Outbox, list[str]]]:
         if handler.outbox is not None:
             found.setdefault(id(handler.outbox), (handler.outbox, []))[1].append(handler)
     if not found:
-        raise ConfigurationError(f"{target}: no handler has an outbox; pass outbox= to it.")
+        raise ConfigurationError(f"{target}: no handler has an outbox; pass store= or outbox= to it.")
     for outbox, handlers in found.values():
         yield outbox, [each.name for each in handlers]
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from fastapi_events.event import Event
 from tests.cli.conftest import Ran
 
@@ -62,7 +64,15 @@ def test_a_handler_without_an_outbox_says_so(run: Run) -> None:
     ran = run("outbox", "status", "shop_events:bare")
 
     assert ran.code == 2
-    assert "no handler has an outbox" in ran.err
+    assert "no handler has an outbox; pass store= or outbox= to it" in ran.err
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_setup_without_a_store_says_how_to_get_one(run: Run, more: tuple[str, ...]) -> None:
+    ran = run("outbox", "setup", "shop_events:bare", *more)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "shop_events:bare: no handler has a store to set up; pass store= to it." in ran.err
 
 
 def test_the_beginning_of_an_id_is_enough(run: Run, app: Any) -> None:
