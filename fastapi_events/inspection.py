@@ -95,8 +95,8 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ConfigurationError(
-                f"There is no module {name!r} here{_close_module(name)} Run this where your application can "
-                f"be imported; this is {os.getcwd()}."
+                f"There is no module {name!r} here{_meant(name, missing=error.name)} Run this where your "
+                f"application can be imported; this is {os.getcwd()}."
             ) from error
         raise _failed_import(name, error) from error
     except FastapiEventError:
@@ -105,8 +105,19 @@ def _module(name: str) -> ModuleType:
         raise _failed_import(name, error) from error
 
 
-def _close_module(name: str) -> str:
-    """A module beside it with a name that is close, as the end of a sentence."""
+def _meant(name: str, *, missing: str) -> str:
+    """What may have been meant, as the end of a sentence: an attribute after a dot, or a close module.
+
+    Parameters:
+        missing: The part of the name up to the first module that is not there.
+    """
+    parent = missing.rpartition(".")[0]
+    attribute = name.removeprefix(f"{parent}.")
+    found: Any = sys.modules.get(parent)
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if found is not None:
+        return f"; did you mean '{parent}:{attribute}'?"
     package, _, last = name.rpartition(".")
     try:
         path = importlib.import_module(package).__path__ if package else [os.getcwd()]
