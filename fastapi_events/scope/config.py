@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi_events.delivery import running_loop
@@ -47,7 +47,7 @@ def checked_handlers(handlers: Iterable[Any]) -> list[Any]:
     Raises:
         ConfigurationError: When they are no list of handlers, with what to write instead.
     """
-    if not isinstance(handlers, Iterable):
+    if not isinstance(handlers, Iterable) or isinstance(handlers, (str, bytes, Mapping)):
         raise ConfigurationError(
             f"handlers={handlers!r}: expected a list of handlers; for a single one write "
             f"[{_spelled(handlers)}]."

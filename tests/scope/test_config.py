@@ -29,10 +29,12 @@ from tests.recording import Recorder
         (LocalHandler, r"write \[LocalHandler\(…\)\]"),
         (Recorder(), r"write \[handler\]"),
         (None, "expected a list of handlers"),
+        ("events", "^handlers='events': expected a list of handlers"),
+        ({"events": Recorder()}, "^handlers={'events': .*: expected a list of handlers"),
         (["x"], "a str is no handler"),
         ([object()], "a object is no handler"),
     ],
-    ids=["class", "class alone", "handler alone", "none", "text", "object"],
+    ids=["class", "class alone", "handler alone", "none", "text alone", "dict", "text", "object"],
 )
 def test_what_is_no_list_of_handlers_is_refused_with_the_cure(
     make: Callable[[Any], Any], handlers: Any, said: str
