@@ -18,7 +18,11 @@ from fastapi_events import context
 from fastapi_events.delivery import call_dispatch_hooks, handle_soon, report_lost
 from fastapi_events.dispatch_options import DispatchOptions
 from fastapi_events.environment import dispatch_disabled
-from fastapi_events.errors import MissingEventNameDuringDispatch, MultiplePayloadsDetectedDuringDispatch
+from fastapi_events.errors import (
+    ConfigurationError,
+    MissingEventNameDuringDispatch,
+    MultiplePayloadsDetectedDuringDispatch,
+)
 from fastapi_events.event import Event, EventName, new_event
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
@@ -99,7 +103,8 @@ def dispatch(
         MultiplePayloadsDetectedDuringDispatch: When a model and a payload are given.
         UnserialisablePayload: When the payload cannot travel and a handler of the scope is a queue.
         DelayTooLong: When a handler of the scope cannot hold the event back for so long.
-        ConfigurationError: When a header, a delay or a key cannot be what it is.
+        ConfigurationError: When a header, a delay or a key cannot be what it is, or a class stands where its
+            instance belongs.
         LookupError: Outside of a scope, without `middleware_id`.
     """
     named = type(event_name_or_model) is str or isinstance(event_name_or_model, (str, Enum))
@@ -109,6 +114,11 @@ def dispatch(
         event_name = event_name_or_model if named else getattr(event_name_or_model, "__event_name__", None)
         if not event_name:
             raise MissingEventNameDuringDispatch
+    if not named and isinstance(event_name_or_model, type):
+        kind = event_name_or_model.__name__
+        raise ConfigurationError(
+            f"dispatch({kind}): that is a class, which has no payload; dispatch one of it: {kind}(…)."
+        )
 
     scope = _scope_around.get(None)
     traced = getattr(scope, "traced", None)

@@ -89,6 +89,25 @@ def test_an_event_without_a_name_is_refused(args: tuple[object, ...]) -> None:
         dispatched(*args)
 
 
+@dataclasses.dataclass
+class Milk:
+    __event_name__ = "milk"
+
+    litres: int = 1
+
+
+@pytest.mark.parametrize("kind", [Fish, Milk])
+@pytest.mark.parametrize("named", [{}, {"event_name": "bought"}], ids=["own name", "other name"])
+def test_a_class_is_refused_where_its_instance_belongs(kind: type, named: dict[str, str]) -> None:
+    recorder = Recorder()
+
+    refused = pytest.raises(ConfigurationError, match=rf"dispatch\({kind.__name__}\): that is a class")
+    with collect_events([recorder]), refused:
+        dispatch(kind, **named)
+
+    assert not recorder.events
+
+
 def test_two_payloads_are_refused() -> None:
     with pytest.raises(MultiplePayloadsDetectedDuringDispatch):
         dispatched(Fish(size=3), payload={"size": 4})
