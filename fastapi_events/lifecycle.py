@@ -100,8 +100,12 @@ class LogLifecycle(Lifecycle):
 
     def stored(self, events: Sequence[Event], *, handler: str, reason: str) -> None:
         level = logging.DEBUG if reason == NOT_DUE else logging.WARNING  # it was asked for
+        name, event_id = wire_name(events[0].name), events[0].id
+        if len(events) == 1:
+            logger.log(level, "Event %r (%s) of %s waits in the outbox: %s", name, event_id, handler, reason)
+            return
         logger.log(level, "%d events of %s wait in the outbox, %r (%s) first: %s", len(events), handler,
-                   wire_name(events[0].name), events[0].id, reason)  # fmt: skip
+                   name, event_id, reason)  # fmt: skip
 
     def unmatched(self, event: Event, *, handler: str) -> None:
         count = self._unheard.count(f"{handler} {wire_name(event.name)}")
@@ -132,8 +136,8 @@ class LogLifecycle(Lifecycle):
     def dead(self, event: Event | None, *, subscription: str, reason: str, attempts: int) -> None:
         name, event_id = (wire_name(event.name), event.id) if event else (None, None)
         logger.error(
-            "Event %r (%s) given up by %s after %d attempts, kept in the dead letters: %s",
-            name, event_id, subscription, attempts, reason,
+            "Event %r (%s) given up by %s after %d %s, kept in the dead letters: %s",
+            name, event_id, subscription, attempts, "attempt" if attempts == 1 else "attempts", reason,
         )  # fmt: skip
 
 

@@ -235,3 +235,13 @@ def test_the_engine_has_its_say() -> None:
             yield Finding("danger", "broker", "keeps nothing")
 
     assert Finding("danger", "broker", "keeps nothing") in list(examine(Doubtful()))
+
+
+def test_one_function_and_one_worker_are_told_in_the_singular() -> None:
+    handler = ListHandler(catalogue=MemoryCatalogue())
+    handler.register(lambda event: None, name="cook")
+    handler.fleet.boot(["events"], engine="list")
+
+    [count] = [each.text for each in examine(handler) if each.subject == "catalogue"]
+
+    assert count == "1 function, 1 live worker"

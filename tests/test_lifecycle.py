@@ -113,3 +113,29 @@ def test_what_is_lost_failed_or_dead_is_logged_with_its_id_and_never_with_its_pa
     ]  # fmt: skip
     assert all(event.id in record.getMessage() for record in caplog.records if "hello" in record.getMessage())
     assert "swordfish" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "Event 'cat' (0) of list:events waits in the outbox: the broker is away"),
+        (2, "2 events of list:events wait in the outbox, 'cat' (0) first: the broker is away"),
+    ],
+)
+def test_what_waits_is_told_in_the_number_that_it_has(
+    count: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = [Event("cat", id=str(number)) for number in range(count)]
+
+    LogLifecycle().stored(events, handler="list:events", reason="the broker is away")
+
+    assert caplog.messages == [said]
+
+
+@pytest.mark.parametrize(("attempts", "said"), [(1, "after 1 attempt, kept"), (6, "after 6 attempts, kept")])
+def test_attempts_are_told_in_the_number_that_they_have(
+    attempts: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    LogLifecycle().dead(Event("cat"), subscription="cook", reason="no fish", attempts=attempts)
+
+    assert said in caplog.text
