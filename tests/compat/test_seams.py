@@ -18,6 +18,7 @@ from fastapi_events import event_store, handler_store, in_req_res_cycle, middlew
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.middleware import EventHandlerASGIMiddleware
+from tests.asgi import responding
 
 
 def test_dispatch_can_be_patched_underneath() -> None:
@@ -37,6 +38,17 @@ def test_the_variables_can_be_patched() -> None:
         store.get.return_value = deque()
         dispatch("hello", payload={"n": 1})
         assert store.get.return_value == deque([("hello", {"n": 1})])
+
+
+def test_what_the_middleware_no_longer_calls_changes_nothing() -> None:
+    handler = MagicMock(spec=BaseEventHandler)
+    middleware = EventHandlerASGIMiddleware(responding(then=lambda: dispatch("hello")), [handler])
+
+    with patch.object(EventHandlerASGIMiddleware, "_process_events", AsyncMock(), create=True) as gone:
+        TestClient(middleware).get("/")
+
+    gone.assert_not_called()
+    assert [tuple(each) for each in handler.handle_many.call_args.kwargs["events"]] == [("hello", None)]
 
 
 def test_a_scope_can_be_made_by_hand() -> None:
