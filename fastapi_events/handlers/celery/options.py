@@ -10,6 +10,7 @@ from celery import Celery, Task
 
 from fastapi_events import checks
 from fastapi_events.errors import InvalidSetting
+from fastapi_events.handlers.celery.publisher import speaks_amqp
 from fastapi_events.handlers.task_queue.options import Check, EngineOptions, duration, function, integer
 
 _RATE = re.compile(r"\d+(\.\d+)?(/[smh])?")
@@ -27,6 +28,22 @@ def _rate(name: str, value: Any) -> Any:
     return value
 
 
+def _priority(most: int, broker: str) -> Check:
+    """The check of a priority.
+
+    One that is out of range kombu changes in silence, and for RabbitMQ no message with it can be encoded.
+    """
+
+    def check(name: str, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise InvalidSetting(
+                f"{name}={checks.shown(value)}: expected a whole number from 0 to {most} on {broker}."
+            )
+        return value
+
+    return check
+
+
 _CHECKS: Final[Mapping[str, Check]] = {
     "after_return": function,
     "before_start": function,
@@ -34,7 +51,6 @@ _CHECKS: Final[Mapping[str, Check]] = {
     "on_failure": function,
     "on_retry": function,
     "on_success": function,
-    "priority": integer,
     "rate_limit": _rate,
     "resultrepr_maxsize": integer,
     "send_events": checks.flag,
@@ -80,9 +96,11 @@ _REFUSED: Final[Mapping[str, str]] = {
 def options_of(app: Celery) -> EngineOptions:
     """What `register` takes with this app: options of a task, and attributes of its own base class."""
     own = {name for name in {*dir(app.Task)} - {*dir(Task)} if not name.startswith("_")}
+    priority = _priority(255, "RabbitMQ") if speaks_amqp(app) else _priority(9, "this broker")
+    known = {**_CHECKS, "priority": priority}
     return EngineOptions(
         documented="celery.Task",
-        checks=_CHECKS,
-        others=own - {*_CHECKS, *_REFUSED},
+        checks=known,
+        others=own - {*known, *_REFUSED},
         refused=_REFUSED,
     )

@@ -26,7 +26,10 @@ def app() -> Celery:
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ({"priority": "high"}, "priority='high': expected a whole number."),
+        ({"priority": "high"}, "priority='high': expected a whole number from 0 to 9 on this broker."),
+        ({"priority": True}, "priority=True: expected a whole number from 0 to 9 on this broker."),
+        ({"priority": 99}, "priority=99: expected a whole number from 0 to 9 on this broker."),
+        ({"priority": -1}, "priority=-1: expected a whole number from 0 to 9 on this broker."),
         ({"time_limit": "1m"}, "time_limit='1m': expected a timedelta, or a number of seconds, above 0."),
         (
             {"soft_time_limit": -1},
@@ -66,6 +69,20 @@ def test_a_wrong_option_is_refused_where_it_is_written(
     assert str(refused.value).startswith("feed: ")
     assert says in str(refused.value)
     assert not list(events.subscriptions)
+
+
+@pytest.mark.parametrize(
+    ("url", "most"), [("redis://localhost", 9), ("memory://", 9), ("amqp://localhost", 255)]
+)
+def test_a_priority_is_one_that_the_broker_has(url: str, most: int) -> None:
+    events = CeleryHandler(Celery("shop", broker=url, set_as_current=False))
+
+    events.register(lambda event: None, name="first", priority=0)
+    events.register(lambda event: None, name="last", priority=most)
+    with pytest.raises(InvalidSetting, match=f"beyond: priority={most + 1}: .* from 0 to {most} on "):
+        events.register(lambda event: None, name="beyond", priority=most + 1)
+
+    assert [each.name for each in events.subscriptions] == ["first", "last"]
 
 
 @pytest.mark.parametrize("rate", ["10/m", "100/h", "5", "0.5/s", 3, 0.5])
