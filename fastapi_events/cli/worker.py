@@ -15,6 +15,7 @@ from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
 
 _KILLED_BY = 128
+_USAGE_ERROR = 2  # of both engines' commands, and of Dramatiq's where it cannot import the module
 
 
 def add_parser(commands: Any) -> None:
@@ -90,7 +91,8 @@ def _supervise(commands: dict[str, list[str]], arguments: argparse.Namespace) ->
     # Not where this module is imported: on Windows there is no supervisor, and the other commands work.
     from fastapi_events.embedded import Backoff, Supervisor
 
-    supervisor = Supervisor(grace=arguments.grace, backoff=Backoff(first=0.2, longest=4.0))
+    backoff = Backoff(first=0.2, longest=4.0)
+    supervisor = Supervisor(grace=arguments.grace, backoff=backoff, usage_error=_USAGE_ERROR)
     for name, command in commands.items():
         supervisor.add(name, command)
     if arguments.reload:

@@ -82,6 +82,11 @@ class SupervisedChild:
         process = self.process
         return process.pid if process is not None else None
 
+    @property
+    def ends_at_once(self) -> bool:
+        """Whether its first process, should it end now, would have run for less than counts as steady."""
+        return self.restarts == 0 and time.monotonic() - self._started_at < self._backoff.steady_after
+
     def start(self) -> None:
         """Run the command for the first time.
 

@@ -36,12 +36,21 @@ class Supervisor:
         backoff: How long to wait before a child is started again.
         output: Where to write the children's lines, each with its child's name before it. By default the
             children have this process's stdout and stderr.
+        usage_error: The exit code by which a command says that it was written wrongly; none by default.
+            Where a child's first process ends with it before it counts as steady, all of them are stopped,
+            since another start would end the same way.
     """
 
     def __init__(
-        self, *, grace: float = 10.0, backoff: Backoff | None = None, output: TextIO | None = None
+        self,
+        *,
+        grace: float = 10.0,
+        backoff: Backoff | None = None,
+        output: TextIO | None = None,
+        usage_error: int | None = None,
     ) -> None:
         self._grace = grace
+        self._usage_error = usage_error
         self._backoff = backoff or Backoff()
         self._output = output
         self._children: dict[str, SupervisedChild] = {}
@@ -84,6 +93,8 @@ class Supervisor:
 
     def run(self) -> None:
         """Run the children until SIGTERM or SIGINT, which they get too; at a second one they are killed.
+
+        Returns too once a child has ended with the `usage_error`.
 
         Raises:
             ConfigurationError: A command cannot be run; or this is not the main thread, the only one that
@@ -186,6 +197,12 @@ class Supervisor:
         selector.unregister(process)
         if child.pipe is not None:
             selector.unregister(child.pipe)
+        if self._deadline is None and exit_code == self._usage_error and child.ends_at_once:
+            logger.error(
+                "The child %r ended at once with %s: its command is wrong. Nothing is started again.",
+                child.name, exit_code,
+            )  # fmt: skip
+            self._stop(signal.SIGTERM)
         child.ended(exit_code, expected=self._deadline is not None)
 
     def _on_output(self, child: SupervisedChild, selector: selectors.BaseSelector) -> None:

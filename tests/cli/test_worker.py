@@ -93,6 +93,19 @@ def test_a_changed_file_is_new_code(project: Project, engine: str) -> None:
 # Asked in a wrong way
 
 
+@pytest.mark.valkey
+@pytest.mark.acceptance
+@pytest.mark.parametrize("engine", ["dramatiq", "celery"])
+def test_an_argument_that_the_engine_does_not_take_ends_the_command(project: Project, engine: str) -> None:
+    project.write(events=EVENTS[engine], handlers=HANDLERS)
+
+    worker = project.start("fastapi_events", "worker", "app.handlers", "--", "--no-such-option", "2")
+
+    assert project.wait(worker) == 2
+    assert "no-such-option" in project.logs()
+    assert "its command is wrong. Nothing is started again." in project.logs()
+
+
 def test_a_module_that_does_not_exist(capsys: Any) -> None:
     assert main(["worker", "no_such_module"]) == 2
     assert "There is no module 'no_such_module' here" in capsys.readouterr().err

@@ -268,3 +268,47 @@ def test_run_outside_the_main_thread_is_refused(supervisor: Supervisor) -> None:
     thread.join()
 
     assert "use startup() and shutdown()" in str(refused)
+
+
+# What says that its command is wrong
+
+SAID_ONCE = """
+import sys
+from fastapi_events.embedded import Backoff, Supervisor
+supervisor = Supervisor(backoff=Backoff(first=0.01, steady_after=1000.0), usage_error=2, output=sys.stdout)
+supervisor.add("wrong", ["sh", "-c", "exit 2"])
+supervisor.add("good", ["sleep", "1000"])
+supervisor.run()
+for each in supervisor.children.values():
+    print(each.name, each.exit_code, each.restarts)
+"""
+
+
+def test_a_command_that_says_it_is_wrong_ends_the_run_with_its_siblings(
+    python: Callable[..., Python],
+) -> None:
+    out, err, code = python(SAID_ONCE).finish()
+
+    assert (code, out.splitlines()) == (0, ["wrong 2 0", f"good {-signal.SIGTERM} 0"])
+    assert "The child 'wrong' ended at once with 2: its command is wrong." in err
+
+
+@pytest.mark.parametrize(
+    ("usage_error", "steady_after", "command"),
+    [
+        (None, 1000.0, "exit 2"),
+        (2, 1000.0, "exit 3"),
+        (2, 0.0, "exit 2"),
+        (2, 1000.0, '[ -e "$0" ] && exit 2; touch "$0"; exit 1'),
+    ],
+    ids=["no such code", "another code", "after a steady while", "at a later start"],
+)
+def test_whatever_else_ends_is_started_again(
+    usage_error: int | None, steady_after: float, command: str, tmp_path: Path
+) -> None:
+    backoff = Backoff(first=0.01, longest=0.01, steady_after=steady_after)
+    supervisor = Supervisor(backoff=backoff, usage_error=usage_error)
+    supervisor.add("child", ["sh", "-c", command, str(tmp_path / "started")])
+
+    with supervisor:
+        eventually(lambda: supervisor.children["child"].restarts > 2)
