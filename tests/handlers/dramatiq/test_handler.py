@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 import time
@@ -444,3 +445,41 @@ def test_a_message_whose_options_are_nonsense_is_kept(middleware: str) -> None:
 
     assert [message.actor_name for message in place.rejected()] == ["work"]
     place.close()
+
+
+# What Dramatiq's own log says of our messages, which the page on troubleshooting explains
+
+
+def test_a_message_that_dramatiq_calls_aborted_is_retried(
+    stub: Dramatiq, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="dramatiq")
+    calls: list[str] = []
+
+    @stub.handler.register(name="work")
+    def work(event: Event) -> None:
+        calls.append("work")
+        if len(calls) == 1:
+            raise ValueError("no")
+
+    stub.dispatch("hello")
+
+    assert calls == ["work", "work"]
+    assert stub.rejected() == []
+    aborted = [each for each in caplog.messages if each.startswith("Aborting message ")]
+    assert len(aborted) == 1
+
+
+def test_a_message_of_an_undefined_actor_is_kept_though_dramatiq_speaks_of_its_dead_letters(
+    stub: Dramatiq, caplog: pytest.LogCaptureFixture
+) -> None:
+    stub.send('{"specversion":"1.0","id":"1","type":"hello"}', task="elsewhere")
+    stub.settle()
+
+    # It was said once, and the message has been delivered until its own attempts were used up.
+    undefined = "Received message for undefined actor 'elsewhere'. Moving it to the DLQ."
+    assert caplog.messages.count(undefined) == 1
+    [letter] = stub.dead()
+    assert letter.report["reason"] == "UnknownSubscription: no worker of this queue has 'elsewhere'"
+    assert letter.report["attempts"] == 1 + QUICK.max_retries
+    assert len(stub.rejected()) == 1
