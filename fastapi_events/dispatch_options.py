@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from fastapi_events.envelope import check_header_names
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
+
+ATTRIBUTES: Final = frozenset(
+    ("specversion", "id", "source", "type", "time", "datacontenttype", "data", "data_base64")
+)  # fmt: skip
+"""What CloudEvents itself names, so that no header can be called so."""
 
 _LONGEST_KEY = 255
 
@@ -63,6 +67,25 @@ class DispatchOptions:
                     "An event with an ordering key cannot be delayed: those behind it would wait, too."
                 )
         return cls(headers, due, ordering_key)
+
+
+def check_header_names(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers, if CloudEvents allows them as extension attributes.
+
+    Raises:
+        ConfigurationError: When a name is taken or has other characters than a-z and 0-9, or a value is no
+            string, number or boolean; or when they are no mapping.
+    """
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers={headers!r}: expected a mapping, such as {{'tenantid': 'shop'}}.")
+    for name, value in headers.items():
+        if name in ATTRIBUTES or not (name.isascii() and name.isalnum() and name == name.lower()):
+            raise ConfigurationError(
+                f"header {name!r}: names are lower-case letters and digits, and none of {sorted(ATTRIBUTES)}."
+            )
+        if not isinstance(value, (str, int, bool)):
+            raise ConfigurationError(f"header {name!r}: a {type(value).__name__} cannot be a header.")
+    return headers
 
 
 def _due(delay: float | timedelta | None, eta: datetime | None) -> datetime | None:

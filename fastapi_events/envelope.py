@@ -17,14 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from fastapi_events import codec
-from fastapi_events.errors import ConfigurationError, UnreadableEnvelope
+from fastapi_events.dispatch_options import ATTRIBUTES
+from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import Event, wire_name
 
 Envelope: TypeAlias = Mapping[str, Any]
-
-_CORE = frozenset(
-    ("specversion", "id", "source", "type", "time", "datacontenttype", "data", "data_base64")
-)  # fmt: skip
 
 _COMMON = frozenset(("specversion", "source", "type", "datacontenttype", "dataschema"))
 
@@ -115,7 +112,9 @@ def unseal(envelope: Any) -> Event:
         _data(value),
         id=value["id"],
         dispatched_at=_time(value.get("time")),
-        headers={name: header for name, header in value.items() if name == "source" or name not in _CORE},
+        headers={
+            name: header for name, header in value.items() if name == "source" or name not in ATTRIBUTES
+        },
     )
     if _ORDERING_KEY in value:
         event.ordering_key = str(value[_ORDERING_KEY])
@@ -142,25 +141,6 @@ def write(envelope: Envelope) -> str:
         return to_json(envelope).decode()
     except (ValueError, RecursionError) as error:
         raise UnreadableEnvelope(f"the envelope cannot be written again: {error}") from error
-
-
-def check_header_names(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers, if CloudEvents allows them as extension attributes.
-
-    Raises:
-        ConfigurationError: When a name is taken or has other characters than a-z and 0-9, or a value is no
-            string, number or boolean; or when they are no mapping.
-    """
-    if not isinstance(headers, Mapping):
-        raise ConfigurationError(f"headers={headers!r}: expected a mapping, such as {{'tenantid': 'shop'}}.")
-    for name, value in headers.items():
-        if name in _CORE or not (name.isascii() and name.isalnum() and name == name.lower()):
-            raise ConfigurationError(
-                f"header {name!r}: names are lower-case letters and digits, and none of {sorted(_CORE)}."
-            )
-        if not isinstance(value, (str, int, bool)):
-            raise ConfigurationError(f"header {name!r}: a {type(value).__name__} cannot be a header.")
-    return headers
 
 
 def _parsed(value: Any) -> Any:

@@ -10,11 +10,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from pydantic import VERSION, BaseModel, TypeAdapter
-from pydantic.fields import FieldInfo
+import pydantic
+from pydantic import VERSION, BaseModel
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 BY_EITHER_NAME: Final[dict[str, Any]] = (
     {} if VERSION.startswith(("2.7.", "2.8.", "2.9.", "2.10.")) else {"by_alias": True, "by_name": True}
@@ -97,5 +100,5 @@ def _demands(kind: type[BaseModel]) -> tuple[frozenset[str], tuple[tuple[str, Fi
 
 
 @lru_cache(maxsize=1_024)
-def _adapter(kind: type) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _adapter(kind: type) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(kind)  # asked for here, since pydantic loads it when it is first asked for

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fastapi_events.dispatch_options import check_header_names
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, DelayTooLong
 from fastapi_events.handlers.base import BaseEventHandler
@@ -92,3 +93,12 @@ def test_an_outbox_holds_any() -> None:
     handler = ListHandler(outbox=MemoryOutbox(), relay=False)
 
     assert dispatched(handler, delay=timedelta(days=1000)).due is not None
+
+
+def test_headers_that_cannot_travel_are_refused() -> None:
+    assert check_header_names({"tenant": "acme", "n": 5, "b": True}) == {"tenant": "acme", "n": 5, "b": True}  # type: ignore[dict-item]
+    for name, value in [("Upper", "x"), ("a-b", "x"), ("id", "x"), ("", "x"), ("fine", {}), ("größe", "x")]:
+        with pytest.raises(ConfigurationError):
+            check_header_names({name: value})  # type: ignore[dict-item]
+    with pytest.raises(ConfigurationError, match=r"headers=\['tenant'\]: expected a mapping"):
+        check_header_names(["tenant"])  # type: ignore[arg-type]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, ValidationError
 from pydantic_core import to_json
 
 from fastapi_events.errors import ConfigurationError, InvalidPayload
 from fastapi_events.model_dumps import BY_EITHER_NAME, dump
 from fastapi_events.subscriptions.annotations import class_of, spelled
-from fastapi_events.subscriptions.restorer import Restorer
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _ERRORS_SHOWN = 3
 
@@ -27,6 +29,11 @@ class PayloadType:
     """
 
     def __init__(self, annotation: Any) -> None:
+        # These load most of pydantic, as much again as the core: only who asks for a type waits for them.
+        from pydantic import TypeAdapter
+
+        from fastapi_events.subscriptions.restorer import Restorer
+
         self.annotation = annotation
         kind = class_of(annotation)
         self._class = kind if isinstance(kind, type) and _is_checkable(kind) else None

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Unpack
 
 from fastapi_events import checks, codec, lifecycle
-from fastapi_events.envelope import check_header_names
+from fastapi_events.dispatch_options import check_header_names
 from fastapi_events.errors import (
     ConfigurationError,
     InvalidSetting,
