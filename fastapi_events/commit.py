@@ -187,7 +187,7 @@ class _Follower:
 
     def take(self, session: Session, backlog: Backlog, event: Event) -> None:
         """Let an event wait for the transaction that is open now."""
-        call_dispatch_hooks(handler_store.get(backlog.owner, ()), event)
+        call_dispatch_hooks(handler_store.get(backlog.middleware_id, ()), event)
         tell(Lifecycle.dispatched, event)
         if self._committed:  # this is somebody's after_commit hook, called after ours
             backlog.append_committed(event)
@@ -295,7 +295,7 @@ def _transactional(
     """The handlers that have their outbox in the session's database, each with its events."""
     found: dict[int, tuple[TaskQueueHandler, SqlOutbox, list[Event]]] = {}
     for backlog, event in waiting:
-        for handler in handler_store.get(backlog.owner, ()):
+        for handler in handler_store.get(backlog.middleware_id, ()):
             if not isinstance(handler, TaskQueueHandler):
                 continue
             outbox = handler.outbox

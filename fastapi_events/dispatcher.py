@@ -210,10 +210,10 @@ def _new_event(name: EventName, payload: Any) -> Event:
 
 def _list_handlers() -> Iterable[Any]:
     try:
-        owner = middleware_identifier.get()
+        middleware_id = middleware_identifier.get()
     except LookupError:
         raise LookupError(f"{middleware_identifier!r}{_NOBODY_IS_IN_CHARGE}") from None
-    return handler_store.get(owner, ())
+    return handler_store.get(middleware_id, ())
 
 
 def _mark(event: Event, options: DispatchOptions | None) -> None:

@@ -488,7 +488,7 @@ def securing_app(status: int, *chunks: bytes, raises: Exception | None = None) -
     return app
 
 
-def test_events_are_secured_before_the_first_byte_goes_out() -> None:
+def test_events_are_persisted_before_the_first_byte_goes_out() -> None:
     handler = Securing()
 
     serve_and_log(handler, securing_app(200, b""))
@@ -509,7 +509,7 @@ def test_those_of_a_stream_before_its_last() -> None:
     ]  # fmt: skip
 
 
-def test_what_the_policy_refuses_is_not_secured() -> None:
+def test_what_the_policy_refuses_is_not_persisted() -> None:
     handler = Securing()
 
     serve_and_log(handler, securing_app(404, b""), flush_when="success")
@@ -537,7 +537,7 @@ def test_what_the_policy_refuses_in_the_end_is_forgotten_again() -> None:
     assert handler.log == [("persisted", ["before"]), ("persisted", ["before"]), ("forgotten", ["before"])]
 
 
-def test_what_cannot_be_secured_changes_no_response(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_persisted_changes_no_response(caplog: pytest.LogCaptureFixture) -> None:
     class Full(Securing):
         async def persist(self, events: Any) -> None:
             raise OSError("no space left on device")

@@ -14,14 +14,14 @@ _LOOK_AGAIN_AFTER = 0.02
 
 
 class DirectoryLock:
-    """`flock` on the file `lock` in a directory; the file holds the pid of its owner.
+    """`flock` on the file `lock` in a directory; the file holds the pid of its holder.
 
     Pass `fileno()` on to the processes that use the directory: the kernel keeps the lock until the last of
-    them has ended, even when the owner is killed before them.
+    them has ended, even when the holder is killed before them.
 
     Parameters:
         directory: What to lock.
-        patience: Seconds to wait for a lock whose owner is dead already, so that what it started is ending.
+        patience: Seconds to wait for a lock whose holder is dead already, so that what it started is ending.
     """
 
     def __init__(self, directory: Path, *, patience: float) -> None:
@@ -42,11 +42,11 @@ class DirectoryLock:
         deadline = time.monotonic() + self._patience
         try:
             while not _try_to_lock(fd):
-                owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-                if _is_alive(owner) or time.monotonic() >= deadline:
+                holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+                if _is_alive(holder) or time.monotonic() >= deadline:
                     raise ConfigurationError(
                         f"The directory {self._directory} is in use by the process with the pid "
-                        f"{owner or 'unknown'}: stop that process, or choose another directory."
+                        f"{holder or 'unknown'}: stop that process, or choose another directory."
                     )
                 time.sleep(_LOOK_AGAIN_AFTER)
             os.ftruncate(fd, 0)

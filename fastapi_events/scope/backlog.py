@@ -68,9 +68,9 @@ class Backlog(deque[Event]):
         return self.config.is_foreign and running_loop() is None
 
     @property
-    def owner(self) -> int:
+    def middleware_id(self) -> int:
         """The id under which the scope's handlers stand in `handler_store`."""
-        return self.config.owner
+        return self.config.middleware_id
 
     def look_for_traces(self) -> bool:
         """Look whether its events concern a trace; once for all of them, since that takes as long as one."""
@@ -86,7 +86,7 @@ class Backlog(deque[Event]):
             return
         hooks = self._hooks
         if hooks is None:
-            hooks = self._hooks = dispatch_hooks(handler_store.get(self.owner, ()))
+            hooks = self._hooks = dispatch_hooks(handler_store.get(self.middleware_id, ()))
         for hook in hooks:
             hook(event)
         _append(self, event)
@@ -136,7 +136,7 @@ class Backlog(deque[Event]):
         events = self._drain()
         if events:
             self.config.remember_loop()
-            self._last = keep(deliver_after(self._last, self.owner, events))
+            self._last = keep(deliver_after(self._last, self.middleware_id, events))
             self._last.add_done_callback(self._delivered)
         return self._last
 
@@ -186,7 +186,7 @@ class Backlog(deque[Event]):
     async def flush_rest(self) -> list[BaseException]:
         """Flush what `close` has left, and wait for it."""
         if self._last is None and self:
-            handler = one_that_never_waits(self.owner)
+            handler = one_that_never_waits(self.middleware_id)
             if handler is not None:
                 self.config.remember_loop()
                 return deliver_in_place(handler, self._drain(), self.config.loop)
@@ -220,7 +220,7 @@ class Backlog(deque[Event]):
 
     def _persisting(self) -> list[Any]:
         # A handler need not derive from our base, and a mock has every attribute.
-        handlers = handler_store.get(self.owner, ())
+        handlers = handler_store.get(self.middleware_id, ())
         return [each for each in handlers if getattr(each, "persists_before_response", None) is True]
 
     def _allowed(self) -> bool:
@@ -248,7 +248,9 @@ class Backlog(deque[Event]):
             except RuntimeError as error:
                 for event in self._drain():
                     report_lost(
-                        event, handler_store.get(self.owner, ()), f"its scope's event loop is gone ({error})"
+                        event,
+                        handler_store.get(self.middleware_id, ()),
+                        f"its scope's event loop is gone ({error})",
                     )
 
     def _deliver_late(self) -> None:

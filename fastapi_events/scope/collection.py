@@ -105,9 +105,9 @@ class collect_events:  # noqa: N801 - used like a function
         # context, so its handlers are forgotten only when nobody can.
         config = ScopeConfig(0, self._policy)
         backlog = Backlog(config)
-        config.owner = id(backlog)
-        handler_store[backlog.owner] = self._handlers
-        weakref.finalize(backlog, handler_store.pop, backlog.owner, None).atexit = False
+        config.middleware_id = id(backlog)
+        handler_store[backlog.middleware_id] = self._handlers
+        weakref.finalize(backlog, handler_store.pop, backlog.middleware_id, None).atexit = False
         entered = _Entered(backlog)
         self._entered.append(entered)
         return backlog

@@ -17,14 +17,14 @@ class ScopeConfig:
     """What all scopes of a middleware have in common, or the single one of a block.
 
     Parameters:
-        owner: The id under which their handlers stand in `handler_store`.
+        middleware_id: The id under which their handlers stand in `handler_store`.
         policy: Decides whether a finished scope is flushed.
     """
 
-    __slots__ = ("is_foreign", "loop", "owner", "policy")
+    __slots__ = ("is_foreign", "loop", "middleware_id", "policy")
 
-    def __init__(self, owner: int, policy: FlushPolicy = always) -> None:
-        self.owner: int = owner
+    def __init__(self, middleware_id: int, policy: FlushPolicy = always) -> None:
+        self.middleware_id: int = middleware_id
         self.policy: FlushPolicy = policy
         self.loop: asyncio.AbstractEventLoop | None = None
         """Where events are delivered that come late from a thread."""

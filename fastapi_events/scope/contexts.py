@@ -7,7 +7,7 @@ from fastapi_events.scope.backlog import Backlog
 
 
 class StoreContext:
-    """A block in which `dispatch()` finds a backlog and the handlers of its owner.
+    """A block in which `dispatch()` finds a backlog and the handlers of its middleware.
 
     This and `CycleContext` are classes rather than generators, because every request passes through them.
     """
@@ -18,7 +18,7 @@ class StoreContext:
         self._backlog = backlog
 
     def __enter__(self) -> Backlog:
-        self._tokens = middleware_identifier.set(self._backlog.owner), event_store.set(self._backlog)
+        self._tokens = middleware_identifier.set(self._backlog.middleware_id), event_store.set(self._backlog)
         return self._backlog
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""A directory has one user at a time, even where its owner was killed."""
+"""A directory has one user at a time, even where its holder was killed."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def test_what_was_given_back_can_be_claimed_again(tmp_path: Path) -> None:
 
 
 def test_a_living_owner_is_named_at_once(tmp_path: Path, python: Callable[..., Python]) -> None:
-    owner = python(HOLD, tmp_path)
-    owner.read_line()
+    holder = python(HOLD, tmp_path)
+    holder.read_line()
 
-    with pytest.raises(ConfigurationError, match=f"in use by the process with the pid {owner.process.pid}:"):
+    with pytest.raises(ConfigurationError, match=f"in use by the process with the pid {holder.process.pid}:"):
         DirectoryLock(tmp_path, patience=1000.0).claim()
 
 
 def test_a_killed_owner_leaves_it_free(tmp_path: Path, python: Callable[..., Python]) -> None:
-    owner = python(HOLD, tmp_path)
-    owner.read_line()
-    owner.process.kill()
-    owner.process.wait()
+    holder = python(HOLD, tmp_path)
+    holder.read_line()
+    holder.process.kill()
+    holder.process.wait()
 
     lock = DirectoryLock(tmp_path, patience=20.0)
     lock.claim()
@@ -74,9 +74,9 @@ def test_a_killed_owner_leaves_it_free(tmp_path: Path, python: Callable[..., Pyt
 
 
 def test_what_a_dead_owner_has_started_is_waited_for(tmp_path: Path, python: Callable[..., Python]) -> None:
-    owner = python(LEAVE_BEHIND, tmp_path, "0.3")
-    owner.read_line()
-    owner.process.wait()
+    holder = python(LEAVE_BEHIND, tmp_path, "0.3")
+    holder.read_line()
+    holder.process.wait()
 
     lock = DirectoryLock(tmp_path, patience=20.0)
     lock.claim()
@@ -84,9 +84,9 @@ def test_what_a_dead_owner_has_started_is_waited_for(tmp_path: Path, python: Cal
 
 
 def test_it_is_not_waited_for_beyond_patience(tmp_path: Path, python: Callable[..., Python]) -> None:
-    owner = python(LEAVE_BEHIND, tmp_path, "1000")
-    left = int(owner.read_line())
-    owner.process.wait()
+    holder = python(LEAVE_BEHIND, tmp_path, "1000")
+    left = int(holder.read_line())
+    holder.process.wait()
     try:
         with pytest.raises(ConfigurationError, match="in use"):
             DirectoryLock(tmp_path, patience=0.1).claim()
@@ -98,8 +98,8 @@ def test_it_is_not_waited_for_beyond_patience(tmp_path: Path, python: Callable[.
 def test_an_owner_that_cannot_be_read_is_unknown_or_dead(
     tmp_path: Path, python: Callable[..., Python], written: str
 ) -> None:
-    owner = python(HOLD, tmp_path)
-    owner.read_line()
+    holder = python(HOLD, tmp_path)
+    holder.read_line()
     (tmp_path / "lock").write_text(written)
 
     with pytest.raises(ConfigurationError, match=f"the pid {written[:32] or 'unknown'}"):

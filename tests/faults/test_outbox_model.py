@@ -103,7 +103,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 3))
     def add(self, count: int) -> None:
         events = [Event("cat-purred", {"number": number}) for number in range(count)]
-        self.handler._outbox_writer.add_now(events)  # type: ignore[union-attr]
+        self.handler._outbox_writer.write_now(events)  # type: ignore[union-attr]
         self.accepted |= {event.id for event in events}
 
     # Relays, step by step

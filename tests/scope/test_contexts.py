@@ -12,7 +12,7 @@ from fastapi_events.scope.contexts import CycleContext, StoreContext
 
 
 def test_inside_of_the_block_dispatch_finds_the_backlog_and_its_owner() -> None:
-    backlog: Any = SimpleNamespace(owner=7)
+    backlog: Any = SimpleNamespace(middleware_id=7)
 
     with StoreContext(backlog) as found:
         assert found is backlog
@@ -23,8 +23,8 @@ def test_inside_of_the_block_dispatch_finds_the_backlog_and_its_owner() -> None:
 
 
 def test_a_block_inside_of_another_gives_back_what_it_found() -> None:
-    outer: Any = SimpleNamespace(owner=1)
-    inner: Any = SimpleNamespace(owner=2)
+    outer: Any = SimpleNamespace(middleware_id=1)
+    inner: Any = SimpleNamespace(middleware_id=2)
 
     with StoreContext(outer):
         with pytest.raises(ValueError, match="left early"), StoreContext(inner):

@@ -413,7 +413,7 @@ def _publish_the_rest(reference: weakref.ref[TaskQueueHandler]) -> None:
     reason = "the process ended before the broker took it"
     try:
         if writer is not None:
-            writer.add_now(left)
+            writer.write_now(left)
             return
     except StorageError as error:
         reason = f"{reason}; and the outbox did not take it: {error}"

@@ -22,7 +22,7 @@ SHORT_DELAY_SECONDS = 60.0
 """With an outbox, what has to wait for longer waits there rather than in a worker's memory."""
 
 _HELD_BEYOND_DEADLINE_SECONDS = 5.0
-"""How long after a flush's deadline a relay may take what was secured for it."""
+"""How long after a flush's deadline a relay may take what was persisted for it."""
 
 
 class Flusher:
@@ -45,7 +45,7 @@ class Flusher:
         self._held = publishing.deadline + _HELD_BEYOND_DEADLINE_SECONDS
         if writer is not None and writer.confirm == "handled":
             self._held = max(self._held, resend_after)
-        self._secured: dict[str, float] = {}
+        self._persisted: dict[str, float] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
     async def flush(self, events: Sequence[Event]) -> None:
@@ -79,9 +79,9 @@ class Flusher:
         soon = datetime.now(UTC) + timedelta(seconds=SHORT_DELAY_SECONDS)
         ready = [event for event in events if event.due is None or event.due <= soon]
         wait = [event for event in events if event.due is not None and event.due > soon]
-        secured, wait = self._take_secured(wait)
-        if secured:
-            tell(Lifecycle.stored, secured, handler=self._handler_name, reason=NOT_DUE)
+        persisted, wait = self._take_persisted(wait)
+        if persisted:
+            tell(Lifecycle.stored, persisted, handler=self._handler_name, reason=NOT_DUE)
         if wait:
             await self._keep(wait, writer, NOT_DUE)
         if ready and writer.confirm == "handled":
@@ -96,10 +96,10 @@ class Flusher:
             StorageError: When the outbox did not take them. They are flushed all the same.
         """
         if self._outbox_writer is not None and (
-            new := [each for each in events if each.id not in self._secured]
+            new := [each for each in events if each.id not in self._persisted]
         ):
-            await self._outbox_writer.add(new, held=self._held)
-            self._secured.update(dict.fromkeys([each.id for each in new], time.monotonic()))
+            await self._outbox_writer.write(new, held=self._held)
+            self._persisted.update(dict.fromkeys([each.id for each in new], time.monotonic()))
 
     @property
     def outbox(self) -> Outbox | None:
@@ -112,27 +112,27 @@ class Flusher:
         return self._outbox_writer.entries(events, held=self._held)
 
     def committed(self, events: Sequence[Event], since: float) -> None:
-        """The transaction is committed, so that the events are secured; `flush` publishes them.
+        """The transaction is committed, so that the events are persisted; `flush` publishes them.
 
         Parameters:
             since: When their entries were made, on the monotonic clock.
         """
         assert self._outbox_writer is not None  # noqa: S101 - it has made the entries
-        self._secured.update(dict.fromkeys([each.id for each in events], since))
+        self._persisted.update(dict.fromkeys([each.id for each in events], since))
         self._outbox_writer.announce()
 
     async def forget(self, events: Sequence[Event]) -> None:
         """The events of a response are not to be flushed after all."""
-        secured = [each for each in events if self._secured.pop(each.id, None) is not None]
-        if self._outbox_writer is not None and secured:
-            await self._outbox_writer.remove(secured)
+        persisted = [each for each in events if self._persisted.pop(each.id, None) is not None]
+        if self._outbox_writer is not None and persisted:
+            await self._outbox_writer.remove(persisted)
 
     def _is_left_to_the_relay(self, event: Event) -> bool:
-        """Whether the event was secured so long ago that a relay may have taken it."""
-        at = self._secured.get(event.id)
+        """Whether the event was persisted so long ago that a relay may have taken it."""
+        at = self._persisted.get(event.id)
         if at is None or time.monotonic() - at < self._held - self._publisher.deadline:
             return False
-        del self._secured[event.id]
+        del self._persisted[event.id]
         return True
 
     async def _publish(self, events: Sequence[Event]) -> None:
@@ -159,25 +159,25 @@ class Flusher:
         tell(Lifecycle.published, events, handler=self._handler_name)
 
     async def _publish_or_keep(self, events: Sequence[Event], writer: OutboxWriter) -> None:
-        secured, others = self._take_secured(events)
+        persisted, others = self._take_persisted(events)
         try:
             await self._publisher.publish(events)
         except NotPublished as refused:
-            if secured:
-                await self._hand_to_relay(secured, writer, str(refused))
+            if persisted:
+                await self._hand_to_relay(persisted, writer, str(refused))
             if others:
                 await self._keep(others, writer, str(refused))
             return
         tell(Lifecycle.published, events, handler=self._handler_name)
-        if secured:
-            await self._remove(secured, writer)
+        if persisted:
+            await self._remove(persisted, writer)
 
     async def _publish_and_keep(self, events: Sequence[Event], writer: OutboxWriter) -> None:
         """They are kept until their subscriptions have run, whatever comes of publishing them."""
-        kept, others = self._take_secured(events)
+        kept, others = self._take_persisted(events)
         if others:
             try:
-                await writer.add(others, held=self._resend_after)
+                await writer.write(others, held=self._resend_after)
                 kept = list(events)
             except StorageError as error:
                 logger.error("The outbox took none of %d events: %s", len(others), error)
@@ -201,7 +201,7 @@ class Flusher:
 
     async def _keep(self, events: Sequence[Event], writer: OutboxWriter, reason: str) -> None:
         try:
-            await writer.add(events)
+            await writer.write(events)
         except StorageError as error:
             reason = f"{reason}; and the outbox did not take it: {error}"
             raise NotPublished(reason, events=events) from error
@@ -213,12 +213,12 @@ class Flusher:
         except StorageError as error:  # no loss: a relay will publish them once more
             logger.warning("%d published events stay in the outbox: %s", len(events), error)
 
-    def _take_secured(self, events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
-        """Which of the events were secured before, and which were not."""
-        if not self._secured:
+    def _take_persisted(self, events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+        """Which of the events were persisted before, and which were not."""
+        if not self._persisted:
             return [], list(events)
-        secured: list[Event] = []
+        persisted: list[Event] = []
         others: list[Event] = []
         for event in events:
-            (secured if self._secured.pop(event.id, None) is not None else others).append(event)
-        return secured, others
+            (persisted if self._persisted.pop(event.id, None) is not None else others).append(event)
+        return persisted, others

@@ -55,7 +55,7 @@ class OutboxWriter:
             max_batch=_MAX_BATCH,
         )
 
-    async def add(self, events: Sequence[Event], *, held: float = 0.0) -> None:
+    async def write(self, events: Sequence[Event], *, held: float = 0.0) -> None:
         """Keep events, and wait until they are durable.
 
         Parameters:
@@ -82,7 +82,7 @@ class OutboxWriter:
         if self._relay is not None:
             self._relay.start()
 
-    def add_now(self, events: Sequence[Event]) -> None:
+    def write_now(self, events: Sequence[Event]) -> None:
         """The same from a thread, which waits for it."""
         self.outbox.add(self.entries(events))
 

@@ -92,7 +92,7 @@ def writer_of(outbox: MemoryOutbox, announced: Announced, **settings: Any) -> Ou
 async def in_hand(writer: OutboxWriter, outbox: SlowOutbox, event: Event) -> asyncio.Task[None]:
     """An event that hangs in the outbox."""
     outbox.door.clear()
-    add = asyncio.ensure_future(writer.add([event]))
+    add = asyncio.ensure_future(writer.write([event]))
     assert await asyncio.to_thread(outbox.entered.wait, 10)
     return add
 
@@ -106,7 +106,7 @@ def test_an_entry_holds_all_that_a_relay_needs(outbox: SlowOutbox, announced: An
     event.ordering_key = "user-42"
     event.due = datetime.now(UTC) + timedelta(hours=1)
 
-    asyncio.run(writer.add([event]))
+    asyncio.run(writer.write([event]))
     writer.shutdown(10)
 
     [entry] = outbox.list()
@@ -120,14 +120,14 @@ def test_what_has_been_added_is_there_in_its_order_and_announced(
 ) -> None:
     events = [Event("a"), Event("b")]
 
-    asyncio.run(writer.add(events))
+    asyncio.run(writer.write(events))
 
     assert outbox.held == [event.id for event in events]
     assert announced.times == 1
 
 
 def test_the_outbox_is_written_to_in_a_thread_of_its_own(writer: OutboxWriter, outbox: SlowOutbox) -> None:
-    asyncio.run(writer.add([Event("a")]))
+    asyncio.run(writer.write([Event("a")]))
 
     assert threading.main_thread() not in outbox.threads
 
@@ -135,7 +135,7 @@ def test_the_outbox_is_written_to_in_a_thread_of_its_own(writer: OutboxWriter, o
 def test_concurrent_flushes_are_one_write(writer: OutboxWriter, outbox: SlowOutbox) -> None:
     async def main() -> None:
         first = await in_hand(writer, outbox, Event("in hand"))
-        others = [asyncio.ensure_future(writer.add([Event("a"), Event("b")])) for _ in range(3)]
+        others = [asyncio.ensure_future(writer.write([Event("a"), Event("b")])) for _ in range(3)]
         await asyncio.sleep(0)
         outbox.door.set()
         await asyncio.gather(first, *others)
@@ -148,8 +148,8 @@ def test_concurrent_flushes_are_one_write(writer: OutboxWriter, outbox: SlowOutb
 def test_what_is_held_is_not_due_until_then(writer: OutboxWriter, outbox: SlowOutbox) -> None:
     before = datetime.now(UTC)
 
-    asyncio.run(writer.add([Event("a")], held=60.0))
-    asyncio.run(writer.add([Event("b")]))
+    asyncio.run(writer.write([Event("a")], held=60.0))
+    asyncio.run(writer.write([Event("b")]))
 
     held, free = outbox.list()
     assert held.due is not None
@@ -174,7 +174,7 @@ def test_of_being_due_and_being_held_the_later_counts(writer: OutboxWriter, hour
 def test_a_thread_can_add_without_a_loop(writer: OutboxWriter, outbox: SlowOutbox) -> None:
     event = Event("a")
 
-    writer.add_now([event])
+    writer.write_now([event])
 
     assert outbox.held == [event.id]
     assert outbox.threads == {threading.main_thread()}
@@ -189,7 +189,7 @@ def test_what_has_been_published_is_removed_and_the_rest_stays(
     published, waits = Event("a"), Event("b")
 
     async def main() -> None:
-        await writer.add([published, waits])
+        await writer.write([published, waits])
         await writer.remove([published])
 
     asyncio.run(main())
@@ -205,7 +205,7 @@ def test_what_is_handed_to_the_relay_is_held_no_longer(
     late.due = datetime.now(UTC) + timedelta(hours=1)
 
     async def main() -> None:
-        await writer.add([event, late], held=60.0)
+        await writer.write([event, late], held=60.0)
         await writer.hand_to_relay([event, late])
 
     asyncio.run(main())
@@ -227,7 +227,7 @@ def test_neither_needs_the_payload_once_more(outbox: SlowOutbox, announced: Anno
     event = Event("a")
 
     async def main() -> None:
-        await writer.add([event], held=60.0)
+        await writer.write([event], held=60.0)
         await writer.hand_to_relay([event])
         await writer.remove([event])
 
@@ -246,7 +246,7 @@ def test_a_full_outbox_says_so_and_nothing_is_announced(announced: Announced) ->
     writer = writer_of(outbox, announced)
 
     with pytest.raises(StorageFull):
-        asyncio.run(writer.add([Event("a"), Event("b")]))
+        asyncio.run(writer.write([Event("a"), Event("b")]))
     writer.shutdown(10)
 
     assert outbox.list() == []
@@ -260,7 +260,9 @@ def test_one_flush_without_room_does_not_take_others_with_it(announced: Announce
 
     async def main() -> list[Any]:
         first = await in_hand(writer, outbox, Event("in hand"))
-        flushes = [asyncio.ensure_future(writer.add([Event("a") for _ in range(count)])) for count in (3, 2)]
+        flushes = [
+            asyncio.ensure_future(writer.write([Event("a") for _ in range(count)])) for count in (3, 2)
+        ]
         await asyncio.sleep(0)
         outbox.door.set()
         return await asyncio.gather(first, *flushes, return_exceptions=True)
@@ -277,7 +279,7 @@ def test_an_outbox_that_does_not_answer_in_time_is_an_error(outbox: SlowOutbox, 
     outbox.door.clear()
 
     with pytest.raises(StorageError, match=r"no answer from the outbox within 0\.0 s"):
-        asyncio.run(writer.add([Event("a")]))
+        asyncio.run(writer.write([Event("a")]))
 
     # Then nobody is told of what may yet come to be there
     assert announced.times == 0
@@ -290,10 +292,10 @@ def test_a_buffer_that_is_full_is_an_error_at_once(outbox: SlowOutbox, announced
 
     async def main() -> None:
         first = await in_hand(writer, outbox, Event("in hand"))
-        second = asyncio.ensure_future(writer.add([Event("a"), Event("b")]))
+        second = asyncio.ensure_future(writer.write([Event("a"), Event("b")]))
         await asyncio.sleep(0)
         with pytest.raises(StorageError, match="the outbox does not keep up: 2 events wait"):
-            await writer.add([Event("c")])
+            await writer.write([Event("c")])
         outbox.door.set()
         await asyncio.gather(first, second)
 
@@ -308,7 +310,7 @@ def test_a_cancelled_flush_takes_nothing_back(writer: OutboxWriter, outbox: Slow
     being_written, waits = Event("a"), Event("b")
 
     async def main() -> None:
-        adds = [await in_hand(writer, outbox, being_written), asyncio.ensure_future(writer.add([waits]))]
+        adds = [await in_hand(writer, outbox, being_written), asyncio.ensure_future(writer.write([waits]))]
         await asyncio.sleep(0)
         for add in adds:
             add.cancel()
@@ -331,7 +333,7 @@ def test_what_a_shutdown_leaves_unwritten_is_an_error_and_no_cancellation(
     # Given a flush that waits behind a write that hangs
     async def main() -> None:
         first = await in_hand(writer, outbox, Event("in hand"))
-        second = asyncio.ensure_future(writer.add([Event("a")]))
+        second = asyncio.ensure_future(writer.write([Event("a")]))
         await asyncio.sleep(0)
 
         # When the process stops before it is its turn
@@ -351,7 +353,7 @@ def test_what_a_shutdown_leaves_unwritten_is_an_error_and_no_cancellation(
 def test_shutdown_writes_what_waits(writer: OutboxWriter, outbox: SlowOutbox) -> None:
     async def main() -> None:
         first = await in_hand(writer, outbox, Event("in hand"))
-        second = asyncio.ensure_future(writer.add([Event("a")]))
+        second = asyncio.ensure_future(writer.write([Event("a")]))
         await asyncio.sleep(0)
         outbox.door.set()
         await asyncio.to_thread(writer.shutdown, 10)
