@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from fastapi_events.context import event_store, handler_store, in_req_res_cycle
-from fastapi_events.delivery import call_dispatch_hooks
+from fastapi_events.context import event_store, in_req_res_cycle
+from fastapi_events.delivery import call_dispatch_hooks, handlers_of
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, MissingDependencyError, StorageError
 from fastapi_events.event import Event, EventName
@@ -187,7 +187,7 @@ class _Follower:
 
     def take(self, session: Session, backlog: Backlog, event: Event) -> None:
         """Let an event wait for the transaction that is open now."""
-        call_dispatch_hooks(handler_store.get(backlog.middleware_id, ()), event)
+        call_dispatch_hooks(handlers_of(backlog.middleware_id), event)
         tell(Lifecycle.dispatched, event)
         if self._committed:  # this is somebody's after_commit hook, called after ours
             backlog.append_committed(event)
@@ -295,7 +295,7 @@ def _transactional(
     """The handlers that have their outbox in the session's database, each with its events."""
     found: dict[int, tuple[TaskQueueHandler, SqlOutbox, list[Event]]] = {}
     for backlog, event in waiting:
-        for handler in handler_store.get(backlog.middleware_id, ()):
+        for handler in handlers_of(backlog.middleware_id):
             if not isinstance(handler, TaskQueueHandler):
                 continue
             outbox = handler.outbox

@@ -14,7 +14,7 @@ from contextvars import Token, copy_context
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from fastapi_events import lifecycle
+from fastapi_events import lifecycle, under_test
 from fastapi_events.context import consequences, handler_store, handling_loop, in_req_res_cycle, reported
 from fastapi_events.event import Event
 from fastapi_events.lifecycle import Lifecycle, tell
@@ -53,6 +53,11 @@ def report_lost(event: Event, handlers: Iterable[Any], reason: str) -> None:
         tell(Lifecycle.lost, event, handler=name, reason=reason)
 
 
+def handlers_of(owner: int) -> Iterable[Any]:
+    """The handlers of a scope; in a test, those that stand in for them."""
+    return under_test.in_force(handler_store.get(owner, ()))
+
+
 async def deliver(owner: int, events: Sequence[Event]) -> list[BaseException]:
     """Hand events to every handler of a scope; no handler sees another's failure.
 
@@ -65,7 +70,7 @@ async def deliver(owner: int, events: Sequence[Event]) -> list[BaseException]:
         for event in events:
             report_lost(event, (), f"no middleware has the id {owner}")
         return []
-    handlers = list(handler_store[owner])
+    handlers = list(handlers_of(owner))
     if len(handlers) == 1:
         error = await _hand_over(handlers[0], events)
         return [] if error is None else [error]
@@ -95,7 +100,7 @@ def _drive_outside(loop: asyncio.AbstractEventLoop | None, delivery: Coroutine[A
 
 def one_that_never_waits(owner: int) -> Any:
     """The scope's handler, if it has one only and that never waits; see `BaseEventHandler.never_waits`."""
-    handlers = handler_store.get(owner, ())
+    handlers = handlers_of(owner)
     if len(handlers) != 1:  # type: ignore[arg-type]
         return None
     [handler] = handlers

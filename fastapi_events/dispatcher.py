@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-from fastapi_events import context
+from fastapi_events import context, under_test
 from fastapi_events.delivery import call_dispatch_hooks, handle_soon, report_lost
 from fastapi_events.dispatch_options import DispatchOptions
 from fastapi_events.environment import dispatch_disabled
@@ -212,8 +212,10 @@ def _list_handlers() -> Iterable[Any]:
     try:
         middleware_id = middleware_identifier.get()
     except LookupError:
+        if under_test.stand_ins is not None:
+            return under_test.stand_ins.outside()
         raise LookupError(f"{middleware_identifier!r}{_NOBODY_IS_IN_CHARGE}") from None
-    return handler_store.get(middleware_id, ())
+    return under_test.in_force(handler_store.get(middleware_id, ()))
 
 
 def _mark(event: Event, options: DispatchOptions | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from fastapi_events import under_test
 from fastapi_events.context import event_store, handler_store, in_req_res_cycle, middleware_identifier
 from fastapi_events.delivery import name_of, settle
 from fastapi_events.flush import FlushWhen, always, flush_policy
@@ -157,7 +158,7 @@ class EventHandlerASGIMiddleware:
         self._is_unstarted = True
 
     async def _start_late(self) -> None:
-        self._is_unstarted = False
+        self._is_unstarted = under_test.stand_ins is not None  # those stood in for start at a later use
         for handler in self._handlers():
             try:
                 await on_asyncio(self._start(handler))
@@ -176,6 +177,7 @@ class EventHandlerASGIMiddleware:
 
         async def send_and_tend(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
+                self._is_unstarted = under_test.stand_ins is not None
                 for handler in self._handlers():
                     await on_asyncio(self._start(handler))
                 await send(message)
@@ -203,7 +205,10 @@ class EventHandlerASGIMiddleware:
                 logger.exception("%s could not shut down properly.", name_of(handler))
 
     def _handlers(self) -> list[BaseEventHandler]:
-        return [each for each in handler_store.get(self._id, ()) if isinstance(each, BaseEventHandler)]
+        """Those that it starts and stops; not those that something stands in for, in a test."""
+        own = handler_store.get(self._id, ())
+        in_force = set(map(id, under_test.in_force(own)))
+        return [each for each in own if isinstance(each, BaseEventHandler) and id(each) in in_force]
 
 
 class _LifespanBacklog(Backlog):

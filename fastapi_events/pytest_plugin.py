@@ -1,14 +1,23 @@
-"""Loaded by pytest wherever the package is installed: a handler that fails makes its test fail.
+"""Loaded by pytest wherever the package is installed: the fixture `events`, and handlers' errors raised.
 
-Set `fastapi_events_raise_errors = false` in pytest's configuration to let errors be logged only, as they are
-in production.
+A handler that fails makes its test fail. Set `fastapi_events_raise_errors = false` in pytest's configuration
+to let errors be logged only, as they are in production.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+from fastapi_events import under_test
+
+if TYPE_CHECKING:
+    from fastapi_events.testing import DispatchedEvents
+
+# What a fixture needs is imported when a test asks for it: the plugin is loaded in every project, and before
+# coverage tools and the suite's own patches are.
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,8 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def _fastapi_events_raise_errors(request: pytest.FixtureRequest) -> Iterator[None]:
-    # Not at the top: the plugin is loaded before coverage tools and the suite's own patches are.
-    from fastapi_events.testing import raise_errors
+    before = under_test.raise_errors
+    under_test.raise_errors = bool(request.config.getini("fastapi_events_raise_errors"))
+    yield
+    under_test.raise_errors = before
 
-    with raise_errors(bool(request.config.getini("fastapi_events_raise_errors"))):
-        yield
+
+@pytest.fixture
+def events() -> Iterator[DispatchedEvents]:
+    """The events that the test has dispatched; nothing runs, and no broker is asked."""
+    from fastapi_events.testing import capture_events
+
+    with capture_events() as recorded:
+        yield recorded

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
-from fastapi_events.context import handler_store
 from fastapi_events.delivery import (
     deliver_after,
     deliver_in_place,
     dispatch_hooks,
     hand_to,
+    handlers_of,
     keep,
     name_of,
     one_that_never_waits,
@@ -86,7 +86,7 @@ class Backlog(deque[Event]):
             return
         hooks = self._hooks
         if hooks is None:
-            hooks = self._hooks = dispatch_hooks(handler_store.get(self.middleware_id, ()))
+            hooks = self._hooks = dispatch_hooks(handlers_of(self.middleware_id))
         for hook in hooks:
             hook(event)
         _append(self, event)
@@ -220,7 +220,7 @@ class Backlog(deque[Event]):
 
     def _persisting(self) -> list[Any]:
         # A handler need not derive from our base, and a mock has every attribute.
-        handlers = handler_store.get(self.middleware_id, ())
+        handlers = handlers_of(self.middleware_id)
         return [each for each in handlers if getattr(each, "persists_before_response", None) is True]
 
     def _allowed(self) -> bool:
@@ -246,12 +246,9 @@ class Backlog(deque[Event]):
                 loop = there if there is not None else process_loop().loop
                 hand_to(loop, self._deliver_late)
             except RuntimeError as error:
+                reason = f"its scope's event loop is gone ({error})"
                 for event in self._drain():
-                    report_lost(
-                        event,
-                        handler_store.get(self.middleware_id, ()),
-                        f"its scope's event loop is gone ({error})",
-                    )
+                    report_lost(event, handlers_of(self.middleware_id), reason)
 
     def _deliver_late(self) -> None:
         task = self.flush_soon()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi_events import checks
+from fastapi_events import checks, under_test
 from fastapi_events.errors import leaves, raise_together
-
-raise_errors_by_default = False
-"""Whether scopes that were not told raise the errors of their handlers; the pytest plugin turns it on."""
 
 
 def checked_raise_errors(given: bool | None) -> bool | None:
@@ -32,7 +29,7 @@ def raise_if_asked(errors: Sequence[BaseException], asked: bool | None) -> None:
     """
     if not errors:
         return
-    if not (raise_errors_by_default if asked is None else asked):
+    if not (under_test.raise_errors if asked is None else asked):
         errors = [each for error in errors for each in leaves(error) if _is_raised_unasked(each)]
     try:
         raise_together(errors, "several handlers failed")

@@ -1,19 +1,19 @@
-"""For test suites of applications that dispatch events."""
+"""Errors of handlers, raised in tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fastapi_events.scope import errors
+from fastapi_events import under_test
 
 
 @contextmanager
 def raise_errors(enabled: bool = True) -> Iterator[None]:
     """A block in which every scope raises its handlers' errors that was not told `raise_errors=False`."""
-    before = errors.raise_errors_by_default
-    errors.raise_errors_by_default = enabled
+    before = under_test.raise_errors
+    under_test.raise_errors = enabled
     try:
         yield
     finally:
-        errors.raise_errors_by_default = before
+        under_test.raise_errors = before

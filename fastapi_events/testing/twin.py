@@ -1,0 +1,29 @@
+"""A queue handler once more, on another engine and with its stores in memory."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, cast
+
+from fastapi_events.handlers.task_queue import Engine, TaskQueueHandler
+from fastapi_events.handlers.task_queue.settings import PARTS, TaskQueueOptions
+from fastapi_events.storage.memory import MemoryStore
+
+
+def twin_of(
+    handler: TaskQueueHandler, engine: Engine, store: MemoryStore, **changed: Any
+) -> TaskQueueHandler:
+    """A handler with the settings of another, and the parts that it has, in memory.
+
+    Parameters:
+        handler: The other.
+        engine: Where its messages go.
+        store: Where its stores are.
+        changed: Settings that differ.
+    """
+    settings = handler.settings
+    options = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    options |= {name: getattr(store, name) for name in PARTS if options[name] is not None}
+    # Nobody else works at it: it has no fleet to find, and no relay of its own.
+    options |= {"store": None, "catalogue": None, "relay": False, "queue_type": "classic", **changed}
+    return TaskQueueHandler(engine, **cast("TaskQueueOptions", options))
