@@ -20,6 +20,29 @@ _TRANSPORT = "fastapi_events.handlers.celery.redis_transport:Transport"
 Options = Mapping[str, Mapping[str, Any]]
 
 
+def ping(app: Celery, *, timeout: float) -> None:
+    """Ask an app's broker for an answer.
+
+    Parameters:
+        timeout: Seconds for each step.
+
+    Raises:
+        Exception: What its client raises, when there is none.
+    """
+    with _connection(app, timeout=timeout) as connection:
+        channel = connection.default_channel
+        if connection.transport.driver_type == "redis":
+            channel.client.ping()
+
+
+def _connection(app: Celery, *, timeout: float) -> Any:
+    """A connection whose every step is bounded, and that is tried once."""
+    steps = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
+    return app.connection_for_write(
+        connect_timeout=timeout, transport_options={"max_retries": 0, **dict.fromkeys(steps, timeout)}
+    )
+
+
 def diagnose(
     app: Celery, options: Options, queues: Collection[str], *, quorum: bool, confirms_handled: bool
 ) -> Iterator[Finding]:
@@ -31,16 +54,7 @@ def diagnose(
         quorum: Whether they are to be quorum queues.
         confirms_handled: Whether an outbox keeps events until their functions have run.
     """
-    connection: Any = app.connection_for_write(
-        connect_timeout=_ANSWER_SECONDS,
-        transport_options={
-            "max_retries": 0,
-            "socket_timeout": _ANSWER_SECONDS,
-            "socket_connect_timeout": _ANSWER_SECONDS,
-            "read_timeout": _ANSWER_SECONDS,
-            "write_timeout": _ANSWER_SECONDS,
-        },
-    )
+    connection = _connection(app, timeout=_ANSWER_SECONDS)
     on_redis = connection.transport.driver_type == "redis"
     try:
         channel = connection.default_channel

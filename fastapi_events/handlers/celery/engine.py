@@ -134,6 +134,10 @@ class CeleryEngine(Engine):
         else:
             self._publisher.publish(tasks, timeout=timeout)
 
+    def ping(self, *, timeout: float) -> None:
+        if not self.runs_in_place:
+            diagnosis.ping(self.app, timeout=timeout)
+
     def _task_message(self, message: Message) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "name": message.task, "args": (message.argument,), "task_id": message.id, "queue": message.queue,

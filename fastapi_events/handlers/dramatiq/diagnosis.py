@@ -27,6 +27,25 @@ _LATE_SECONDS = 30.0
 """After which the messages of a killed worker should be back."""
 
 
+def ping(broker: Any, *, timeout: float) -> None:
+    """Ask a broker for an answer.
+
+    Parameters:
+        timeout: Seconds for each step.
+
+    Raises:
+        Exception: What its client raises, when there is none.
+    """
+    if installed_brokers.is_redis(broker):
+        client = publishing_client(broker.client, timeout=timeout)
+        try:
+            client.ping()
+        finally:
+            client.close()
+    elif installed_brokers.is_rabbitmq(broker):
+        _connect(broker, timeout=timeout).close()
+
+
 def diagnose(
     broker: dramatiq.Broker, queues: Collection[str], *, quorum: bool, confirms_handled: bool
 ) -> Iterator[Finding]:
@@ -78,9 +97,8 @@ def _comeback(broker: Any) -> Finding:
 
 
 def _on_rabbitmq(broker: Any, queues: Collection[str], *, quorum: bool) -> Iterator[Finding]:
-    several = broker.parameters if isinstance(broker.parameters, (list, tuple)) else [broker.parameters]
     try:
-        connection: Any = pika.BlockingConnection([_bounded(each) for each in several])
+        connection = _connect(broker, timeout=_ANSWER_SECONDS)
     except Exception as error:  # several kinds, and socket.gaierror
         yield Finding("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
     else:
@@ -96,7 +114,12 @@ def _on_rabbitmq(broker: Any, queues: Collection[str], *, quorum: bool) -> Itera
     yield diagnose_queues(queues, quorum=quorum)
 
 
-def _bounded(parameters: Any) -> Any:
+def _connect(broker: Any, *, timeout: float) -> Any:
+    several = broker.parameters if isinstance(broker.parameters, (list, tuple)) else [broker.parameters]
+    return pika.BlockingConnection([_bounded(each, timeout) for each in several])
+
+
+def _bounded(parameters: Any, timeout: float) -> Any:
     """The same server, asked once and not for long."""
     copy = pika.ConnectionParameters(
         host=parameters.host,
@@ -107,5 +130,5 @@ def _bounded(parameters: Any) -> Any:
         client_properties=parameters.client_properties,
     )
     copy.connection_attempts = 1
-    copy.socket_timeout = copy.stack_timeout = copy.blocked_connection_timeout = _ANSWER_SECONDS
+    copy.socket_timeout = copy.stack_timeout = copy.blocked_connection_timeout = timeout
     return copy

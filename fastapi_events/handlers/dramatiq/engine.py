@@ -93,6 +93,9 @@ class DramatiqEngine(Engine):
         for message, delay in outgoing:
             self.broker.enqueue(message, delay=delay)
 
+    def ping(self, *, timeout: float) -> None:
+        diagnosis.ping(self.broker, timeout=timeout)
+
     def sends_on_loop(self) -> bool:
         return (
             installed_brokers.redis is not None

@@ -27,6 +27,7 @@ from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.fleet import Fleet
+from fastapi_events.handlers.task_queue.health import Health, HealthCheck
 from fastapi_events.handlers.task_queue.in_place import failures_in_place
 from fastapi_events.handlers.task_queue.messages import RECEIPT_TO, fan_out_name
 from fastapi_events.handlers.task_queue.ordering import Order
@@ -133,6 +134,15 @@ class TaskQueueHandler(Registering):
             keeps_unmatched=chosen.unmatched == "keep",
         )
         """What the engine's workers call."""
+        self._health = HealthCheck(
+            self.name,
+            engine,
+            self._publisher,
+            outbox=self.outbox,
+            relay=self._relay_thread,
+            max_pending=chosen.max_pending_events,
+            timeout=chosen.flush_deadline,
+        )
         policy = FAN_OUT_RETRY.within(engine.longest_delay)
         for each in self.routes:
             engine.declare(
@@ -382,6 +392,10 @@ class TaskQueueHandler(Registering):
                 f"Nobody listens to {name!r} in {self.name}, and no schema is registered for it"
                 f"{'; ' + hint if hint else '.'}"
             )
+
+    async def health(self) -> Health:
+        """How the handler is in this process, found out within its `flush_deadline`."""
+        return await self._health.health()
 
     def sweep_lanes(self) -> None:
         """Send the heads of lanes once more whose messages seem to be lost."""

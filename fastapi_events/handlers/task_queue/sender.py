@@ -29,6 +29,17 @@ class Sender(Protocol):
             Exception: Whatever the broker's client raises. Some of the messages may have arrived.
         """
 
+    def ping(self, *, timeout: float) -> None:
+        """Ask the broker for an answer; an engine that does not say how has one that always answers.
+
+        Parameters:
+            timeout: Seconds that each step may take.
+
+        Raises:
+            Exception: Whatever the broker's client raises, when there is no answer.
+        """
+        return
+
     def sends_on_loop(self) -> bool:
         """Whether `send_on_loop` may be asked just now; an engine that has no such way says no."""
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 
@@ -60,16 +61,25 @@ class RelayThread:
         self._token = str(uuid.uuid4())
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._looked_at = 0.0
 
     def start(self) -> None:
         """Begin to relay, in a daemon thread that `stop` ends."""
         if self._thread is None or not self._thread.is_alive():
             self._stopping.clear()
+            self._looked_at = time.monotonic()
             self._token = str(uuid.uuid4())
             self._thread = threading.Thread(
                 target=self.run, name=f"fastapi-events-relay-{self._destination}", daemon=True
             )
             self._thread.start()
+
+    @property
+    def silent_for(self) -> float | None:
+        """Seconds since it has published what the outbox held, if anything; None where it does not run."""
+        if self._thread is None or not self._thread.is_alive():
+            return None
+        return time.monotonic() - self._looked_at
 
     def stop(self, timeout: float) -> None:
         """Let the batch in hand be published, and end."""
@@ -91,6 +101,7 @@ class RelayThread:
                     logger.warning("The relay of %s has to wait: %s", self._destination, trouble)
                 self._stopping.wait(wait)
             else:
+                self._looked_at = time.monotonic()
                 if trouble is not None:
                     logger.info("The relay of %s goes on.", self._destination)
                 trouble = None

@@ -1,0 +1,84 @@
+"""Calls that may never return, made in a thread of their own, so that whoever asks waits for so long only."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from fastapi_events.per_process import PerProcess
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What has come of a call.
+
+    Parameters:
+        value: What it returned; None where it failed.
+        error: What it raised.
+        at: When it ended, on the monotonic clock.
+    """
+
+    value: T | None
+    error: Exception | None
+    at: float
+
+
+class _State(Generic[T]):
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.latest: Future[Answer[T]] | None = None
+
+
+class BoundedCall(Generic[T]):
+    """A call of which at most one is under way, however many ask for it.
+
+    The thread is a daemon: a call that hangs keeps neither its askers nor the process.
+
+    Parameters:
+        call: What is called.
+        good_for: Seconds for which an answer is given to others who ask.
+    """
+
+    def __init__(self, call: Callable[[], T], *, good_for: float = 1.0) -> None:
+        self._call = call
+        self._good_for = good_for
+        self._state: PerProcess[_State[T]] = PerProcess(_State)
+
+    async def answer(self, *, timeout: float) -> Answer[T] | None:
+        """Wait for an answer, on the event loop; None where there is none in so many seconds."""
+        future = asyncio.wrap_future(self._latest())
+        done, _ = await asyncio.wait([future], timeout=timeout)
+        return future.result() if done else None
+
+    def wait(self, *, timeout: float) -> Answer[T] | None:
+        """The same in a thread."""
+        try:
+            return self._latest().result(timeout)
+        except TimeoutError:
+            return None
+
+    def _latest(self) -> Future[Answer[T]]:
+        state = self._state.get()
+        with state.lock:
+            latest = state.latest
+            if latest is None or (latest.done() and time.monotonic() - latest.result().at > self._good_for):
+                latest = state.latest = Future()
+                threading.Thread(
+                    target=self._run, args=(latest,), name="fastapi-events-bounded-call", daemon=True
+                ).start()
+            return latest
+
+    def _run(self, future: Future[Answer[T]]) -> None:
+        value, error = None, None
+        try:
+            value = self._call()
+        except Exception as raised:  # for whoever asks
+            error = raised
+        future.set_result(Answer(value, error, time.monotonic()))
