@@ -1,0 +1,147 @@
+"""Do what a page says in its terminals, and compare what they show; for `test_tutorial`.
+
+A block of Python titled with a path is written to that file. A block of the console titled `terminal N` runs
+its commands there, in the page's order; what ran in that terminal before is stopped as Ctrl-C does. The lines
+after a command are what its terminal shows from then on, in this order, where `…` stands for anything in one
+line. So are those of a block of text with such a title. Other blocks are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from tests.processes import PATIENCE_SECONDS
+
+BLOCK = re.compile(r"^```(\w+) title=\"([^\"]+)\"\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A block of a page.
+
+    Parameters:
+        kind: `python`, `console` or `text`.
+        title: A path, or a terminal.
+        text: What stands in it.
+    """
+
+    kind: str
+    title: str
+    text: str
+
+
+def steps(page: Path) -> list[Step]:
+    """The titled blocks of a page."""
+    return [Step(*match.groups()) for match in BLOCK.finditer(page.read_text())]
+
+
+class Terminal:
+    """A shell's window: one process at a time, and what all of them have printed."""
+
+    def __init__(self, folder: Path, log: Path, env: dict[str, str]) -> None:
+        self._folder = folder
+        self._log = log
+        self._env = env
+        self._process: subprocess.Popen[bytes] | None = None
+        self._seen = 0
+        log.touch()
+
+    @property
+    def shown(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def run(self, command: str) -> None:
+        """Run a command, once what ran here before has been stopped."""
+        self.stop()
+        self._seen = len(self.shown)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {command}"], cwd=self._folder, env=self._env,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def shows(self, line: str) -> None:
+        """Wait until a line is shown that was not looked for before."""
+        pattern = re.compile(r"[^\n]*".join(re.escape(part.strip()) for part in line.split("…")))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (found := pattern.search(self.shown, self._seen)) is None:
+            assert time.monotonic() < deadline, f"{line!r} is not shown, but\n{self.shown[self._seen :]}"
+            time.sleep(0.02)
+        self._seen = found.end()
+
+    def wait(self) -> None:
+        """Wait until the command has ended by itself."""
+        if self._process is not None:
+            self._process.wait(PATIENCE_SECONDS)
+
+    def stop(self) -> None:
+        """Press Ctrl-C, and wait for the end."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+
+
+class Terminals:
+    """All terminals of a page.
+
+    Parameters:
+        folder: Where its files are.
+        replaced: What the page has, and what to write and type instead: ports that are free.
+        waiting: The terminals whose commands end by themselves before the page goes on.
+    """
+
+    def __init__(self, folder: Path, env: dict[str, str], replaced: dict[str, str], waiting: str) -> None:
+        self._folder = folder
+        self._env = env
+        self._replaced = replaced
+        self._waiting = waiting
+        self._terminals: dict[str, Terminal] = {}
+
+    def do(self, step: Step) -> None:
+        """Do what a block says."""
+        text = step.text
+        for there, here in self._replaced.items():
+            text = text.replace(there, here)
+        if step.kind == "python":
+            file = self._folder / step.title
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            return
+        if not step.title.startswith("terminal "):
+            return
+        terminal = self._terminals.get(step.title)
+        if terminal is None:
+            log = self._folder.parent / f"{step.title.replace(' ', '-')}.log"
+            terminal = self._terminals[step.title] = Terminal(self._folder, log, self._env)
+        for line in text.splitlines():
+            if step.kind == "console" and line.startswith("$ "):
+                terminal.run(line.removeprefix("$ "))
+                if step.title == self._waiting:
+                    terminal.wait()
+            elif line:
+                terminal.shows(line)
+
+    def shown(self) -> str:
+        """What all of them have shown."""
+        return "\n".join(f"--- {name}\n{each.shown}" for name, each in self._terminals.items())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for each in reversed(self._terminals.values()):
+            each.stop()
