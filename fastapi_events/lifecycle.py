@@ -60,6 +60,9 @@ class Lifecycle:
 
     # In the process that handles
 
+    def fanned_out(self, event: Event, *, handler: str, subscriptions: Sequence[str]) -> None:
+        """A message to each of the subscriptions that listen to it is in the broker."""
+
     def unmatched(self, event: Event, *, handler: str) -> None:
         """No subscription of the fleet listens to the event, as far as this worker knows."""
 
@@ -84,6 +87,11 @@ class Lifecycle:
 
     def dead(self, event: Event | None, *, subscription: str, reason: str, attempts: int) -> None:
         """The message was given up and kept aside; `event` is None where it cannot be read."""
+
+    # In the process that replays dead letters
+
+    def replayed(self, event: Event, *, subscription: str) -> None:
+        """The message that was given up has been sent once more."""
 
 
 class LogLifecycle(Lifecycle):
@@ -192,7 +200,9 @@ def observe(observer: Lifecycle) -> None:
 
 def forget(observer: Lifecycle) -> None:
     """Undo `observe`."""
-    _observers.remove(observer)
+    global _observers
+    # Another list: an observer may be forgotten by the garbage collector, while this one is gone through.
+    _observers = [each for each in _observers if each is not observer]
     _observers_changed()
 
 

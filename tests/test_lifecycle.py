@@ -32,14 +32,14 @@ def test_only_those_who_listen_are_called() -> None:
     observer = Losses()
     observe(observer)
     tell(Lifecycle.lost, Event("hello"), handler="h", reason="gone")
-    tell(Lifecycle.dispatched, Event("hello"))
+    tell(Lifecycle.relayed, 1, handler="h")
     assert Lifecycle.lost in lifecycle.heard
-    assert Lifecycle.dispatched not in lifecycle.heard
+    assert Lifecycle.relayed not in lifecycle.heard
     forget(observer)
     tell(Lifecycle.lost, Event("hello"), handler="h", reason="again")
 
     assert heard == ["gone"]
-    assert lifecycle.listeners(Lifecycle.dispatched) == []
+    assert lifecycle.listeners(Lifecycle.relayed) == []
 
 
 def test_an_observer_that_fails_harms_nobody(diary: Diary, caplog: pytest.LogCaptureFixture) -> None:

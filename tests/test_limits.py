@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastapi_events import codec, dispatch_options
+from fastapi_events import codec, dispatch_options, recorder
 from fastapi_events.handlers import aws
 from fastapi_events.handlers.brokers import rabbitmq
 from fastapi_events.handlers.dramatiq.rabbitmq_quorum import QuorumBroker
@@ -42,7 +42,7 @@ IN_THE_CODE: dict[str, float] = {
     },
     **{
         f"`{name}` of the store": default(SqlStore, name)
-        for name in ("max_entries", "max_letters", "max_items", "busy_timeout")
+        for name in ("max_entries", "max_letters", "max_items", "max_events", "busy_timeout")
     },
     "`unknown_retry` of the handler": default(TaskQueueSettings, "unknown_retry").max_retries,
     "`longest_delay` of the handler": rabbitmq.RABBITMQ_LONGEST_DELAY,
@@ -57,6 +57,7 @@ IN_THE_CODE: dict[str, float] = {
     "`MAX_BATCH_BYTES`": aws.MAX_BATCH_BYTES,
     "`MAX_BATCH`": batch.MAX_BATCH,
     "`SHORT_DELAY_SECONDS`": flush_outcome.SHORT_DELAY_SECONDS,
+    "`MAX_BUFFERED`": recorder.MAX_BUFFERED,
     "`KEEP_SECONDS`": once.KEEP_SECONDS,
     "`_LEASE_SECONDS`": relay_thread._LEASE_SECONDS,
 }  # fmt: skip
@@ -82,6 +83,6 @@ def test_each_default_is_documented() -> None:
     assert {row[2] for row in rows()} == set(IN_THE_CODE)
 
 
-@pytest.mark.parametrize("name", ["max_entries", "max_letters", "max_items"])
+@pytest.mark.parametrize("name", ["max_entries", "max_letters", "max_items", "max_events", "keep"])
 def test_stores_have_the_same_defaults(name: str) -> None:
     assert default(MemoryStore, name) == default(SqlStore, name)

@@ -118,6 +118,7 @@ def _setup(arguments: argparse.Namespace) -> int:
     for handler in handlers_in(arguments.target):
         for each in (
             handler.outbox, handler.inbox, handler.dead_letters, handler.lanes, handler.settings.catalogue,
+            handler.journal,
         ):  # fmt: skip
             if each is not None:
                 stores[id(each)] = each

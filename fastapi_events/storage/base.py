@@ -141,3 +141,8 @@ def moment(seconds: float) -> datetime:
 def check_aware(name: str, value: datetime | None) -> None:
     if value is not None and value.tzinfo is None:
         raise ValueError(f"{name} must have a time zone, unlike {value!r}")
+
+
+def storable(text: str) -> str:
+    """A text whose characters that a database cannot hold (NUL, lone surrogates) are JSON escapes."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\u0000")

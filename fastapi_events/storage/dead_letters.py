@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from fastapi_events import checks
-from fastapi_events.storage.base import Store, check_aware
+from fastapi_events.storage.base import Store, check_aware, storable
 
 MAX_LETTERS = 1_000_000
 """Dead letters that are kept."""
@@ -56,7 +56,7 @@ class DeadLetter:
             value = getattr(self, each.name)
             if isinstance(value, str):
                 # The class is frozen for its users; until here it is still being made.
-                object.__setattr__(self, each.name, _storable(value))
+                object.__setattr__(self, each.name, storable(value))
 
     @property
     def cursor(self) -> str:
@@ -146,7 +146,3 @@ class DeadLetters(Store, ABC):
         handler: str | None = None,
     ) -> int:
         """Count letters."""
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\u0000")

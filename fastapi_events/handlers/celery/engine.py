@@ -10,6 +10,7 @@ from typing import Any, cast
 from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
+from fastapi_events import recorder
 from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.celery import diagnosis
@@ -91,6 +92,7 @@ class CeleryEngine(Engine):
         signals.worker_ready.connect(self._on_worker_ready)
         signals.worker_shutting_down.connect(self._on_worker_stop)
         signals.worker_shutdown.connect(self._on_worker_end)
+        signals.worker_process_shutdown.connect(self._on_process_end)
         signals.task_revoked.connect(self._on_revoked)
 
     def configure(self, settings: TaskQueueSettings) -> None:
@@ -246,6 +248,9 @@ class CeleryEngine(Engine):
     def _on_worker_end(self, sender: Any = None, **_: Any) -> None:
         if sender is not None and sender.app is self.app and self._worker is not None:
             self._worker.fleet.leave()
+
+    def _on_process_end(self, **_: Any) -> None:
+        recorder.flush_all()  # a process of the pool ends without `atexit`
 
     def _on_worker_stop(self, **_: Any) -> None:
         self._tasks.stop()

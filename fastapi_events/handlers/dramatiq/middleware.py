@@ -16,6 +16,7 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.common import q_name
 from dramatiq.middleware import AsyncIO, Middleware, Retries, SkipMessage
 
+from fastapi_events import recorder
 from fastapi_events.errors import DeliveredTooOften
 from fastapi_events.handlers.dramatiq.actors import ACTOR, NotRun, UnknownActors, forget_rejected
 from fastapi_events.handlers.dramatiq.crash_counter import crash_counter_on
@@ -91,6 +92,7 @@ class Redelivery(Middleware):
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
         for each in dict.fromkeys(self._workers.values()):
             each.fleet.leave()
+        recorder.flush_all()  # the process ends without `atexit`
 
     # Messages of our actors
 

@@ -42,10 +42,12 @@ from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.settings import PARTS, TaskQueueOptions, TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.worker import FAN_OUT_RETRY, Worker
 from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.recorder import recorder_of
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.storage.catalogue import Catalogue
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.inbox import Inbox
+from fastapi_events.storage.journal import Journal
 from fastapi_events.storage.lanes import Lanes
 from fastapi_events.storage.memory import MemoryCatalogue
 from fastapi_events.storage.outbox import Entry, Outbox
@@ -76,6 +78,10 @@ class TaskQueueHandler(Registering):
         self.inbox: Inbox | None = chosen.inbox
         self.dead_letters: DeadLetters | None = chosen.dead_letters
         self.lanes: Lanes | None = chosen.lanes
+        self.journal: Journal | None = chosen.journal
+        self._recorder = None if chosen.journal is None else recorder_of(chosen.journal)
+        if self._recorder is not None:
+            self._recorder.attach(self, payloads=chosen.journal_payloads)
         self.persists_before_response: bool = chosen.durability == "response"
         self.confirms_handled: bool = chosen.confirm == "handled"
         self._max_payload_bytes = chosen.max_payload_bytes
@@ -327,6 +333,8 @@ class TaskQueueHandler(Registering):
         if self._relay_thread is not None:
             await asyncio.to_thread(self._relay_thread.stop, self._shutdown_deadline)
         await asyncio.to_thread(self.fleet.leave)
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.flush, self._shutdown_deadline)
         await self.engine.close_on_loop()
         self.engine.close()
 

@@ -17,6 +17,7 @@ from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.catalogue import FORGET_AFTER_SECONDS, Catalogue
 from fastapi_events.storage.dead_letters import DeadLetters
 from fastapi_events.storage.inbox import Inbox
+from fastapi_events.storage.journal import Journal
 from fastapi_events.storage.lanes import Lanes
 from fastapi_events.storage.outbox import RESEND_AFTER_SECONDS, Outbox
 
@@ -36,7 +37,7 @@ UNKNOWN_RETRY = RetryPolicy(max_retries=10, max_backoff=60.0)
 
 PARTS: Final[Mapping[str, type[Any]]] = {
     "outbox": Outbox, "inbox": Inbox, "dead_letters": DeadLetters, "lanes": Lanes,
-    "catalogue": Catalogue,
+    "catalogue": Catalogue, "journal": Journal,
 }  # fmt: skip
 """What `store=` brings, as far as the store has it."""
 
@@ -91,7 +92,15 @@ class HasCatalogue(Protocol):
         """Its catalogue."""
 
 
-AnyStore: TypeAlias = HasOutbox | HasInbox | HasDeadLetters | HasLanes | HasCatalogue
+class HasJournal(Protocol):
+    """A store with a journal."""
+
+    @property
+    def journal(self) -> Journal:
+        """Its journal."""
+
+
+AnyStore: TypeAlias = HasOutbox | HasInbox | HasDeadLetters | HasLanes | HasCatalogue | HasJournal
 """A store with at least one part, such as `SqlStore`, `RedisStore` or `MemoryStore`."""
 
 
@@ -121,6 +130,8 @@ class TaskQueueOptions(TypedDict, total=False):
     context_from: ContextFrom | None
     catalogue: Catalogue | None
     forget_after: Seconds
+    journal: Journal | None
+    journal_payloads: bool
     unmatched: Unmatched
     strict_names: bool
     queue_type: QueueType
@@ -143,8 +154,8 @@ class TaskQueueSettings:
         flush_deadline: How long a flush may take, until its events go into the outbox or are reported lost.
         shutdown_deadline: How long the web process waits for its last flushes when it stops.
         max_pending_events: How many events may wait for the broker in this process.
-        store: Brings every part that it has (outbox, inbox, dead letters, lanes, catalogue); a part that is
-            given beside it wins, and `None` turns one off.
+        store: Brings every part that it has (outbox, inbox, dead letters, lanes, catalogue, journal); a part
+            that is given beside it wins, and `None` turns one off.
         outbox: Keeps the events that the broker does not take, for a relay to publish.
         durability: When events are in the outbox: `"flush"`, if the broker refuses them, or `"response"`,
             before the first byte of the response goes out.
@@ -163,6 +174,8 @@ class TaskQueueSettings:
         catalogue: Where its workers announce their functions and find those of the others; that of the store,
             or else the broker's own Redis. With None each worker knows itself only.
         forget_after: How long a function stays in the catalogue none of whose workers has been heard of.
+        journal: Where what happens to events is written down, for people.
+        journal_payloads: Whether payloads are written there, too.
         unmatched: What becomes of an event that nobody listens to: `"report"` logs it, `"keep"` keeps it in
             the dead letters as well, from where a replay finds those who listen by then.
         strict_names: Whether `dispatch()` refuses a name to which nobody listens and for which there is no
@@ -198,6 +211,8 @@ class TaskQueueSettings:
     context_from: ContextFrom | None = None
     catalogue: Catalogue | None = FROM_STORE
     forget_after: float = FORGET_AFTER_SECONDS
+    journal: Journal | None = FROM_STORE
+    journal_payloads: bool = False
     unmatched: Unmatched = "report"
     strict_names: bool = False
     queue_type: QueueType = "classic"
@@ -233,6 +248,7 @@ class TaskQueueSettings:
             checks.whole(name, getattr(self, name), least=1)
         checks.flag("relay", self.relay)
         checks.flag("strict_names", self.strict_names)
+        checks.flag("journal_payloads", self.journal_payloads)
         checks.one_of("durability", self.durability, Durability)
         checks.one_of("confirm", self.confirm, Confirm)
         checks.one_of("unmatched", self.unmatched, Unmatched)
@@ -253,6 +269,8 @@ class TaskQueueSettings:
                 "with one, or outbox=…"
             )
 
+        if self.journal_payloads and self.journal is None:
+            raise InvalidSetting("journal_payloads=True needs a journal: pass store=… with one, or journal=…")
         if self.unmatched == "keep" and self.dead_letters is None:
             raise InvalidSetting(
                 "unmatched='keep' needs dead letters: pass store=… with some, or dead_letters=…"

@@ -3,6 +3,7 @@
 from fastapi_events.storage.memory.catalogue import MemoryCatalogue
 from fastapi_events.storage.memory.dead_letters import MemoryDeadLetters
 from fastapi_events.storage.memory.inbox import MemoryInbox
+from fastapi_events.storage.memory.journal import MemoryJournal
 from fastapi_events.storage.memory.lanes import MemoryLanes
 from fastapi_events.storage.memory.outbox import MemoryOutbox
 from fastapi_events.storage.memory.store import MemoryStore
@@ -11,6 +12,7 @@ __all__ = [
     "MemoryCatalogue",
     "MemoryDeadLetters",
     "MemoryInbox",
+    "MemoryJournal",
     "MemoryLanes",
     "MemoryOutbox",
     "MemoryStore",

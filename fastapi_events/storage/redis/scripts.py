@@ -14,6 +14,14 @@ Keys, behind the prefix:
     lane:texts:LANE          hash: id to text
     lane:hold:LANE           hash: owner, from, till of the head
     catalogue:DESTINATION    hash: fields to JSON, see docs/wire.md
+    journal:event:ID         hash: name, first, last, outcomes, cause, correlation, payload
+    journal:records:ID       list: records (JSON)
+    journal:ids              sorted set: ids, by their letters
+    journal:ordinary         sorted set: ids of events that went well, by the last that happened to them
+    journal:notable          sorted set: likewise, of the others
+    journal:chain:ID         sorted set: ids of a correlation, by the first that happened to them
+    journal:minutes          sorted set: minutes of which there are counts
+    journal:minute:MINUTE    hash: what is counted (JSON) to its count
     lane:heads               sorted set: lanes by the time at which their heads came there
 """
 

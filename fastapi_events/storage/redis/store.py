@@ -1,27 +1,33 @@
-"""Inbox, dead letters, lanes and catalogue on one server."""
+"""All stores but the outbox on one server."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 import redis
 
 from fastapi_events.storage.base import Clock
 from fastapi_events.storage.dead_letters import MAX_LETTERS
+from fastapi_events.storage.journal import KEEP, MAX_EVENTS
 from fastapi_events.storage.lanes import MAX_LANE_ITEMS
 from fastapi_events.storage.redis.catalogue import RedisCatalogue
 from fastapi_events.storage.redis.dead_letters import RedisDeadLetters
 from fastapi_events.storage.redis.inbox import RedisInbox
+from fastapi_events.storage.redis.journal import RedisJournal
 from fastapi_events.storage.redis.lanes import RedisLanes
 from fastapi_events.storage.redis.server import RedisPart, Server
 
 
 class RedisStore(RedisPart):
-    """Inbox, dead letters, lanes and catalogue on one Redis or Valkey server.
+    """Inbox, dead letters, lanes, catalogue and journal on one Redis or Valkey server.
 
     Parameters:
         target: A URL, or a client; a client keeps its own time-outs, and is not closed by us.
         prefix: What the keys begin with, in braces.
         max_letters: Dead letters that are kept at most.
         max_items: Items that wait in one lane at most.
+        keep: How long the journal keeps an event after the last that happened to it.
+        max_events: Events that the journal keeps at most.
         clock: Tells the time instead of the server.
     """
 
@@ -32,6 +38,8 @@ class RedisStore(RedisPart):
         prefix: str = "fastapi_events",
         max_letters: int = MAX_LETTERS,
         max_items: int = MAX_LANE_ITEMS,
+        keep: timedelta | float = KEEP,
+        max_events: int = MAX_EVENTS,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(Server(target, prefix, clock))
@@ -39,3 +47,4 @@ class RedisStore(RedisPart):
         self.dead_letters: RedisDeadLetters = RedisDeadLetters(self._server, max_letters=max_letters)
         self.lanes: RedisLanes = RedisLanes(self._server, max_items=max_items)
         self.catalogue: RedisCatalogue = RedisCatalogue(self._server)
+        self.journal: RedisJournal = RedisJournal(self._server, keep=keep, max_events=max_events)

@@ -13,6 +13,7 @@ except ImportError as _missing:
 from fastapi_events.storage.sqlalchemy.catalogue import SqlCatalogue
 from fastapi_events.storage.sqlalchemy.dead_letters import SqlDeadLetters
 from fastapi_events.storage.sqlalchemy.inbox import SqlInbox
+from fastapi_events.storage.sqlalchemy.journal import SqlJournal
 from fastapi_events.storage.sqlalchemy.lanes import SqlLanes
 from fastapi_events.storage.sqlalchemy.outbox import SqlOutbox
 from fastapi_events.storage.sqlalchemy.schema import VERSION, create, metadata
@@ -23,6 +24,7 @@ __all__ = [
     "SqlCatalogue",
     "SqlDeadLetters",
     "SqlInbox",
+    "SqlJournal",
     "SqlLanes",
     "SqlOutbox",
     "SqlStore",

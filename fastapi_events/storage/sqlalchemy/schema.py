@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from fastapi_events.errors import StorageNotReady
 
-VERSION = 2
+VERSION = 3
 """Of the tables; a database of a newer one is refused."""
 
 PREFIX = "fastapi_events_"
@@ -125,6 +125,42 @@ catalogue: sa.Table = sa.Table(
     sa.Column("destination", sa.Text, primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
+)
+
+journal_events: sa.Table = sa.Table(
+    f"{PREFIX}journal_events",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("first_at", sa.Double, nullable=False),
+    sa.Column("last_at", sa.Double, nullable=False),
+    sa.Column("outcomes", sa.Integer, nullable=False),
+    sa.Column("notable", sa.Boolean, nullable=False),
+    sa.Column("cause", sa.Text),
+    sa.Column("correlation", sa.Text),
+    sa.Column("payload", sa.Text),
+    sa.Index(f"{PREFIX}journal_events_time", "last_at", "id"),
+    sa.Index(f"{PREFIX}journal_events_worth", "notable", "last_at"),
+    sa.Index(f"{PREFIX}journal_events_chain", "correlation"),
+)
+
+journal_records: sa.Table = sa.Table(
+    f"{PREFIX}journal_records",
+    metadata,
+    sa.Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Index(f"{PREFIX}journal_records_event", "event_id"),
+)
+
+journal_counts: sa.Table = sa.Table(
+    f"{PREFIX}journal_counts",
+    metadata,
+    sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("event_name", sa.Text, primary_key=True),
+    sa.Column("subscription", sa.Text, primary_key=True),
+    sa.Column("measure", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fastapi_events.storage.base import Clock
 from fastapi_events.storage.dead_letters import MAX_LETTERS
+from fastapi_events.storage.journal import KEEP, MAX_EVENTS
 from fastapi_events.storage.lanes import MAX_LANE_ITEMS
 from fastapi_events.storage.outbox import MAX_ENTRIES
 from fastapi_events.storage.sqlalchemy.base import SqlPart
@@ -19,6 +21,7 @@ from fastapi_events.storage.sqlalchemy.database import Database
 from fastapi_events.storage.sqlalchemy.dead_letters import SqlDeadLetters
 from fastapi_events.storage.sqlalchemy.errors import Corrupt
 from fastapi_events.storage.sqlalchemy.inbox import SqlInbox
+from fastapi_events.storage.sqlalchemy.journal import SqlJournal
 from fastapi_events.storage.sqlalchemy.lanes import SqlLanes
 from fastapi_events.storage.sqlalchemy.outbox import SqlOutbox
 from fastapi_events.storage.sqlalchemy.sqlite import SqliteOptions, Synchronous, set_aside
@@ -36,6 +39,8 @@ class SqlStore(SqlPart):
         max_entries: Events that the outbox holds at most.
         max_letters: Dead letters that are kept at most.
         max_items: Items that wait in one lane at most.
+        keep: How long the journal keeps an event after the last that happened to it.
+        max_events: Events that the journal keeps at most.
         clock: Tells the time; the database server, or the system, if not given.
 
     Raises:
@@ -53,6 +58,8 @@ class SqlStore(SqlPart):
         max_entries: int = MAX_ENTRIES,
         max_letters: int = MAX_LETTERS,
         max_items: int = MAX_LANE_ITEMS,
+        keep: timedelta | float = KEEP,
+        max_events: int = MAX_EVENTS,
         clock: Clock | None = None,
     ) -> None:
         options = SqliteOptions(
@@ -64,6 +71,7 @@ class SqlStore(SqlPart):
         self.dead_letters: SqlDeadLetters = SqlDeadLetters(self._database, max_letters=max_letters)
         self.lanes: SqlLanes = SqlLanes(self._database, max_items=max_items)
         self.catalogue: SqlCatalogue = SqlCatalogue(self._database)
+        self.journal: SqlJournal = SqlJournal(self._database, keep=keep, max_events=max_events)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], **settings: Any) -> SqlStore:

@@ -179,7 +179,8 @@ def test_two_handlers_of_one_class_are_told_apart() -> None:
     mail.register(lambda event: None, name="f")
     assert repr(shop) == "<DramatiqHandler dramatiq:shop, 0 subscriptions>"
     assert repr(mail) == (
-        "<DramatiqHandler dramatiq:mail, 1 subscription, outbox, inbox, dead_letters, lanes, catalogue>"
+        "<DramatiqHandler dramatiq:mail, 1 subscription, outbox, inbox, dead_letters, lanes, catalogue, "
+        "journal>"
     )
 
 

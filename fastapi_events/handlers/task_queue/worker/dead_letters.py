@@ -22,7 +22,7 @@ from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, letter_of
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
-from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -170,6 +170,10 @@ class DeadLetterKeeper:
             self._sender.send([message for each in letters for message in self._messages_of(each)])
         except Exception as error:  # whatever the broker's client raises
             raise NotPublished(f"{type(error).__name__}: {error}") from error
+        if Lifecycle.replayed in heard:
+            for each in letters:
+                for event in events_in([each.argument]):
+                    tell(Lifecycle.replayed, event, subscription=each.subscription)
 
     def replay_all(self, *, subscription: str | None, event_name: str | None) -> Iterator[int]:
         """Replay page by page, letters that are kept meanwhile excepted.

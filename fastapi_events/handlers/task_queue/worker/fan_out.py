@@ -76,8 +76,9 @@ class FanOut:
         done = self._receipts([event for _, event in readable])
         messages: list[Message] = []
         batches: dict[str, list[tuple[Event, str]]] = {}
+        fanned_out: list[tuple[Event, Sequence[str]]] = []
         for each, event in readable:
-            messages += self._to_subscriptions(each, event, done.get(event.id, ()), batches)
+            messages += self._to_subscriptions(each, event, done.get(event.id, ()), batches, fanned_out)
         for name, items in batches.items():
             subscription = self._fleet.named(name)
             assert subscription is not None  # noqa: S101 - it has just matched
@@ -86,6 +87,8 @@ class FanOut:
             text = envelope.write(each if isinstance(each, Mapping) else {"unreadable": each})
             messages.append(self._addresses.to_fan_out_of_unreadable(text))
         self._enqueue(messages)
+        for event, names in fanned_out:
+            tell(Lifecycle.fanned_out, event, handler=self._handler_name, subscriptions=names)
 
     def _receipts(self, events: Sequence[Event]) -> Mapping[str, Collection[str]]:
         """Tell the outbox who listens to events that wait for receipts; it knows which have run before."""
@@ -107,6 +110,7 @@ class FanOut:
         event: Event,
         done: Collection[str],
         batches: dict[str, list[tuple[Event, str]]],
+        fanned_out: list[tuple[Event, Sequence[str]]],
     ) -> list[Message]:
         listening = self._fleet.match(event.name)
         if not listening:
@@ -115,11 +119,13 @@ class FanOut:
             listening = [one for one in listening if one.name not in done]
         # Though nobody listens, or nobody is left to: those behind an event in its lane are to go on.
         if self._order is not None and event.ordering_key is not None:
-            if listening or self._order.concerns(event):
-                self._in_order(event, each, listening, self._order)
+            concerned = listening or self._order.concerns(event)
+            if concerned and self._in_order(event, each, listening, self._order) and listening:
+                fanned_out.append((event, [one.name for one in listening]))
             return []
         if not listening:
             return []
+        fanned_out.append((event, [one.name for one in listening]))
         text = each if isinstance(each, str) else envelope.write(each)
         messages = []
         for one in listening:
@@ -145,19 +151,21 @@ class FanOut:
             )
         )  # fmt: skip
 
-    def _in_order(self, event: Event, each: Any, listening: Sequence[Listener], order: Order) -> None:
+    def _in_order(self, event: Event, each: Any, listening: Sequence[Listener], order: Order) -> bool:
+        """Let an event have its turn; whether it was its turn now."""
         key = str(event.ordering_key)
         text = each if isinstance(each, str) else envelope.write(each)
         if event.headers.get(LANE) != order.destination:  # from a producer that knows nothing of lanes
             text = envelope.write({**codec.decode(text), LANE: order.destination})
             self._enqueue(order.queue_up(FAN_OUT_TURN, key, [(event.id, text)]))
-            return
+            return False
         with order.turn(FAN_OUT_TURN, key, event.id) as ours:
             if ours:
                 messages = []
                 for one in listening:
                     messages += order.queue_up(one.name, key, [(event.id, text)])
                 self._enqueue(messages)
+        return ours
 
     def _enqueue(self, messages: Sequence[Message]) -> None:
         if messages:

@@ -1,0 +1,370 @@
+"""Writes what happens to events in this process into a journal, from a thread of its own.
+
+Nothing waits for it. What is to be written stands in a bounded buffer, whose oldest part is dropped, and
+counted, where the journal does not keep up or is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import itertools
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import weakref
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from fastapi_events import codec, green_threads
+from fastapi_events.errors import FastapiEventError, reason_of
+from fastapi_events.event import Event, wire_name
+from fastapi_events.lifecycle import Lifecycle, forget, observe
+from fastapi_events.per_process import PerProcess
+from fastapi_events.storage.journal import Count, Happening, Journal, Record, bucket_of
+from fastapi_events.subscriptions.subscription import Subscriptions
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+MAX_BUFFERED = 10_000
+"""Records that may wait for the journal."""
+
+_EVERY_SECONDS = 0.5
+_BATCH = 1_000
+_LONGEST_PAUSE_SECONDS = 30.0
+_PRUNE_EVERY_SECONDS = 60.0
+_AT_EXIT_SECONDS = 2.0
+_SAID_EVERY_SECONDS = 60.0
+
+_MOST_NAMES = 1_000
+_OTHER_NAMES = "(other)"
+"""Names may come from anywhere, and their number has no bound; that of the counts shall have one."""
+
+
+class Recorded(Protocol):
+    """A handler whose events a journal tells of."""
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """The functions that this process has."""
+
+    queue: str
+    """Where the messages of subscriptions wait that name no queue of their own."""
+
+
+class _Seen(NamedTuple):
+    """What an observer was told, as it was; most of it is looked at later, by the thread."""
+
+    number: int
+    what: Happening
+    event: Event
+    at: float
+    subscription: str | None = None
+    handler: str | None = None
+    to: tuple[str, ...] = ()
+    attempt: int | None = None
+    wait: float | None = None
+    error: str | None = None
+
+
+class Recorder(Lifecycle):
+    """The one observer that writes into a journal, for all handlers of this process that have it.
+
+    Parameters:
+        journal: Where it writes.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.handlers: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.keeps_payloads: bool = False
+        self._writer = PerProcess(lambda: _Writer(self))
+        self._users = 0
+
+    def attach(self, handler: Recorded, *, payloads: bool) -> None:
+        """Write for a handler as well, until it is collected.
+
+        Parameters:
+            payloads: Whether payloads are to be kept; one handler that wants them is enough.
+        """
+        self.keeps_payloads = self.keeps_payloads or payloads
+        self.handlers.add(handler)
+        self._users += 1
+        if self._users == 1:
+            observe(self)
+        weakref.finalize(handler, self._detach).atexit = False
+
+    def _detach(self) -> None:
+        self._users -= 1
+        if self._users == 0:
+            forget(self)
+            _recorders.pop(id(self.journal), None)
+            writer = self._writer.made
+            if writer is not None:
+                writer.is_wanted = False
+
+    @property
+    def dropped(self) -> int:
+        """How many records this process has not written."""
+        writer = self._writer.made
+        return 0 if writer is None else writer.dropped
+
+    def flush(self, timeout: float) -> None:
+        """Write what waits, in this thread.
+
+        Parameters:
+            timeout: Seconds to wait for the other thread, if it is at it.
+        """
+        writer = self._writer.made
+        if writer is not None:
+            writer.work(timeout)
+
+    # What is observed, in the order of `Lifecycle`
+
+    def dispatched(self, event: Event) -> None:
+        wait = None if event.due is None else max(0.0, event.due.timestamp() - time.time())
+        self._note("dispatched", event, wait=wait)
+
+    def discarded(self, event: Event) -> None:
+        self._note("discarded", event)
+
+    def published(self, events: Sequence[Event], *, handler: str) -> None:
+        for event in events:
+            self._note("published", event, handler=handler)
+
+    def stored(self, events: Sequence[Event], *, handler: str, reason: str) -> None:
+        for event in events:
+            self._note("stored", event, handler=handler, error=reason)
+
+    def lost(self, event: Event, *, handler: str, reason: str) -> None:
+        self._note("lost", event, handler=handler, error=reason)
+
+    def fanned_out(self, event: Event, *, handler: str, subscriptions: Sequence[str]) -> None:
+        self._note("fanned_out", event, handler=handler, to=tuple(subscriptions))
+
+    def unmatched(self, event: Event, *, handler: str) -> None:
+        self._note("unmatched", event, handler=handler)
+
+    def started(self, event: Event, *, subscription: str) -> None:
+        self._note("started", event, subscription)
+
+    def skipped(self, event: Event, *, subscription: str) -> None:
+        self._note("skipped", event, subscription)
+
+    def succeeded(self, event: Event, *, subscription: str) -> None:
+        self._note("succeeded", event, subscription)
+
+    def failed(
+        self, events: Sequence[Event], *, handler: str, subscription: str | None, error: BaseException
+    ) -> None:
+        for event in events:
+            self._note("failed", event, subscription, handler=handler, error=reason_of(error))
+
+    def retried(
+        self, event: Event, *, subscription: str, error: BaseException, attempt: int, wait: float
+    ) -> None:
+        self._note("retried", event, subscription, attempt=attempt, wait=wait, error=reason_of(error))
+
+    def dead(self, event: Event | None, *, subscription: str, reason: str, attempts: int) -> None:
+        if event is not None:
+            self._note("dead", event, subscription, attempt=attempts, error=reason)
+
+    def replayed(self, event: Event, *, subscription: str) -> None:
+        self._note("replayed", event, subscription)
+
+    def _note(self, what: Happening, event: Event, subscription: str | None = None, **details: Any) -> None:
+        self._writer.get().put(what, event, subscription, details)
+
+
+class _Writer:
+    """The buffer and the thread of one process."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._journal = recorder.journal
+        self._process = f"{socket.gethostname()}:{os.getpid()}"
+        self.is_wanted = True
+        # Appended to by any thread, green or real, and by signal handlers: no lock reaches all of them.
+        self._seen: deque[_Seen] = deque(maxlen=MAX_BUFFERED)
+        self._numbers = itertools.count(1)
+        self._has_thread = False
+        # The rest belongs to whoever works.
+        self._working = threading.Lock()
+        self._last_number = self._taken = 0
+        self._records: deque[Record] = deque(maxlen=MAX_BUFFERED)
+        self._counts: Counter[tuple[int, str, str, str]] = Counter()
+        self._names: set[str] = set()
+        self._began: dict[tuple[str, str], float] = {}
+        self._not_written = 0
+        self._failures = 0
+        self._not_before = 0.0
+        self._said_at = -_SAID_EVERY_SECONDS
+        self._said_dropped = 0
+        self._prune_at = time.monotonic() + random.uniform(0, _PRUNE_EVERY_SECONDS)  # noqa: S311 - no secret
+
+    @property
+    def dropped(self) -> int:
+        """Records that have not been written, and will not be."""
+        return max(0, self._last_number - self._taken) + self._not_written
+
+    def put(self, what: Happening, event: Event, subscription: str | None, details: dict[str, Any]) -> None:
+        """Let something be written; called where it happens, and quick."""
+        self._seen.append(_Seen(next(self._numbers), what, event, time.time(), subscription, **details))
+        if not self._has_thread:
+            self._start()
+
+    def _start(self) -> None:
+        if green_threads.are_threads_green() and _is_on_loop():
+            return  # a real thread, in which a green one would never run; a later record starts it
+        self._has_thread = True
+        threading.Thread(target=self._serve, name="fastapi-events-journal", daemon=True).start()
+
+    def _serve(self) -> None:
+        while self.is_wanted:
+            time.sleep(_EVERY_SECONDS)  # what comes meanwhile is written at once
+            self.work()
+        self.work()
+
+    def work(self, timeout: float = -1) -> None:
+        """Write what waits, unless the journal was away a moment ago."""
+        if not self._working.acquire(timeout=timeout):
+            return
+        try:
+            self._take()
+            now = time.monotonic()
+            if now < self._not_before:
+                return
+            try:
+                self._write()
+                if now >= self._prune_at:
+                    self._prune_at = now + _PRUNE_EVERY_SECONDS
+                    self._journal.prune()
+            except Exception as error:  # the store's; history is all that it costs
+                self._failures += 1
+                self._not_before = time.monotonic() + min(2.0**self._failures, _LONGEST_PAUSE_SECONDS)
+                self._say("The journal cannot be written: %s", error)
+            else:
+                self._failures = 0
+            dropped = self.dropped
+            if dropped > self._said_dropped and self._say("%d records of the journal were dropped.", dropped):
+                self._said_dropped = dropped
+        finally:
+            self._working.release()
+
+    def _say(self, text: str, subject: object) -> bool:
+        """Log a warning, unless there was one a moment ago."""
+        now = time.monotonic()
+        if now - self._said_at < _SAID_EVERY_SECONDS:
+            return False
+        self._said_at = now
+        logger.warning(text, subject)
+        return True
+
+    def _write(self) -> None:
+        while self._records or self._counts:
+            batch = list(itertools.islice(self._records, _BATCH))
+            counts = [
+                Count(minute=minute, event_name=name, subscription=subscription, measure=measure, count=count)
+                for (minute, name, subscription, measure), count in self._counts.items()
+            ]
+            self._journal.write(batch, counts)
+            self._counts.clear()
+            for _ in batch:
+                self._records.popleft()
+
+    def _take(self) -> None:
+        """Make records of what was seen; the events themselves, and their payloads, are let go."""
+        while self._seen:
+            seen = self._seen.popleft()
+            self._last_number = max(self._last_number, seen.number)
+            self._taken += 1
+            record = self._record(seen)
+            if len(self._records) == MAX_BUFFERED:
+                self._not_written += 1
+            self._records.append(record)
+            self._count(record)
+
+    def _record(self, seen: _Seen) -> Record:
+        event, subscription = seen.event, seen.subscription
+        headers = event._headers or {}  # noqa: SLF001 - our own; asked by its name it would be made
+        age = duration = None
+        if subscription is not None:
+            key = event.id, subscription
+            if seen.what == "started":
+                age = max(0.0, seen.at - event.dispatched_at.timestamp())
+                if len(self._began) >= MAX_BUFFERED:
+                    self._began.pop(next(iter(self._began)))  # the one that has been running longest
+                self._began[key] = seen.at
+            elif seen.what in ("succeeded", "failed"):
+                began = self._began.pop(key, None)
+                duration = None if began is None else max(0.0, seen.at - began)
+        return Record(
+            event_id=event.id, event_name=wire_name(event.name), what=seen.what, at=seen.at,
+            process=self._process, handler=seen.handler, subscription=subscription,
+            queue=self._queue_of(subscription), to=seen.to, attempt=seen.attempt, wait=seen.wait,
+            duration=duration, age=age, error=seen.error, cause=headers.get("causationid"),
+            correlation=str(headers.get("correlationid") or event.id),
+            payload=self._payload_of(event) if seen.what in ("dispatched", "started") else None,
+        )  # fmt: skip
+
+    def _queue_of(self, subscription: str | None) -> str | None:
+        if subscription is None:
+            return None
+        for handler in tuple(self._recorder.handlers):
+            found = handler.subscriptions.named(subscription)
+            if found is not None:
+                return str(found.queue or handler.queue)
+        return None
+
+    def _payload_of(self, event: Event) -> str | None:
+        if not self._recorder.keeps_payloads:
+            return None
+        try:
+            return event.encoded or codec.encode(event.full_payload, event_name=wire_name(event.name))
+        except FastapiEventError:  # it stays in this process, and need not be able to travel
+            return None
+
+    def _count(self, record: Record) -> None:
+        name = record.event_name
+        if name not in self._names:
+            if len(self._names) >= _MOST_NAMES:
+                name = _OTHER_NAMES
+            self._names.add(name)
+        minute, subscription = int(record.at // 60) * 60, record.subscription or ""
+        if len(self._counts) >= MAX_BUFFERED:
+            return  # the journal has been away for hours
+        self._counts[minute, name, subscription, record.what] += 1
+        if record.duration is not None:
+            self._counts[minute, name, subscription, bucket_of("duration", record.duration)] += 1
+        if record.age is not None:
+            self._counts[minute, name, subscription, bucket_of("age", record.age)] += 1
+
+
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+_recorders: dict[int, Recorder] = {}
+"""By the `id()` of their journals, which they keep alive."""
+
+
+def recorder_of(journal: Journal) -> Recorder:
+    """The one recorder of this process that writes into a journal."""
+    return _recorders.setdefault(id(journal), Recorder(journal))
+
+
+def flush_all(timeout: float = _AT_EXIT_SECONDS) -> None:
+    """Write what waits for any journal, before the process ends."""
+    for recorder in list(_recorders.values()):
+        recorder.flush(timeout)
+
+
+atexit.register(flush_all)

@@ -1,0 +1,318 @@
+"""The journal: what happened to events, for people to look up; nothing else depends on it."""
+
+from __future__ import annotations
+
+import bisect
+import fnmatch
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias, get_args
+
+from fastapi_events import checks
+from fastapi_events.storage.base import Store, check_aware, storable
+
+KEEP: Final = timedelta(days=3)
+"""How long an event is kept after the last that happened to it."""
+
+MAX_EVENTS: Final = 100_000
+"""Events that are kept."""
+
+Happening: TypeAlias = Literal[
+    "dispatched", "discarded", "stored", "published", "lost", "fanned_out", "unmatched", "started",
+    "skipped", "succeeded", "failed", "retried", "dead", "replayed",
+]  # fmt: skip
+"""What can happen to an event; the hooks of `Lifecycle` say when."""
+
+HAPPENINGS: Final[tuple[str, ...]] = get_args(Happening)
+
+NOTABLE: Final = frozenset(("lost", "failed", "retried", "dead", "replayed"))
+"""An event to which one of these has happened is kept longer than ordinary ones where room is scarce."""
+
+BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+"""Upper bounds, in seconds, of the histograms; what takes longer is in one more."""
+
+_LONGEST_NAME = 200
+"""Characters of names and ids: a forged one may be longer than an index can take."""
+
+_LONGEST_ERROR = 2_000
+_LONGEST_PAYLOAD = 10_000
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One thing that happened to an event.
+
+    Parameters:
+        event_id: The event's id.
+        event_name: The event's name.
+        what: What happened.
+        at: When; seconds since 1970.
+        process: Where: host and process id.
+        handler: The queue handler that it concerns, if it concerns one.
+        subscription: The subscription that it concerns, if it concerns one.
+        queue: Where the messages of that subscription wait.
+        to: The subscriptions that got a message each, of an event that was fanned out.
+        attempt: Which attempt it was, counted from 1.
+        wait: Seconds until the next one.
+        duration: Seconds that the function took.
+        age: Seconds from the dispatch to the start of the function.
+        error: What went wrong, in one line.
+        cause: The event whose function dispatched this one.
+        correlation: What the events of a chain have in common.
+        payload: The payload as JSON, where it is to be kept; the start of a long one.
+    """
+
+    event_id: str
+    event_name: str
+    what: Happening
+    at: float
+    process: str
+    handler: str | None = None
+    subscription: str | None = None
+    queue: str | None = None
+    to: tuple[str, ...] = ()
+    attempt: int | None = None
+    wait: float | None = None
+    duration: float | None = None
+    age: float | None = None
+    error: str | None = None
+    cause: str | None = None
+    correlation: str | None = None
+    payload: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("event_id", "event_name", "handler", "subscription", "cause", "correlation"):
+            _cut(self, name, _LONGEST_NAME)
+        _cut(self, "error", _LONGEST_ERROR)
+        _cut(self, "payload", _LONGEST_PAYLOAD)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JournalEvent:
+    """An event of which the journal has records.
+
+    Parameters:
+        id: Its id.
+        name: Its name.
+        first_at: When the first known thing happened to it; seconds since 1970.
+        last_at: When the last did.
+        outcomes: All that has happened to it.
+        cause: The event whose function dispatched this one.
+        correlation: What the events of a chain have in common.
+        payload: Its payload as JSON, where it was to be kept.
+    """
+
+    id: str
+    name: str
+    first_at: float
+    last_at: float
+    outcomes: frozenset[str]
+    cause: str | None = None
+    correlation: str | None = None
+    payload: str | None = None
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether something went wrong with it, if only for a while."""
+        return not NOTABLE.isdisjoint(self.outcomes)
+
+    def and_then(self, later: JournalEvent) -> JournalEvent:
+        """The same event, of which more is known."""
+        return replace(
+            self,
+            first_at=min(self.first_at, later.first_at),
+            last_at=max(self.last_at, later.last_at),
+            outcomes=self.outcomes | later.outcomes,
+            cause=self.cause or later.cause,
+            payload=self.payload or later.payload,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Count:
+    """How often something happened within a minute.
+
+    Parameters:
+        minute: When it began; seconds since 1970.
+        event_name: Of which events.
+        subscription: In which subscription; empty where it concerns none.
+        measure: What was counted: something that can happen, or a bucket of a histogram, `duration<=0.5` or
+            `age<=0.5`, which holds what is in no smaller one; `duration` or `age` alone is the last bucket.
+        count: How often.
+    """
+
+    minute: int
+    event_name: str
+    subscription: str
+    measure: str
+    count: int
+
+    def __post_init__(self) -> None:
+        _cut(self, "event_name", _LONGEST_NAME)
+        _cut(self, "subscription", _LONGEST_NAME)
+
+    @property
+    def key(self) -> tuple[int, str, str, str]:
+        """What is counted."""
+        return self.minute, self.event_name, self.subscription, self.measure
+
+
+_WRITTEN = [
+    each.name
+    for each in fields(Record)
+    if each.name not in ("event_id", "event_name", "correlation", "payload")
+]
+
+JournalEvents: TypeAlias = list[JournalEvent]
+Records: TypeAlias = list[Record]
+Counts: TypeAlias = list[Count]
+
+
+class Journal(Store, ABC):
+    """What happened to events, for some days.
+
+    Parameters:
+        keep: How long an event is kept after the last that happened to it, and how long counts are.
+        max_events: How many are kept at most: those to which nothing notable happened go first.
+    """
+
+    def __init__(self, *, keep: timedelta | float = KEEP, max_events: int = MAX_EVENTS) -> None:
+        self.keep_seconds: float = checks.seconds("keep", keep, positive=True)
+        self.max_events = checks.whole("max_events", max_events, least=1)
+
+    @abstractmethod
+    def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:
+        """Add records, and add counts to those that there are."""
+
+    def events(
+        self,
+        *,
+        limit: int = 100,
+        name: str | None = None,
+        outcome: str | None = None,
+        since: datetime | None = None,
+    ) -> JournalEvents:
+        """The events to which something happened last, the latest first.
+
+        Parameters:
+            name: Only those with this name, in which `*` stands for anything.
+            outcome: Only those to which this has happened.
+            since: Only those to which something has happened since.
+        """
+        check_aware("since", since)
+        begin = None if since is None else since.timestamp()
+        found: JournalEvents = []
+        below: tuple[float, str] | None = None
+        while len(found) < limit:
+            page = self._latest(_PAGE, below=below, since=begin, only_notable=outcome in NOTABLE)
+            found += (
+                each
+                for each in page
+                if (name is None or fnmatch.fnmatchcase(each.name, name))
+                and (outcome is None or outcome in each.outcomes)
+            )
+            if len(page) < _PAGE:
+                break
+            below = page[-1].last_at, page[-1].id
+        return found[:limit]
+
+    @abstractmethod
+    def chain(self, correlation: str, *, limit: int = 1_000) -> JournalEvents:
+        """The events that have a correlation id in common, the first one first."""
+
+    @abstractmethod
+    def find(self, prefix: str, *, limit: int = 10) -> JournalEvents:
+        """The events whose ids begin with a prefix, by id."""
+
+    @abstractmethod
+    def records(self, event_id: str) -> Records:
+        """What happened to an event, in the order of time."""
+
+    @abstractmethod
+    def counts(self, since: datetime) -> Counts:
+        """What was counted since the minute of a time, the first minute first."""
+
+    @abstractmethod
+    def prune(self) -> int:
+        """Remove what need not be kept any longer, in small steps, and count the events that went."""
+
+    @abstractmethod
+    def _latest(
+        self, limit: int, *, below: tuple[float, str] | None, since: float | None, only_notable: bool
+    ) -> JournalEvents:
+        """Events by `last_at` and id, the highest first.
+
+        Parameters:
+            below: Only those that come after these in that order.
+        """
+
+
+def bucket_of(measure: str, seconds: float) -> str:
+    """The bucket of a histogram, as `Count.measure` names it."""
+    at = bisect.bisect_left(BUCKETS, seconds)
+    return measure if at == len(BUCKETS) else f"{measure}<={BUCKETS[at]:g}"
+
+
+def summaries(records: Iterable[Record]) -> dict[str, JournalEvent]:
+    """Each event that records tell of, by its id."""
+    found: dict[str, JournalEvent] = {}
+    for each in records:
+        one = JournalEvent(
+            id=each.event_id, name=each.event_name, first_at=each.at, last_at=each.at,
+            outcomes=frozenset((each.what,)), cause=each.cause, correlation=each.correlation,
+            payload=each.payload,
+        )  # fmt: skip
+        known = found.get(each.event_id)
+        found[each.event_id] = one if known is None else known.and_then(one)
+    return dict(sorted(found.items()))  # in one order everywhere, lest two writers wait for each other
+
+
+def texts_of(records: Iterable[Record]) -> dict[str, str]:
+    """The records of each event as JSON text, which `records_of` reads; the payload stands in the summary."""
+    texts: dict[str, list[Mapping[str, object]]] = {}
+    for each in records:
+        values = {name: getattr(each, name) for name in _WRITTEN}
+        texts.setdefault(each.event_id, []).append(
+            {name: value for name, value in values.items() if value not in (None, ())}
+        )
+    return {id_: json.dumps(some, separators=(",", ":")) for id_, some in texts.items()}
+
+
+def records_of(event: JournalEvent, texts: Iterable[str]) -> Records:
+    """The records of an event, without those that cannot be read and what else a newer version wrote."""
+    known = {each.name for each in fields(Record)}
+    found = []
+    for text in texts:
+        for values in json.loads(text):
+            if values.get("what") not in HAPPENINGS:
+                continue
+            given = {name: value for name, value in values.items() if name in known}
+            given["to"] = tuple(given.get("to", ()))
+            found.append(
+                Record(event_id=event.id, event_name=event.name, correlation=event.correlation, **given)
+            )
+    return sorted(found, key=lambda each: each.at)
+
+
+def bits_of(outcomes: Iterable[str]) -> int:
+    """Outcomes as one number, a bit each."""
+    return sum(1 << HAPPENINGS.index(each) for each in outcomes)
+
+
+def outcomes_of(bits: int) -> frozenset[str]:
+    """The outcomes whose bits are set."""
+    return frozenset(each for at, each in enumerate(HAPPENINGS) if bits >> at & 1)
+
+
+def _cut(made: object, name: str, longest: int) -> None:
+    """Let a text be one that fits; the object is frozen for its users, and is still being made."""
+    text = getattr(made, name)
+    if text is None or (len(text) <= longest and text.isascii() and text.isprintable()):
+        return
+    text = storable(text)
+    object.__setattr__(made, name, text if len(text) <= longest else f"{text[: longest - 1]}…")

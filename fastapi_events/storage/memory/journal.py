@@ -1,0 +1,104 @@
+"""The journal in this process's memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from fastapi_events.storage.base import Clock
+from fastapi_events.storage.journal import (
+    KEEP,
+    MAX_EVENTS,
+    Count,
+    Counts,
+    Journal,
+    JournalEvent,
+    JournalEvents,
+    Record,
+    Records,
+    summaries,
+)
+
+
+class MemoryJournal(Journal):
+    """A journal that ends with its process."""
+
+    def __init__(
+        self,
+        *,
+        keep: timedelta | float = KEEP,
+        max_events: int = MAX_EVENTS,
+        clock: Clock = time.time,
+    ) -> None:
+        super().__init__(keep=keep, max_events=max_events)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._events: dict[str, JournalEvent] = {}
+        self._records: dict[str, Records] = {}
+        self._counts: dict[tuple[int, str, str, str], Count] = {}
+
+    def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:
+        with self._lock:
+            for id_, event in summaries(records).items():
+                known = self._events.get(id_)
+                self._events[id_] = event if known is None else known.and_then(event)
+            for each in records:
+                self._records.setdefault(each.event_id, []).append(each)
+            for one in counts:
+                before = self._counts.get(one.key)
+                total = one.count + (0 if before is None else before.count)
+                minute, name, subscription, measure = one.key
+                self._counts[one.key] = Count(
+                    minute=minute, event_name=name, subscription=subscription, measure=measure, count=total
+                )
+
+    def chain(self, correlation: str, *, limit: int = 1_000) -> JournalEvents:
+        found = [each for each in self._all() if each.correlation == correlation]
+        return sorted(found, key=lambda each: (each.first_at, each.id))[:limit]
+
+    def find(self, prefix: str, *, limit: int = 10) -> JournalEvents:
+        found = [each for each in self._all() if each.id.startswith(prefix)]
+        return sorted(found, key=lambda each: each.id)[:limit]
+
+    def records(self, event_id: str) -> Records:
+        with self._lock:
+            return sorted(self._records.get(event_id, ()), key=lambda each: each.at)
+
+    def counts(self, since: datetime) -> Counts:
+        with self._lock:
+            found = [each for each in self._counts.values() if each.minute > since.timestamp() - 60]
+        return sorted(found, key=lambda each: each.key)
+
+    def prune(self) -> int:
+        with self._lock:
+            end = self._clock() - self.keep_seconds
+            self._counts = {key: each for key, each in self._counts.items() if each.minute > end - 60}
+            by_worth = sorted(self._events.values(), key=lambda each: (each.is_notable, each.last_at))
+            old = [each.id for each in by_worth if each.last_at < end]
+            left = [each.id for each in by_worth if each.last_at >= end]
+            gone = old + left[: max(0, len(left) - self.max_events)]
+            for id_ in gone:
+                del self._events[id_], self._records[id_]
+            return len(gone)
+
+    def _latest(
+        self, limit: int, *, below: tuple[float, str] | None, since: float | None, only_notable: bool
+    ) -> JournalEvents:
+        found = [
+            each
+            for each in self._all()
+            if (below is None or _place(each) < below)
+            and (since is None or each.last_at >= since)
+            and (each.is_notable or not only_notable)
+        ]
+        return sorted(found, key=_place, reverse=True)[:limit]
+
+    def _all(self) -> JournalEvents:
+        with self._lock:
+            return list(self._events.values())
+
+
+def _place(event: JournalEvent) -> tuple[float, str]:
+    return event.last_at, event.id

@@ -1,0 +1,224 @@
+"""The journal in Redis."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from fastapi_events.storage.journal import (
+    KEEP,
+    MAX_EVENTS,
+    Count,
+    Counts,
+    Journal,
+    JournalEvent,
+    JournalEvents,
+    Record,
+    Records,
+    bits_of,
+    outcomes_of,
+    records_of,
+    summaries,
+    texts_of,
+)
+from fastapi_events.storage.redis.scripts import COMMON
+from fastapi_events.storage.redis.server import RedisPart, Server, in_our_words, text_of
+
+_PAGE = 500
+"""Events that are asked for, written or removed at once."""
+
+_FIELDS = ("name", "first", "last", "outcomes", "cause", "correlation", "payload")
+
+_WRITE = (
+    COMMON
+    + """
+local ordinary, notable = prefix .. 'journal:ordinary', prefix .. 'journal:notable'
+for argument = 4, 3 + 10 * tonumber(ARGV[3]), 10 do
+    local id, name, first, last = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
+    local outcomes, is_notable = tonumber(ARGV[argument + 4]), ARGV[argument + 5] == '1'
+    local cause, correlation, payload = ARGV[argument + 6], ARGV[argument + 7], ARGV[argument + 8]
+    local key = prefix .. 'journal:event:' .. id
+    local known = redis.call('HMGET', key, 'first', 'last', 'outcomes')
+    if known[1] then
+        if tonumber(known[1]) < tonumber(first) then first = known[1] end
+        if tonumber(known[2]) > tonumber(last) then last = known[2] end
+        outcomes = bit.bor(outcomes, tonumber(known[3]))
+    end
+    redis.call('HSET', key, 'name', name, 'first', first, 'last', last, 'outcomes', outcomes)
+    if cause ~= '' then redis.call('HSET', key, 'cause', cause) end
+    if payload ~= '' then redis.call('HSET', key, 'payload', payload) end
+    if correlation ~= '' then
+        redis.call('HSET', key, 'correlation', correlation)
+        redis.call('ZADD', prefix .. 'journal:chain:' .. correlation, first, id)
+    end
+    redis.call('ZADD', prefix .. 'journal:ids', 0, id)
+    if is_notable or redis.call('ZSCORE', notable, id) then
+        redis.call('ZREM', ordinary, id)
+        redis.call('ZADD', notable, last, id)
+    else
+        redis.call('ZADD', ordinary, last, id)
+    end
+    redis.call('RPUSH', prefix .. 'journal:records:' .. id, ARGV[argument + 9])
+end
+for argument = 4 + 10 * tonumber(ARGV[3]), #ARGV, 3 do
+    local minute = ARGV[argument]
+    redis.call('ZADD', prefix .. 'journal:minutes', minute, minute)
+    redis.call('HINCRBY', prefix .. 'journal:minute:' .. minute, ARGV[argument + 1], ARGV[argument + 2])
+end
+return 1
+"""
+)
+
+_PRUNE = (
+    COMMON
+    + """
+local most, page, till = tonumber(ARGV[3]), tonumber(ARGV[4]), now - tonumber(ARGV[5])
+local sets = {prefix .. 'journal:ordinary', prefix .. 'journal:notable'}
+local count = 0
+local function remove(id)
+    local key = prefix .. 'journal:event:' .. id
+    local correlation = redis.call('HGET', key, 'correlation')
+    if correlation then redis.call('ZREM', prefix .. 'journal:chain:' .. correlation, id) end
+    redis.call('DEL', key, prefix .. 'journal:records:' .. id)
+    redis.call('ZREM', prefix .. 'journal:ids', id)
+    for _, set in ipairs(sets) do redis.call('ZREM', set, id) end
+    count = count + 1
+end
+for _, set in ipairs(sets) do
+    local limit = page - count
+    local old = redis.call('ZRANGEBYSCORE', set, '-inf', '(' .. number(till), 'LIMIT', 0, limit)
+    for _, id in ipairs(old) do remove(id) end
+end
+for _, set in ipairs(sets) do
+    local spare = redis.call('ZCARD', sets[1]) + redis.call('ZCARD', sets[2]) - most
+    spare = math.min(spare, page - count)
+    if spare > 0 then
+        for _, id in ipairs(redis.call('ZRANGE', set, 0, spare - 1)) do remove(id) end
+    end
+end
+local minutes = prefix .. 'journal:minutes'
+for _, minute in ipairs(redis.call('ZRANGEBYSCORE', minutes, '-inf', number(till - 60), 'LIMIT', 0, page)) do
+    redis.call('DEL', prefix .. 'journal:minute:' .. minute)
+    redis.call('ZREM', minutes, minute)
+end
+return count
+"""
+)
+
+
+class RedisJournal(RedisPart, Journal):
+    """A journal in Redis."""
+
+    def __init__(
+        self, server: Server, *, keep: timedelta | float = KEEP, max_events: int = MAX_EVENTS
+    ) -> None:
+        RedisPart.__init__(self, server)
+        Journal.__init__(self, keep=keep, max_events=max_events)
+
+    def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:
+        texts = texts_of(records)
+        events = [
+            (
+                each.id, each.name, each.first_at, each.last_at, bits_of(each.outcomes),
+                int(each.is_notable), each.cause or "", each.correlation or "", each.payload or "",
+                texts[each.id],
+            )
+            for each in summaries(records).values()
+        ]  # fmt: skip
+        sums = [(each.minute, json.dumps(each.key[1:], ensure_ascii=False), each.count) for each in counts]
+        for begin in range(0, len(events), _PAGE):
+            page = events[begin : begin + _PAGE]
+            self._server.run(_WRITE, len(page), *(part for each in page for part in each))
+        for begin in range(0, len(sums), _PAGE):
+            page_of_sums = sums[begin : begin + _PAGE]
+            self._server.run(_WRITE, 0, *(part for one in page_of_sums for part in one))
+
+    def chain(self, correlation: str, *, limit: int = 1_000) -> JournalEvents:
+        return self._events(self._call("zrange", f"journal:chain:{correlation}", 0, limit - 1))
+
+    def find(self, prefix: str, *, limit: int = 10) -> JournalEvents:
+        begin, end = b"[" + prefix.encode(), b"[" + prefix.encode() + b"\xff"
+        return self._events(self._call("zrangebylex", "journal:ids", begin, end, start=0, num=limit))
+
+    def records(self, event_id: str) -> Records:
+        found = self._events([event_id])
+        if not found:
+            return []
+        texts = self._call("lrange", f"journal:records:{event_id}", 0, -1)
+        return records_of(found[0], [text_of(each) for each in texts])
+
+    def counts(self, since: datetime) -> Counts:
+        found = []
+        for minute in self._call("zrangebyscore", "journal:minutes", f"({since.timestamp() - 60!r}", "+inf"):
+            sums = self._call("hgetall", f"journal:minute:{text_of(minute)}")
+            for key, count in sums.items():
+                name, subscription, measure = json.loads(text_of(key))
+                found.append(
+                    Count(
+                        minute=int(text_of(minute)), event_name=name, subscription=subscription,
+                        measure=measure, count=int(count),
+                    )
+                )  # fmt: skip
+        return sorted(found, key=lambda each: each.key)
+
+    def prune(self) -> int:
+        count = 0
+        while True:
+            removed = int(self._server.run(_PRUNE, self.max_events, _PAGE, self.keep_seconds))
+            count += removed
+            if removed < _PAGE:
+                return count
+
+    def _latest(
+        self, limit: int, *, below: tuple[float, str] | None, since: float | None, only_notable: bool
+    ) -> JournalEvents:
+        sets = ("notable",) if only_notable else ("notable", "ordinary")
+        several = [self._descending(f"journal:{each}", below, since) for each in sets]
+        merged = heapq.merge(*several, key=lambda each: (each[0], each[1].encode()), reverse=True)
+        return self._events([id_ for (_, id_), _ in zip(merged, range(limit), strict=False)])
+
+    def _descending(
+        self, key: str, below: tuple[float, str] | None, since: float | None
+    ) -> Iterator[tuple[float, str]]:
+        highest = "+inf" if below is None else repr(below[0])
+        lowest = "-inf" if since is None else repr(since)
+        passed = None if below is None else (below[0], below[1].encode())
+        start = 0
+        while True:
+            page = self._call("zrevrangebyscore", key, highest, lowest, start, _PAGE, withscores=True)
+            for id_, score in page:
+                text = text_of(id_)
+                if passed is None or (score, text.encode()) < passed:
+                    yield score, text
+            if len(page) < _PAGE:
+                return
+            start += _PAGE
+
+    def _events(self, ids: Sequence[Any]) -> JournalEvents:
+        """The events with these ids, without those that have gone meanwhile."""
+        texts = [text_of(each) for each in ids]
+        with in_our_words():
+            pipeline = self._server.client.pipeline(transaction=False)
+            for each in texts:
+                pipeline.hmget(f"{self._server.prefix}journal:event:{each}", _FIELDS)
+            rows = pipeline.execute()
+        return [
+            _event(id_, [None if each is None else text_of(each) for each in row])
+            for id_, row in zip(texts, rows, strict=True)
+            if row[0] is not None
+        ]
+
+    def _call(self, command: str, key: str, *arguments: Any, **options: Any) -> Any:
+        with in_our_words():
+            return getattr(self._server.client, command)(f"{self._server.prefix}{key}", *arguments, **options)
+
+
+def _event(id_: str, row: Sequence[Any]) -> JournalEvent:
+    name, first, last, outcomes, cause, correlation, payload = row
+    return JournalEvent(
+        id=id_, name=name, first_at=float(first), last_at=float(last), outcomes=outcomes_of(int(outcomes)),
+        cause=cause, correlation=correlation, payload=payload,
+    )  # fmt: skip

@@ -1,0 +1,175 @@
+"""The journal in an SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from fastapi_events.storage.journal import (
+    KEEP,
+    MAX_EVENTS,
+    Count,
+    Counts,
+    Journal,
+    JournalEvent,
+    JournalEvents,
+    Record,
+    Records,
+    bits_of,
+    outcomes_of,
+    records_of,
+    summaries,
+    texts_of,
+)
+from fastapi_events.storage.sqlalchemy.base import BATCH, SqlPart, among
+from fastapi_events.storage.sqlalchemy.database import Database
+from fastapi_events.storage.sqlalchemy.schema import journal_counts, journal_events, journal_records
+
+
+class SqlJournal(SqlPart, Journal):
+    """A journal in an SQL database.
+
+    Parameters:
+        database: Where it is; `SqlStore` makes one.
+        keep: How long an event is kept after the last that happened to it.
+        max_events: How many are kept at most.
+    """
+
+    def __init__(
+        self, database: Database, *, keep: timedelta | float = KEEP, max_events: int = MAX_EVENTS
+    ) -> None:
+        SqlPart.__init__(self, database)
+        Journal.__init__(self, keep=keep, max_events=max_events)
+
+    def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:
+        events = [
+            {
+                "id": each.id, "name": each.name, "first_at": each.first_at, "last_at": each.last_at,
+                "outcomes": bits_of(each.outcomes), "notable": each.is_notable, "cause": each.cause,
+                "correlation": each.correlation, "payload": each.payload,
+            }
+            for each in summaries(records).values()
+        ]  # fmt: skip
+        texts = [{"event_id": id_, "body": text} for id_, text in texts_of(records).items()]
+        sums = [
+            dict(zip(("minute", "event_name", "subscription", "measure"), each.key, strict=True))
+            | {"count": each.count}
+            for each in sorted(counts, key=lambda each: each.key)
+        ]
+
+        def put(connection: sa.Connection) -> None:
+            if events:
+                connection.execute(self._add_events(), events)
+                connection.execute(sa.insert(journal_records), texts)
+            if sums:
+                connection.execute(self._add_counts(), sums)
+
+        self._database.write(put, grows=True)
+
+    def chain(self, correlation: str, *, limit: int = 1_000) -> JournalEvents:
+        query = (
+            sa.select(journal_events)
+            .where(journal_events.c.correlation == correlation)
+            .order_by(journal_events.c.first_at, journal_events.c.id)
+            .limit(limit)
+        )
+        return self._events(query)
+
+    def find(self, prefix: str, *, limit: int = 10) -> JournalEvents:
+        begins = sa.func.substr(journal_events.c.id, 1, len(prefix)) == prefix
+        return self._events(
+            sa.select(journal_events).where(begins).order_by(journal_events.c.id).limit(limit)
+        )
+
+    def records(self, event_id: str) -> Records:
+        query = (
+            sa.select(journal_records.c.body)
+            .where(journal_records.c.event_id == event_id)
+            .order_by(journal_records.c.seq)
+        )
+        found = self._events(sa.select(journal_events).where(journal_events.c.id == event_id))
+        texts = self._database.read(lambda connection: connection.scalars(query).all())
+        return records_of(found[0], texts) if found else []
+
+    def counts(self, since: datetime) -> Counts:
+        query = (
+            sa.select(journal_counts)
+            .where(journal_counts.c.minute > since.timestamp() - 60)
+            .order_by(*journal_counts.primary_key)
+        )
+        rows = self._database.read(lambda connection: connection.execute(query).mappings().all())
+        return [Count(**row) for row in rows]
+
+    def prune(self) -> int:
+        count = 0
+        while True:
+            removed = self._database.write(self._prune_some)
+            count += removed
+            if removed < BATCH:
+                return count
+
+    def _prune_some(self, connection: sa.Connection) -> int:
+        now = connection.execute(sa.select(self._database.now())).scalar_one()
+        end = float(now) - self.keep_seconds
+        connection.execute(sa.delete(journal_counts).where(journal_counts.c.minute <= end - 60))
+        query = sa.select(journal_events.c.id).order_by(journal_events.c.last_at).limit(BATCH)
+        gone: Sequence[str] = connection.scalars(query.where(journal_events.c.last_at < end)).all()
+        if not gone:
+            total = connection.scalar(sa.select(sa.func.count()).select_from(journal_events)) or 0
+            spare = min(max(0, total - self.max_events), BATCH)
+            worth = journal_events.c.notable, journal_events.c.last_at
+            gone = connection.scalars(sa.select(journal_events.c.id).order_by(*worth).limit(spare)).all()
+        for column in (journal_records.c.event_id, journal_events.c.id):
+            connection.execute(sa.delete(column.table).where(among(connection, column, gone)))
+        return len(gone)
+
+    def _latest(
+        self, limit: int, *, below: tuple[float, str] | None, since: float | None, only_notable: bool
+    ) -> JournalEvents:
+        at, id_ = journal_events.c.last_at, journal_events.c.id
+        query = sa.select(journal_events).order_by(at.desc(), id_.desc()).limit(limit)
+        if below is not None:
+            query = query.where(at <= below[0], sa.or_(at < below[0], id_ < below[1]))
+        if since is not None:
+            query = query.where(at >= since)
+        if only_notable:
+            query = query.where(journal_events.c.notable)
+        return self._events(query)
+
+    def _events(self, query: sa.Select[Any]) -> JournalEvents:
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        return [
+            JournalEvent(
+                id=row.id, name=row.name, first_at=row.first_at, last_at=row.last_at,
+                outcomes=outcomes_of(row.outcomes), cause=row.cause, correlation=row.correlation,
+                payload=row.payload,
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def _add_events(self) -> sa.Insert:
+        insert = self._database.insert(journal_events)
+        known, new = journal_events.c, insert.excluded
+        statement: sa.Insert = insert.on_conflict_do_update(
+            index_elements=[known.id],
+            set_={
+                "first_at": sa.case((new.first_at < known.first_at, new.first_at), else_=known.first_at),
+                "last_at": sa.case((new.last_at > known.last_at, new.last_at), else_=known.last_at),
+                "outcomes": known.outcomes.bitwise_or(new.outcomes),
+                "notable": sa.or_(known.notable, new.notable),
+                "cause": sa.func.coalesce(known.cause, new.cause),
+                "payload": sa.func.coalesce(known.payload, new.payload),
+            },
+        )
+        return statement
+
+    def _add_counts(self) -> sa.Insert:
+        insert = self._database.insert(journal_counts)
+        total = journal_counts.c.count + insert.excluded["count"]
+        statement: sa.Insert = insert.on_conflict_do_update(
+            index_elements=list(journal_counts.primary_key), set_={"count": total}
+        )
+        return statement
