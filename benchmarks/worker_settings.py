@@ -21,7 +21,7 @@ from benchmarks.groups.settings import (
 from benchmarks.report import conditions, number, replace_between
 from benchmarks.results import Result, read_run
 
-PAGE = Path(__file__).parents[1] / "docs" / "workers.md"
+PAGE = Path(__file__).parents[1] / "docs" / "worker-settings.md"
 RUN = Path(__file__).parent / "results" / "run.json"
 
 Rounds = Mapping[str, Sequence[float]]
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables of a run, and put them into the page if asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.worker_settings", description=__doc__)
     parser.add_argument("--run", type=Path, default=RUN, help="the JSON of a run")
-    parser.add_argument("--update-docs", action="store_true", help="write to docs/workers.md")
+    parser.add_argument("--update-docs", action="store_true", help="write to docs/worker-settings.md")
     options = parser.parse_args(arguments)
     run = read_run(options.run)
     try:

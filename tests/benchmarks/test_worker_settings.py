@@ -42,7 +42,7 @@ def test_settings_stand_beside_what_is_shipped(run: Result) -> None:
 
 
 def test_the_page_has_a_place_for_them(run: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = tmp_path / "workers.md"
+    page = tmp_path / "worker-settings.md"
     page.write_text(worker_settings.PAGE.read_text())
     monkeypatch.setattr(worker_settings, "PAGE", page)
 
