@@ -15,8 +15,8 @@ from typing import Any
 
 from fastapi_events.errors import ConfigurationError, FastapiEventError, StorageError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.handlers.task_queue.announcement import unlike_workers
 from fastapi_events.handlers.task_queue.diagnosis import Finding
-from fastapi_events.handlers.task_queue.fleet import unlike_workers
 
 logger: logging.Logger = logging.getLogger(__name__)
 

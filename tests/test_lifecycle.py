@@ -139,3 +139,37 @@ def test_attempts_are_told_in_the_number_that_they_have(
     LogLifecycle().dead(Event("cat"), subscription="cook", reason="no fish", attempts=attempts)
 
     assert said in caplog.text
+
+
+def test_that_nobody_listens_is_said_once_a_minute_for_each_name_with_a_count(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr(lifecycle.time, "monotonic", lambda: now[0])
+    log = LogLifecycle()
+
+    for _ in range(1_000):
+        log.unmatched(Event("hello"), handler="H")
+    log.unmatched(Event("bye"), handler="H")
+    log.unmatched(Event("hello"), handler="other")
+    assert [record.getMessage().split(" since")[0] for record in caplog.records] == [
+        "Nobody listens to event 'hello' in H: 1",
+        "Nobody listens to event 'bye' in H: 1",
+        "Nobody listens to event 'hello' in other: 1",
+    ]
+
+    now[0] += 60
+    caplog.clear()
+    log.unmatched(Event("hello"), handler="H")
+
+    assert "'hello' in H: 1000 since this was said last" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_names_without_end_are_counted_together(caplog: pytest.LogCaptureFixture) -> None:
+    log = LogLifecycle()
+
+    for number in range(2_000):
+        log.unmatched(Event(f"hello-{number}"), handler="H")
+
+    assert len(caplog.records) == 1_001

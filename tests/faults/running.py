@@ -85,10 +85,13 @@ class Shop:
         self.wait_until(lambda: self._answers(web), "the web process's first answer")
         return web
 
-    def start_worker(self, *, through: Proxy | None = None, **config: Any) -> Process:
+    def start_worker(
+        self, *, module: str = "handlers", through: Proxy | None = None, **config: Any
+    ) -> Process:
         """Start a worker, which is to be back whenever it ends; see `tend`.
 
         Parameters:
+            module: Of the shop: what the worker runs.
             through: Between this worker and the broker.
             config: What is different for this worker.
         """
@@ -97,11 +100,11 @@ class Shop:
         env = {"SHOP_CONFIG": json.dumps({**self.config, **config})}
         if self.engine == "celery":
             pool = self.config.get("pool", "threads")
-            command = ["celery", "-A", "tests.faults.shop.handlers", "worker", "-P", pool, "-c", "4",
+            command = ["celery", "-A", f"tests.faults.shop.{module}", "worker", "-P", pool, "-c", "4",
                        "-n", f"worker-{len(self._processes)}@%h",
                        "--loglevel", "warning"]  # fmt: skip
         else:
-            command = ["dramatiq", "tests.faults.shop.handlers", "--processes", "1", "--threads", "4"]
+            command = ["dramatiq", f"tests.faults.shop.{module}", "--processes", "1", "--threads", "4"]
         worker = self._start("worker", command, env)
         self._workers.append(worker)
         return worker

@@ -148,8 +148,8 @@ class CeleryEngine(Engine):
             arguments["countdown"] = message.delay
         if message.failed:
             arguments["retries"] = message.failed
-        options = self._message_options.get(message.task, {})
-        if "priority" in options:
+        options = self._options_of(message.task)
+        if options.get("priority") is not None:
             arguments["priority"] = options["priority"]
         if "expires" in options:
             since = message.since or datetime.now(UTC)
@@ -157,6 +157,14 @@ class CeleryEngine(Engine):
         if self._quorum and message.queue not in self.app.amqp.queues:  # of a function that others have
             self.app.amqp.queues.add(_quorum_queue(message.queue))
         return arguments
+
+    def _options_of(self, task: str) -> Mapping[str, Any]:
+        """What goes with the messages to a task, which may be one that only other workers have."""
+        own = self._message_options.get(task)
+        if own is not None or self._worker is None:
+            return own or {}
+        listed = self._worker.fleet.listed(task)
+        return {} if listed is None else {"priority": listed.priority}
 
     def close(self) -> None:
         self._publisher.disconnect()

@@ -193,6 +193,8 @@ class Tasks:
         if seconds is not None:
             retries = int(message.headers.get("retries") or 0)
             sent: dict[str, Any] = {"kwargs": kwargs, "task_id": identity, "queue": queue}
+            if (priority := (message.delivery_info or {}).get("priority")) is not None:
+                sent["priority"] = priority
             wait = max(seconds, _seconds_until(message.headers.get("eta")))
             if wait > 0:
                 sent |= {"name": UNKNOWN, "args": (name, *args), "countdown": wait}
@@ -225,6 +227,8 @@ class Tasks:
                 "name": name, "args": rest, "kwargs": kwargs, "task_id": task.request.id,
                 "retries": int(task.request.get(_RETRIES) or 0),
             }  # fmt: skip
+            if (priority := (task.request.delivery_info or {}).get("priority")) is not None:
+                message["priority"] = priority
             step = partial(self._publisher.publish, [{**message, "queue": queue}])
         self._attempt(task, actor, step, rest, kwargs)
 

@@ -8,28 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import socket
-import sys
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fastapi_events import environment
 from fastapi_events.event import EventName, names
-from fastapi_events.handlers.task_queue.listing import listing_of
+from fastapi_events.handlers.task_queue.announcement import Announcement, Member
+from fastapi_events.handlers.task_queue.passes import Passes
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
-from fastapi_events.ids import random_id
 from fastapi_events.per_process import PerProcess
-from fastapi_events.storage.catalogue import (
-    HEARTBEAT_SECONDS,
-    Catalogue,
-    Listing,
-    Snapshot,
-    Worker,
-)
+from fastapi_events.storage.catalogue import HEARTBEAT_SECONDS, Listing, Snapshot
 from fastapi_events.subscriptions.pattern import PatternIndex
 from fastapi_events.subscriptions.subscription import Subscriptions
 
@@ -38,18 +28,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 1.0
 """How old what is known of the others may be."""
 
-SETTLE_SECONDS = 2.5
-"""How long a worker with new functions waits until all others know of them, before it is ready."""
-
 _EXPIRE_EVERY_SECONDS = 60.0
-_GONE_AFTER_SECONDS = 60.0
 _STOP_SECONDS = 5.0
-
-# How a message for a function that only others have is passed on: at once, so often, then after a while.
-_AT_ONCE = 8
-_LONGEST_PASS_SECONDS = 2.0
-_LONGEST_WAIT_SECONDS = 30.0
-_MOST_PASSED = 10_000
 
 
 class Listener(Protocol):
@@ -66,26 +46,6 @@ class Listener(Protocol):
     @property
     def batch_size(self) -> int | None:
         """How many events a message to it may carry; None where it takes one."""
-
-
-class Member(Protocol):
-    """The handler whose fleet it is."""
-
-    @property
-    def name(self) -> str:
-        """Engine and queue."""
-
-    @property
-    def catalogue(self) -> Catalogue | None:
-        """Where its workers announce themselves; asking may fail as its broker may."""
-
-    @property
-    def subscriptions(self) -> Subscriptions:
-        """The functions that this process has."""
-
-    @property
-    def knows_itself_only(self) -> bool:
-        """Whether no other process can have its catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +90,9 @@ class Fleet:
         self._member = member
         self._forget_after = forget_after
         self._known: _Known | None = None
-        self._passed: dict[int, int] = {}
+        self._passes = Passes()
         self._alone = False
-        self._worker: Worker | None = None
-        self._announced = False
+        self._announcement: Announcement | None = None
         self._trouble: str | None = None
         self._reader = PerProcess(self._start_reading)
 
@@ -159,6 +118,10 @@ class Fleet:
             return own
         others = self._others()
         return None if others is None else others.others.get(name)
+
+    def listed(self, name: str) -> Listing | None:
+        """What the catalogue said last of a subscription that this process does not have."""
+        return None if self._known is None else self._known.others.get(name)
 
     def listens(self, name: EventName) -> bool:
         """Whether somebody listens to an event; also true where nobody can be asked."""
@@ -196,19 +159,7 @@ class Fleet:
             return None
         if name not in others.alive and name not in others.others:
             return None
-        passed = self._count(name, arguments)
-        if name in others.alive:
-            return 0.0 if passed < _AT_ONCE else min(0.05 * 2 ** (passed - _AT_ONCE), _LONGEST_PASS_SECONDS)
-        return min(2.0 ** min(passed, 10), _LONGEST_WAIT_SECONDS)
-
-    def _count(self, name: str, arguments: Sequence[Any]) -> int:
-        """How often this process has passed on a message before."""
-        key = hash((name, str(arguments)))
-        passed = self._passed.pop(key, 0)
-        while len(self._passed) >= _MOST_PASSED:
-            self._passed.pop(next(iter(self._passed)), None)  # the one that was passed on longest ago
-        self._passed[key] = passed + 1
-        return passed
+        return self._passes.seconds(name, arguments, alive=name in others.alive)
 
     def snapshot(self) -> Snapshot:
         """What the catalogue holds now.
@@ -229,26 +180,13 @@ class Fleet:
         Parameters:
             queues: Those that it consumes.
         """
-        subscriptions = self._member.subscriptions
-        if not len(subscriptions):
-            logger.warning(
-                "This worker has no function of %s: it finds out who listens to events, and runs none of "
-                "them. Start it with the module that registers them.", self._member.name,
-            )  # fmt: skip
-        self._worker = Worker(
-            id=random_id(), host=socket.gethostname(), pid=os.getpid(), engine=engine,
-            queues=tuple(sorted(queues)),
-            modules=tuple(sorted({each.module for each in subscriptions})),
-            subscriptions=tuple(sorted(each.name for each in subscriptions if (each.queue or "") in queues)),
-            version=environment.application_version(),
-        )  # fmt: skip
-        self._announced = False
-        if not self._attempt():
-            return
-        known = self._known
-        if known is not None:
-            self._warn_of_unlike_workers(known.snapshot, queues)
-            self._settle(known.snapshot)
+        self._announcement = announcement = Announcement(
+            self._member, queues, engine=engine, forget_after=self._forget_after
+        )
+        if self._attempt() and self._known is not None:
+            announcement.warn_of_unlike_workers(self._known.snapshot)
+            if not self._alone:
+                announcement.settle(self._known.snapshot)
 
     def start(self) -> None:
         """Begin to say that the worker is alive, and to listen to what others say, in a thread."""
@@ -256,17 +194,17 @@ class Fleet:
 
     def leave(self) -> None:
         """The worker ends: say so, and end the thread."""
-        worker, self._worker = self._worker, None
+        announcement, self._announcement = self._announcement, None
         reader = self._reader.take()
         if reader is not None:
             reader.stopping.set()
             reader.thread.join(_STOP_SECONDS)
-        if worker is None or worker.pid != os.getpid():
+        if announcement is None or not announcement.is_ours:
             return
         try:
             catalogue = self._member.catalogue
             if catalogue is not None:
-                catalogue.leave(self._member.name, worker.id)
+                announcement.withdraw(catalogue)
         except Exception as error:  # of a store or a broker; it is off the list in a while
             logger.debug("The worker could not say that it ends: %s", error)
 
@@ -313,7 +251,8 @@ class Fleet:
             self._alone = self._member.knows_itself_only
             if catalogue is None:
                 return False
-            self._write(catalogue, beats=beats, expires=expires)
+            if self._announcement is not None and self._announcement.is_ours:
+                self._announcement.write(catalogue, beats=beats, expires=expires)
             snapshot = catalogue.read(self._member.name)
         except Exception as error:  # the store's, or whatever the broker's client raises
             if self._trouble is None:
@@ -328,72 +267,3 @@ class Fleet:
             self._trouble = None
         self._known = _Known.of(snapshot, self._member.subscriptions)
         return True
-
-    def _write(self, catalogue: Catalogue, *, beats: bool, expires: bool) -> None:
-        worker, name = self._worker, self._member.name
-        if worker is None or worker.pid != os.getpid():
-            return
-        if not self._announced:
-            listed = catalogue.read(name).listings
-            # A module that this process has imported, and that registers nothing any more, is its own, too.
-            imported = {each.module for each in listed if each.module in sys.modules}
-            worker = self._worker = _with_modules(worker, imported)
-            catalogue.announce(name, worker, self._listings(worker))
-            self._announced = True
-        elif beats and not catalogue.heard(name, worker):
-            catalogue.announce(name, worker, self._listings(worker), again=True)
-        if expires:
-            catalogue.expire(name, forget_after=self._forget_after, silent_after=_GONE_AFTER_SECONDS)
-
-    def _listings(self, worker: Worker) -> list[Listing]:
-        return [
-            listing_of(each, engine=worker.engine, version=worker.version)
-            for each in self._member.subscriptions
-        ]
-
-    # What a worker says when it boots
-
-    def _warn_of_unlike_workers(self, snapshot: Snapshot, queues: Collection[str]) -> None:
-        for queue, strange in strangers_by_queue(snapshot, self._member.subscriptions, queues).items():
-            logger.warning(
-                "Queue %r has messages for functions that other workers run and this one does not: %s. Each "
-                "that comes here is passed on, which costs both. Give them a queue of their own: "
-                "register(…, queue=…).", queue, ", ".join(strange),
-            )  # fmt: skip
-
-    def _settle(self, snapshot: Snapshot) -> None:
-        worker = self._worker
-        if worker is None or self._alone:
-            return
-        own = {each.name for each in self._member.subscriptions}
-        newest = max((each.since for each in snapshot.listings if each.name in own), default=0.0)
-        wait = newest + SETTLE_SECONDS - snapshot.now
-        if wait > 0 and any(each.id != worker.id for each in snapshot.workers):
-            time.sleep(min(wait, SETTLE_SECONDS))
-
-
-def strangers_by_queue(
-    snapshot: Snapshot, subscriptions: Subscriptions, queues: Collection[str]
-) -> dict[str, list[str]]:
-    """The subscriptions on some queues that live workers have, and this process does not."""
-    own = {each.name for each in subscriptions}
-    found: dict[str, list[str]] = {}
-    for each in snapshot.listings:
-        if each.queue in queues and each.name not in own and snapshot.workers_of(each.name):
-            found.setdefault(each.queue, []).append(each.name)
-    return found
-
-
-def unlike_workers(snapshot: Snapshot) -> dict[str, list[str]]:
-    """For each queue the functions that some of its live workers have, and others do not."""
-    found: dict[str, list[str]] = {}
-    for each in snapshot.listings:
-        consumers = [worker for worker in snapshot.workers if each.queue in worker.queues]
-        having = [worker for worker in consumers if each.name in worker.subscriptions]
-        if having and len(having) < len(consumers):
-            found.setdefault(each.queue, []).append(each.name)
-    return found
-
-
-def _with_modules(worker: Worker, modules: Collection[str]) -> Worker:
-    return replace(worker, modules=tuple(sorted({*worker.modules, *modules})))

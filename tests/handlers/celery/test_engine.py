@@ -12,7 +12,8 @@ from celery.exceptions import Ignore, Reject
 
 from fastapi_events.event import Event
 from fastapi_events.handlers.celery import CeleryHandler
-from fastapi_events.storage.memory import MemoryStore
+from fastapi_events.storage.catalogue import Listing, Worker
+from fastapi_events.storage.memory import MemoryCatalogue, MemoryStore
 from fastapi_events.storage.outbox import Entry
 from tests.places import QUICK, OnCelery, celery_on_redis
 from tests.processes import until
@@ -182,3 +183,23 @@ def test_an_error_above_exception_is_the_events_failure(place: OnCelery, store: 
     assert [(each.attempts, each.reason) for each in store.dead_letters.list()] == [
         (3, "Outcome: must not be called")
     ]
+
+
+def test_the_priority_of_a_function_that_only_others_have_travels_with_its_messages() -> None:
+    app = celery.Celery(broker="memory://", set_as_current=False)
+    catalogue = MemoryCatalogue()
+    handler = CeleryHandler(app, catalogue=catalogue)
+    worker = Worker(id="w", host="there", pid=1, engine="celery", queues=("events",), modules=("app.bills",))
+    bill = Listing(
+        name="bill", patterns=("cat*",), queue="events", engine="celery", module="app.bills", priority=7
+    )
+    catalogue.announce(handler.name, worker, [bill])
+    handler.fleet.look()
+
+    handler.worker.fan_out([ENVELOPE])
+
+    with app.connection() as connection:
+        message = connection.SimpleQueue("events").get_nowait()
+    handler.fleet.leave()
+    assert message.headers["task"] == "bill"
+    assert message.properties["priority"] == 7

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from fastapi_events.errors import StorageError
-from fastapi_events.handlers.task_queue import fleet as fleet_module
+from fastapi_events.handlers.task_queue import announcement
 from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.storage.base import Clock
-from fastapi_events.storage.catalogue import Fields, Listing, Worker
+from fastapi_events.storage.catalogue import FORGET_AFTER_SECONDS, Fields, Listing, Worker
 from fastapi_events.storage.memory import MemoryCatalogue
 from fastapi_events.subscriptions.plan import plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
@@ -27,21 +27,23 @@ def subscriptions(*names: str) -> Subscriptions:
 
     found = Subscriptions()
     for name in names:
-        found.add(Subscription(name, ("cat*",), function, plan(function), "events"))
+        found.add(Subscription(name, ("cat*",), function, plan(function), "events", module="app.mail"))
     return found
 
 
-def others(catalogue: MemoryCatalogue, *names: str) -> None:
+def others(
+    catalogue: MemoryCatalogue, *names: str, module: str = "app.others", version: str | None = None
+) -> None:
     """Another worker has booted, with functions of these names."""
     worker = Worker(
-        id="other", host="there", pid=1, engine="list", queues=("events",), modules=("app.others",),
-        subscriptions=names,
+        id="other", host="there", pid=1, engine="list", queues=("events",), modules=(module,),
+        subscriptions=names, version=version,
     )  # fmt: skip
     catalogue.announce(
         HANDLER,
         worker,
         [
-            Listing(name=each, patterns=("cat*",), queue="events", engine="list", module="app.others")
+            Listing(name=each, patterns=("cat*",), queue="events", engine="list", module=module)
             for each in names
         ],
     )
@@ -50,7 +52,7 @@ def others(catalogue: MemoryCatalogue, *names: str) -> None:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fleet]]:
     """Fleets whose threads end with the test; nobody waits until others know."""
-    monkeypatch.setattr(fleet_module, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(announcement, "SETTLE_SECONDS", 0.0)
     fleets: list[Fleet] = []
     yield fleets
     for each in fleets:
@@ -145,6 +147,64 @@ def test_a_worker_without_a_function_says_so(started: list[Fleet], caplog: pytes
         fleet.boot(["events"], engine="list")
 
     assert "has no function of list:events" in caplog.text
+
+
+@pytest.mark.parametrize("version", [None, "1.2"])
+def test_workers_that_register_conditionally_in_one_module_are_told_that_they_replace_each_other(
+    started: list[Fleet],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str | None,
+) -> None:
+    if version is not None:
+        monkeypatch.setenv("FASTAPI_EVENTS_APPLICATION_VERSION", version)
+    catalogue = MemoryCatalogue()
+    others(catalogue, "bill", "mail", module="app.mail", version=version)
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+
+    with caplog.at_level(logging.WARNING):
+        fleet.boot(["events"], engine="list")
+
+    assert "does not register bill, which a live worker of" in caplog.text
+    assert [each.name for each in catalogue.read(HANDLER).listings] == ["mail"]
+
+
+@pytest.mark.parametrize(
+    ("module", "version"), [("app.others", None), ("app.mail", "1.1")], ids=["other module", "older version"]
+)
+def test_a_deploy_and_other_modules_are_nothing_to_be_told_of(
+    started: list[Fleet], caplog: pytest.LogCaptureFixture, module: str, version: str | None
+) -> None:
+    catalogue = MemoryCatalogue()
+    others(catalogue, "bill", module=module, version=version)
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+
+    with caplog.at_level(logging.WARNING):
+        fleet.boot(["events"], engine="list")
+
+    assert "does not register" not in caplog.text
+
+
+def test_a_function_none_of_whose_workers_was_heard_of_for_long_is_unknown_again(
+    started: list[Fleet],
+) -> None:
+    now = [1_800_000_000.0]
+    catalogue = MemoryCatalogue(clock=lambda: now[0])
+    others(catalogue, "bill")
+    now[0] += FORGET_AFTER_SECONDS - 1
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+    fleet.boot(["events"], engine="list")
+    fleet._attempt(expires=True)
+    assert fleet.elsewhere("bill", ["{}"]) is not None
+
+    now[0] += 2
+    fleet._attempt(expires=True)
+
+    assert fleet.elsewhere("bill", ["{}"]) is None
+    assert [each.name for each in fleet.match("cat-fed")] == ["mail"]
 
 
 class Away(MemoryCatalogue):

@@ -20,7 +20,7 @@ from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetter
-from fastapi_events.storage.memory import MemoryLanes, MemoryOutbox
+from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes, MemoryOutbox
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.batch import batch
 from fastapi_events.subscriptions.plan import Plan, plan
@@ -75,10 +75,11 @@ def fan_out_with(broker: Broker, subscriptions: Subscriptions) -> Make:
         *,
         outbox: MemoryOutbox | None = None,
         lanes: MemoryLanes | None = None,
+        keep_in: MemoryDeadLetters | None = None,
     ) -> FanOut:
         addresses = Addresses(Routes("events", routes), subscriptions, RetryPolicy(), fleet_of(subscriptions))
         order = None if lanes is None else Order(lanes, DESTINATION, broker, addresses)
-        return FanOut("ListHandler", addresses, broker, outbox=outbox, order=order)
+        return FanOut("ListHandler", addresses, broker, outbox=outbox, order=order, keep_in=keep_in)
 
     return make
 
@@ -482,3 +483,26 @@ def test_every_spelling_of_an_enum_member_is_heard(
     fan_out_with()([read(Event(Animal.CAT))])
 
     assert broker.tasks() == ["one"]
+
+
+def test_what_nobody_listens_to_is_kept_once_where_it_is_asked_for(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker, diary: Diary
+) -> None:
+    subscriptions.add(listens("cat", "feed"))
+    kept = MemoryDeadLetters()
+    fan_out, unheard = fan_out_with({"dog*": "dogs"}, keep_in=kept), Event("dog-fed", {"n": 1})
+
+    fan_out([read(Event("cat")), read(unheard)])
+    fan_out([read(unheard)])
+
+    (letter,) = kept.list()
+    assert (letter.event_id, letter.event_name, letter.queue) == (unheard.id, "dog-fed", "dogs")
+    assert letter.reason == "nobody listens to 'dog-fed'"
+    assert broker.tasks() == ["feed"]
+    assert [name for name, _ in diary.of("unmatched")] == ["dog-fed", "dog-fed"]
+
+    # what is kept is a message for the fan-out, which finds who listens by then
+    subscriptions.add(listens("dog*", "walk"))
+    fan_out(letter.argument)
+
+    assert broker.tasks() == ["feed", "walk"]

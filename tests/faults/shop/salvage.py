@@ -1,0 +1,15 @@
+"""What other workers run: a function that those of `handlers` do not have."""
+
+from __future__ import annotations
+
+from fastapi_events.event import Event
+from tests.faults.shop.events import events
+from tests.faults.shop.notes import note
+
+app = getattr(events, "app", None)  # for `celery -A`
+
+
+@events.register(event_name="warehouse-*", name="salvage")
+def salvage(event: Event) -> None:
+    """Saves what is left; no other worker listens to these events."""
+    note("handled", subscription="salvage", number=event.payload["number"], id=event.id)

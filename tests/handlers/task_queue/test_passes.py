@@ -1,0 +1,35 @@
+"""Messages for functions that only other workers have: how soon each goes back to its queue."""
+
+from __future__ import annotations
+
+from fastapi_events.handlers.task_queue.passes import Passes
+
+
+def test_a_message_is_passed_on_at_once_and_after_some_times_with_longer_and_longer_waits() -> None:
+    passes = Passes()
+
+    waits = [passes.seconds("bill", ["{}"], alive=True) for _ in range(2_000)]
+
+    assert waits[:8] == [0.0] * 8
+    assert waits[8] > 0
+    assert waits == sorted(waits)
+    assert waits[-1] == 2.0
+
+
+def test_without_a_live_worker_it_waits_from_the_first_time() -> None:
+    passes = Passes()
+
+    waits = [passes.seconds("bill", ["{}"], alive=False) for _ in range(2_000)]
+
+    assert waits[0] == 1.0
+    assert waits == sorted(waits)
+    assert waits[-1] == 30.0
+
+
+def test_each_message_has_its_own_count() -> None:
+    passes = Passes()
+    for _ in range(20):
+        passes.seconds("bill", ["{}"], alive=True)
+
+    assert passes.seconds("bill", ["another"], alive=True) == 0.0
+    assert passes.seconds("mail", ["{}"], alive=True) == 0.0
