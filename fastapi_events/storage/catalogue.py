@@ -40,6 +40,7 @@ class Listing:
         module: Where it is registered.
         batch_size: How many events a message to it may carry; None where it takes one.
         priority: Of its messages, where the engine sends it with them.
+        expires: Seconds after which its messages are too old, where the engine sends it with them.
         once: Whether it skips an event that it has completed before.
         retry: Its policy: `max_retries`, `min_backoff`, `max_backoff`.
         payload: The name of the type that it asks for, if it asks for one.
@@ -55,6 +56,7 @@ class Listing:
     module: str
     batch_size: int | None = None
     priority: int | None = None
+    expires: float | None = None
     once: bool = False
     retry: Mapping[str, float] = field(default_factory=dict)
     payload: str | None = None

@@ -15,7 +15,7 @@ except ImportError as _missing:
 
 from fastapi_events.handlers.celery.engine import DEAD, dead_queue
 from fastapi_events.handlers.celery.handler import CeleryHandler
+from fastapi_events.handlers.celery.passed_on import UNKNOWN
 from fastapi_events.handlers.celery.scope_signals import open_scopes
-from fastapi_events.handlers.celery.tasks import UNKNOWN
 
 __all__ = ["DEAD", "UNKNOWN", "CeleryHandler", "dead_queue", "open_scopes"]

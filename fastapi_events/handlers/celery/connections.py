@@ -152,6 +152,8 @@ class _Counting(_Producer):
         self._queues = queues
 
     def publish(self, *args: Any, **options: Any) -> Any:
+        # RabbitMQ would drop in silence what expires in a queue; a worker keeps it as a dead letter.
+        options.pop("expiration", None)
         task_id = options.get("correlation_id")
         options["mandatory"] = task_id is not None
         result = super().publish(*args, **options)  # type: ignore[no-untyped-call]

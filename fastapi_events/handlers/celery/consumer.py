@@ -13,6 +13,7 @@ from celery.utils.imports import symbol_by_name
 from celery.worker.consumer import Consumer
 
 from fastapi_events.handlers.celery.foreign_messages import fault_of
+from fastapi_events.handlers.celery.passed_on import opened
 from fastapi_events.handlers.celery.unclaimed import Responsible, unclaimed_of
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
             fault = fault_of(message)
             if fault is not None and self._keep_unreadable(message, fault):
                 return None
-            return receive(message)
+            return receive(opened(message, self.strategies))
 
         return on_task_received
 

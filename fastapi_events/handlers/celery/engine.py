@@ -151,7 +151,7 @@ class CeleryEngine(Engine):
         options = self._options_of(message.task)
         if options.get("priority") is not None:
             arguments["priority"] = options["priority"]
-        if "expires" in options:
+        if options.get("expires") is not None:
             since = message.since or datetime.now(UTC)
             arguments["expires"] = since + timedelta(seconds=options["expires"])
         if self._quorum and message.queue not in self.app.amqp.queues:  # of a function that others have
@@ -164,7 +164,7 @@ class CeleryEngine(Engine):
         if own is not None or self._worker is None:
             return own or {}
         listed = self._worker.fleet.listed(task)
-        return {} if listed is None else {"priority": listed.priority}
+        return {} if listed is None else {"priority": listed.priority, "expires": listed.expires}
 
     def close(self) -> None:
         self._publisher.disconnect()

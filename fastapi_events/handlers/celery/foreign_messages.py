@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi_events.handlers.celery.passed_on import UNKNOWN, fault_of_passed_on
 from fastapi_events.handlers.task_queue.messages import MAX_BYTES_PER_MESSAGE
 
 _NUMBER = (int, float, type(None))
@@ -34,7 +35,7 @@ def fault_of(message: Any) -> str | None:
         isinstance(limits, list) and [isinstance(each, _NUMBER) for each in limits] == [True] * 2
     ):
         return "timelimit is no pair of seconds"
-    return _fault_of_arguments(body)
+    return _fault_of_arguments(head["task"], body)
 
 
 def arguments_of(message: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -54,7 +55,7 @@ def described(fault: str, message: Any) -> str:
     return f"{task}{cut}: {fault}"
 
 
-def _fault_of_arguments(body: Any) -> str | None:
+def _fault_of_arguments(task: str, body: Any) -> str | None:
     args, kwargs = body, {}
     if isinstance(body, dict):
         args, kwargs = body.get("args", []), body.get("kwargs", {})
@@ -64,4 +65,4 @@ def _fault_of_arguments(body: Any) -> str | None:
         return "the body holds no arguments of a task"
     if not isinstance(args, (list, tuple, type(None))) or not isinstance(kwargs, (dict, type(None))):
         return "the body holds no arguments of a task"
-    return None
+    return fault_of_passed_on(args) if task == UNKNOWN else None

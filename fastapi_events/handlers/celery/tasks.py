@@ -17,6 +17,7 @@ from fastapi_events.errors import DeliveredTooOften
 from fastapi_events.handlers.celery.crash_counter import CrashCounter
 from fastapi_events.handlers.celery.eager import attempt_in_place
 from fastapi_events.handlers.celery.foreign_messages import arguments_of, described
+from fastapi_events.handlers.celery.passed_on import UNKNOWN, passed_on, priority_of
 from fastapi_events.handlers.celery.publisher import CeleryPublisher, queue_of
 from fastapi_events.handlers.celery.time_limits import Limits
 from fastapi_events.handlers.task_queue.engine import Actor, unknown_actor, until_done
@@ -24,13 +25,6 @@ from fastapi_events.handlers.task_queue.worker.chained_events import ends_a_pool
 from fastapi_events.handlers.task_queue.worker.dead_letters import original_of, unreadable_letter
 from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, GiveUp, TryAgain, decide
 from fastapi_events.handlers.task_queue.worker.worker import Worker
-
-UNKNOWN = "fastapi_events.unknown"
-"""The task that takes messages for subscriptions which its worker does not have."""
-
-
-_RETRIES = "fastapi_events_retries"
-"""The header of a message to `UNKNOWN` that says how often its own task has failed."""
 
 
 class FunctionFailed(RuntimeError):
@@ -134,8 +128,6 @@ class Tasks:
             "task_id": task.request.id, "queue": queue, "countdown": outcome.after,
             "retries": outcome.failed,
         }  # fmt: skip
-        if task.request.get(_RETRIES):
-            message["headers"] = {_RETRIES: task.request.get(_RETRIES)}
         priority, expires = (task.request.delivery_info or {}).get("priority"), task.request.expires
         if priority is not None:
             message["priority"] = priority
@@ -189,26 +181,23 @@ class Tasks:
         meanwhile: whatever time it is due at, a worker is told at once that it does not have the task.
         """
         args, kwargs = arguments_of(message)
+        passed = passed_on(message, name)
+        sent: dict[str, Any] = {
+            "name": UNKNOWN, "args": (passed, *args), "kwargs": kwargs, "task_id": identity, "queue": queue,
+        }  # fmt: skip
+        if (priority := priority_of(message)) is not None:
+            sent["priority"] = priority
         seconds = worker.fleet.elsewhere(name, args)
-        if seconds is not None:
-            retries = int(message.headers.get("retries") or 0)
-            sent: dict[str, Any] = {"kwargs": kwargs, "task_id": identity, "queue": queue}
-            if (priority := (message.delivery_info or {}).get("priority")) is not None:
-                sent["priority"] = priority
-            wait = max(seconds, _seconds_until(message.headers.get("eta")))
-            if wait > 0:
-                sent |= {"name": UNKNOWN, "args": (name, *args), "countdown": wait}
-                sent["headers"] = {_RETRIES: retries}
-            else:
-                sent |= {"name": name, "args": tuple(args), "retries": retries}
-            self.publish_until_done(sent)
-            return
-        self._app.log.get_default_logger().warning(
-            "Message %s is for %r, which this worker does not have: it goes to %s", identity, name, UNKNOWN
-        )
-        self.publish_until_done(
-            {"name": UNKNOWN, "args": (name, *args), "kwargs": kwargs, "task_id": identity, "queue": queue}
-        )
+        if seconds is None:
+            self._app.log.get_default_logger().warning(
+                "Message %s is for %r, which this worker does not have: it goes to %s",
+                identity, name, UNKNOWN,
+            )  # fmt: skip
+        elif (wait := max(seconds, _seconds_until(passed["eta"]))) > 0:
+            sent["countdown"] = wait
+        elif passed["expires"] is None:
+            sent |= {"name": name, "args": tuple(args), "retries": passed["retries"]}
+        self.publish_until_done(sent)
 
     def keep_unreadable(self, worker: Worker, message: Any, fault: str, queue: str) -> None:
         """Keep a message as a dead letter that is none of Celery's."""
@@ -219,14 +208,13 @@ class Tasks:
 
     def take_unknown(self, task: Task, worker: Worker, queue: str, args: Any, kwargs: Any) -> None:
         """The task `UNKNOWN`: hand a message on, should this worker know its task."""
-        name, *rest = args
+        passed, *rest = args
+        name = passed["task"]
         actor = unknown_actor(worker, name, queue)
         step: Callable[[], object] = partial(actor.run, *rest, **kwargs)
-        if name in self._app.tasks:
-            message = {
-                "name": name, "args": rest, "kwargs": kwargs, "task_id": task.request.id,
-                "retries": int(task.request.get(_RETRIES) or 0),
-            }  # fmt: skip
+        if name in self._app.tasks:  # which a consumer that is not ours has not found out
+            message = {"name": name, "args": rest, "kwargs": kwargs, "task_id": task.request.id,
+                       "retries": passed["retries"], "expires": passed["expires"]}  # fmt: skip
             if (priority := (task.request.delivery_info or {}).get("priority")) is not None:
                 message["priority"] = priority
             step = partial(self._publisher.publish, [{**message, "queue": queue}])

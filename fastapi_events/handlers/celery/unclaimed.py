@@ -8,8 +8,9 @@ from typing import Any
 
 from celery import Celery, Task
 
+from fastapi_events.handlers.celery.passed_on import UNKNOWN
 from fastapi_events.handlers.celery.publisher import queue_of
-from fastapi_events.handlers.celery.tasks import UNKNOWN, Tasks
+from fastapi_events.handlers.celery.tasks import Tasks
 from fastapi_events.handlers.task_queue.worker.worker import Worker
 
 _RESPONSIBLE = "fastapi_events_responsible"

@@ -26,7 +26,7 @@ def listing_of(subscription: Subscription, *, engine: str, version: str | None) 
     retry, many = subscription.retry, subscription.batch
     payload_type = subscription.plan.payload_type if many is None else many.payload_type
     annotation = None if payload_type is None else payload_type.annotation
-    priority = subscription.options.get("priority")
+    priority, expires = (subscription.options.get(option) for option in ("priority", "expires"))
     return Listing(
         name=subscription.name,
         patterns=subscription.patterns,
@@ -35,6 +35,7 @@ def listing_of(subscription: Subscription, *, engine: str, version: str | None) 
         module=subscription.module,
         batch_size=subscription.batch_size,
         priority=priority if isinstance(priority, int) else None,
+        expires=expires if isinstance(expires, (int, float)) else None,
         once=subscription.once,
         retry={}
         if retry is None

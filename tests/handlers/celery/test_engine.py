@@ -185,14 +185,15 @@ def test_an_error_above_exception_is_the_events_failure(place: OnCelery, store: 
     ]
 
 
-def test_the_priority_of_a_function_that_only_others_have_travels_with_its_messages() -> None:
+def test_priority_and_expiry_of_a_function_that_only_others_have_travel_with_its_messages() -> None:
     app = celery.Celery(broker="memory://", set_as_current=False)
     catalogue = MemoryCatalogue()
     handler = CeleryHandler(app, catalogue=catalogue)
     worker = Worker(id="w", host="there", pid=1, engine="celery", queues=("events",), modules=("app.bills",))
     bill = Listing(
-        name="bill", patterns=("cat*",), queue="events", engine="celery", module="app.bills", priority=7
-    )
+        name="bill", patterns=("cat*",), queue="events", engine="celery", module="app.bills", priority=7,
+        expires=60.0,
+    )  # fmt: skip
     catalogue.announce(handler.name, worker, [bill])
     handler.fleet.look()
 
@@ -203,3 +204,4 @@ def test_the_priority_of_a_function_that_only_others_have_travels_with_its_messa
     handler.fleet.leave()
     assert message.headers["task"] == "bill"
     assert message.properties["priority"] == 7
+    assert 0 < (datetime.fromisoformat(message.headers["expires"]) - datetime.now(UTC)).total_seconds() <= 60

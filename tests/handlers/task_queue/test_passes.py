@@ -12,8 +12,9 @@ def test_a_message_is_passed_on_at_once_and_after_some_times_with_longer_and_lon
 
     assert waits[:8] == [0.0] * 8
     assert waits[8] > 0
-    assert waits == sorted(waits)
-    assert waits[-1] == 2.0
+    assert waits[8:14] == sorted(waits[8:14])
+    assert all(1.5 <= each <= 2.0 for each in waits[14:])
+    assert len(set(waits[14:])) > 1
 
 
 def test_without_a_live_worker_it_waits_from_the_first_time() -> None:
@@ -21,9 +22,9 @@ def test_without_a_live_worker_it_waits_from_the_first_time() -> None:
 
     waits = [passes.seconds("bill", ["{}"], alive=False) for _ in range(2_000)]
 
-    assert waits[0] == 1.0
-    assert waits == sorted(waits)
-    assert waits[-1] == 30.0
+    assert 0.75 <= waits[0] <= 1.0
+    assert waits[:6] == sorted(waits[:6])
+    assert all(22.5 <= each <= 30.0 for each in waits[5:])
 
 
 def test_each_message_has_its_own_count() -> None:
