@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.conftest import Row
+from tests.faults.running import Shop
 
 pytestmark = pytest.mark.shared_broker
 
@@ -30,13 +31,7 @@ def test_what_nobody_heard_is_told_kept_and_replayed(row: Row) -> None:
 
     # And the deploy that brings a function gets them all
     shop.start_worker(module="salvage")
-    shop.wait_until(
-        lambda: (
-            shop.post("/named?number=1", "warehouse-rebuilt")
-            and any(subscription == "salvage" for subscription, _ in shop.history.parts("handled"))
-        ),
-        "the new function's first event",
-    )
+    shop.wait_until(lambda: _salvages(shop), "the new function's first event")
     target = "tests.faults.shop.events:events"
     shop.output("fastapi_events", "dead", "replay", target, "--event", "warehouse-burnt-down", "--all")
     verdict = shop.settle()
@@ -44,3 +39,8 @@ def test_what_nobody_heard_is_told_kept_and_replayed(row: Row) -> None:
     assert not verdict.lost, shop.logs()
     assert verdict.handled == row.events
     assert shop.restarts == 0
+
+
+def _salvages(shop: Shop) -> bool:
+    shop.post("/named?number=1", "warehouse-rebuilt")
+    return any(subscription == "salvage" for subscription, _ in shop.history.parts("handled"))
