@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 
 from fastapi_events import __version__
-from fastapi_events.cli import dead, doctor, outbox, relay, worker
+from fastapi_events.cli import dead, doctor, event, outbox, relay, worker
 from fastapi_events.cli.arguments import PrintCompletion, examples_of
 from fastapi_events.cli.text import block, flush, say
 from fastapi_events.errors import ConfigurationError, FastapiEventError
 
-_COMMANDS = (worker, dead, outbox, relay, doctor)
+_COMMANDS = (worker, event, dead, outbox, relay, doctor)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -53,11 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands and their arguments."""
     whole = argparse.ArgumentParser(
-        prog="fastapi-events", description="Look after events: dead letters, the outbox, workers.",
+        prog="fastapi-events",
+        description="Look after events: what became of them, dead letters, the outbox, workers.",
         epilog=examples_of(
             """
             fastapi-events doctor app.events
             fastapi-events worker app.handlers --reload
+            fastapi-events event show app.events 0b6f2a5e
             fastapi-events dead list app.events
             """
         ),

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 Run = Callable[[argparse.Namespace], int]
+
+_AGE = re.compile(r"(\d+)([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 TARGET = "where the handlers are: app.events, or app.events:events"
 
@@ -58,6 +63,14 @@ def add_group(commands: Any, name: str, summary: str, *, examples: str) -> Any:
 def examples_of(lines: str) -> str:
     """The end of a `--help`."""
     return "Examples:\n" + "\n".join(f"  {line.strip()}" for line in lines.strip().splitlines())
+
+
+def age(text: str) -> timedelta:
+    """A length of time, as people type it: 30d, 12h, 45m, 10s."""
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time; write for example 30d, 12h or 45m")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 class PrintCompletion(argparse.Action):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from fastapi_events.cli.arguments import add_command, add_group
+from fastapi_events.cli.arguments import add_command, add_group, age
 from fastapi_events.cli.selection import NotThereError, guess, only
 from fastapi_events.cli.text import block, local, say, say_json, shown, table
 from fastapi_events.errors import ConfigurationError
@@ -18,8 +17,6 @@ from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 
-_AGE = re.compile(r"(\d+)([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LISTING = "fastapi-events dead list"
 _PAGE = 1_000
 
@@ -64,7 +61,7 @@ def add_parser(commands: Any) -> None:
         actions, "expire", _expire, "remove what was given up long ago",
         examples="fastapi-events dead expire app.events --older-than 30d",
     )  # fmt: skip
-    expiry.add_argument("--older-than", type=_age, required=True, metavar="AGE", help="such as 30d or 12h")
+    expiry.add_argument("--older-than", type=age, required=True, metavar="AGE", help="such as 30d or 12h")
 
 
 def _filters(parser: argparse.ArgumentParser) -> None:
@@ -258,10 +255,3 @@ def _find(target: str, prefix: str) -> tuple[DeadLetter, TaskQueueHandler]:
             if letter.id.startswith(prefix):
                 found[letter.id] = letter, handler
     return found[only(found, prefix, what="dead letter", listing=_LISTING)]
-
-
-def _age(text: str) -> timedelta:
-    match = _AGE.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no age; write for example 30d, 12h or 45m")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})

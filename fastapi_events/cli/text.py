@@ -11,24 +11,29 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 
-def say(text: str, *, to: TextIO | None = None, end: str = "\n") -> None:
+def say(text: str, *, to: TextIO | None = None, end: str = "\n") -> bool:
     """Print; where the reader has gone, as `head` does, the rest is printed for nobody.
 
     The command goes on to its end, and its exit code says what it did.
 
     Parameters:
         to: Standard output if not given.
+
+    Returns:
+        Whether somebody still reads.
     """
     stream = sys.stdout if to is None else to
     try:
         print(text, end=end, file=stream, flush=True)
     except BrokenPipeError:
         hush(stream)
+        return False
+    return True
 
 
-def say_json(value: Any) -> None:
-    """Print a value as one line of JSON; times have an offset."""
-    say(json.dumps(value, default=_plain))
+def say_json(value: Any) -> bool:
+    """Print a value as one line of JSON; times have an offset. Whether somebody still reads."""
+    return say(json.dumps(value, default=_plain))
 
 
 def hush(stream: TextIO) -> None:

@@ -153,7 +153,7 @@ def test_an_age_that_is_none_is_refused(run: Run) -> None:
     ran = run("dead", "expire", "shop_events:events", "--older-than", "soon")
 
     assert ran.code == 2
-    assert "'soon' is no age; write for example 30d" in ran.err
+    assert "'soon' is no length of time; write for example 30d" in ran.err
 
 
 def test_an_unknown_id_is_named(run: Run) -> None:

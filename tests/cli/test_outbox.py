@@ -56,7 +56,7 @@ def test_discard_removes_what_it_is_told_and_names_what_is_not_there(run: Run, a
 def test_setup_names_what_is_ready(run: Run) -> None:
     assert run("outbox", "setup", "shop_events:events").out.splitlines() == [
         "MemoryOutbox is ready", "MemoryInbox is ready", "MemoryDeadLetters is ready", "MemoryLanes is ready",
-        "MemoryCatalogue is ready",
+        "MemoryCatalogue is ready", "MemoryJournal is ready",
     ]  # fmt: skip
 
 

@@ -1,0 +1,221 @@
+"""`fastapi-events event`: what became of an event, and where it is."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi_events.cli.arguments import add_command, add_group, age
+from fastapi_events.cli.event_tree import data_of, line_of, lines_of, record_data, state_of
+from fastapi_events.cli.selection import NotThereError, guess, only
+from fastapi_events.cli.text import local, say, say_json, shown, table
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.inspection import handlers_in
+from fastapi_events.storage.base import moment
+from fastapi_events.storage.journal import HAPPENINGS, Journal, JournalEvent, Record
+from fastapi_events.whereabouts import Found, causes_of, held, journals, life_of, places_of
+
+_LISTING = "fastapi-events event list"
+_AT_MOST = 20
+"""Events whose ids begin alike: more are not told apart by showing them."""
+
+_TAIL_EVERY_SECONDS = 1.0
+_LATE = timedelta(seconds=15)
+"""How late a record may come into the journal to be seen by `tail`: processes write in batches."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to those of `fastapi-events`."""
+    actions = add_group(
+        commands, "event", "show what became of events, and where they are",
+        examples="fastapi-events event show app.events 0b6f2a5e",
+    )  # fmt: skip
+    one = add_command(
+        actions, "show", _show, "show what became of one event, in all functions, and what it caused",
+        examples="fastapi-events event show app.events 0b6f2a5e",
+    )  # fmt: skip
+    one.add_argument("id", help="an event's id, or how it begins")
+    listing = add_command(
+        actions, "list", _list, "list the events of the journal, the latest first",
+        examples="""
+        fastapi-events event list app.events --since 1h
+        fastapi-events event list app.events --name 'order-*' --outcome failed
+        fastapi-events event list app.events --json | jq -r .name | sort | uniq -c
+        """,
+    )  # fmt: skip
+    listing.add_argument("--limit", type=int, default=100, help="how many (100)")
+    listing.add_argument("--since", type=age, metavar="AGE", help="only of the last 1h, 30m, 2d")
+    _filters(listing)
+    tail = add_command(
+        actions, "tail", _tail, "show what happens to events, as it happens, until it is interrupted",
+        examples="fastapi-events event tail app.events --name 'order-*' --outcome failed",
+    )  # fmt: skip
+    _filters(tail)
+
+
+def _filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", metavar="PATTERN", help="only events of this name; * stands for anything")
+    parser.add_argument(
+        "--outcome",
+        choices=HAPPENINGS,
+        metavar="OUTCOME",
+        help=f"only where this happened: {', '.join(HAPPENINGS)}",
+    )
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    handlers = handlers_in(arguments.target)
+    known = [
+        (each, event) for each in journals(handlers) for event in each.find(arguments.id, limit=_AT_MOST)
+    ]
+    found = list(held(handlers, arguments.id))
+    ids = {event.id for _, event in known} | {each.id for each in found}
+    if not ids and arguments.id:
+        raise NotThereError(_nowhere(arguments.id, handlers))
+    id_ = only(ids, arguments.id, what="event", listing=_LISTING)
+    found = [each for each in found if each.id == id_]
+    told = [(journal, event) for journal, event in known if event.id == id_]
+    if told:
+        _show_life(arguments, *told[0], found)
+    else:
+        _show_found(arguments, found)
+    return 0
+
+
+def _show_life(
+    arguments: argparse.Namespace, journal: Journal, event: JournalEvent, found: list[Found]
+) -> None:
+    life = life_of(journal, event)
+    places = [each.place for each in found] or places_of(life, time.time())
+    if arguments.json:
+        say_json({**data_of(life), "now": [{"where": each.where, "text": each.text} for each in places]})
+        return
+    for line in lines_of(life, causes_of(journal, event), places):
+        say(line)
+
+
+def _show_found(arguments: argparse.Namespace, found: list[Found]) -> None:
+    first = found[0]
+    places = [{"where": each.place.where, "text": each.place.text} for each in found]
+    if arguments.json:
+        say_json({"id": first.id, "name": first.name, "envelope": first.envelope, "now": places})
+        return
+    say(f"{shown(first.name or '?')} {shown(first.id)}")
+    say(f"\n{shown(first.envelope)}")
+    for each in found:
+        say(f"\nNow {shown(each.place.text)}")
+    say("\nThere is no journal, or it does not know of this event: what happened to it before is not known.")
+
+
+def _nowhere(prefix: str, handlers: list[TaskQueueHandler]) -> str:
+    """Say where was looked, and where nobody can look."""
+    looked = [
+        name
+        for name, attribute in (
+            ("the journal", "journal"),
+            ("the outbox", "outbox"),
+            ("dead letters", "dead_letters"),
+        )
+        if any(getattr(each, attribute) is not None for each in handlers)
+    ]
+    text = f"There is no event {shown(repr(prefix))}"
+    if looked:
+        text += f" in {' and '.join([', '.join(looked[:-1]), looked[-1]]) if len(looked) > 1 else looked[0]}"
+    if any(each.journal is not None for each in handlers):
+        return f"{text}; `{_LISTING}` shows what there is."
+    return (
+        f"{text}. It may be in a queue, with a worker, or handled: only a journal can tell, which store= or "
+        "journal= gives a handler."
+    )
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    since = None if arguments.since is None else datetime.now(UTC) - arguments.since
+    found = [
+        event
+        for journal in _journals(arguments.target)
+        for event in journal.events(
+            limit=arguments.limit, name=arguments.name, outcome=arguments.outcome, since=since
+        )
+    ]
+    if not found and arguments.name is not None:
+        _check_name(arguments)
+    if arguments.json:
+        for event in found:
+            say_json(
+                {
+                    "id": event.id, "name": event.name, "state": state_of(event.outcomes),
+                    "outcomes": sorted(event.outcomes, key=HAPPENINGS.index),
+                    "first_at": moment(event.first_at), "last_at": moment(event.last_at),
+                    "cause": event.cause, "correlation": event.correlation,
+                }
+            )  # fmt: skip
+        return 0
+    if not found:
+        say("No such events." if arguments.outcome or since else "No events.")
+        return 0
+    rows = [
+        (
+            shown(each.id), local(moment(each.first_at)), local(moment(each.last_at)), shown(each.name, 40),
+            state_of(each.outcomes),
+        )
+        for each in found
+    ]  # fmt: skip
+    say(table(("ID", "FIRST", "LAST", "EVENT", "OUTCOME"), rows))
+    return 0
+
+
+def _check_name(arguments: argparse.Namespace) -> None:
+    """Say it where there is no event of that name at all.
+
+    Raises:
+        NotThereError: With the closest name that there is.
+    """
+    several = _journals(arguments.target)
+    if not any(each.events(limit=1, name=arguments.name) for each in several):
+        names = {event.name for each in several for event in each.events(limit=1_000)}
+        raise NotThereError(
+            f"The journal has no event {shown(repr(arguments.name))}{guess(arguments.name, names)}"
+        )
+
+
+def _tail(arguments: argparse.Namespace) -> int:
+    several = _journals(arguments.target)
+    began = datetime.now(UTC)
+    seen: dict[Record, None] = {}
+    while True:
+        for record in _latest(several, arguments, began):
+            if record not in seen:
+                seen[record] = None
+                is_read = say_json(record_data(record)) if arguments.json else say(line_of(record))
+                if not is_read:
+                    return 0
+        end = (datetime.now(UTC) - 2 * _LATE).timestamp()
+        seen = {each: None for each in seen if each.at >= end}
+        time.sleep(_TAIL_EVERY_SECONDS)
+
+
+def _latest(several: list[Journal], arguments: argparse.Namespace, began: datetime) -> Iterator[Record]:
+    """What has come in since a moment ago, in the order of time."""
+    since = max(began, datetime.now(UTC) - _LATE)
+    records = [
+        record
+        for journal in several
+        for event in journal.events(limit=1_000, name=arguments.name, outcome=arguments.outcome, since=since)
+        for record in journal.records(event.id)
+        if record.at >= since.timestamp() and arguments.outcome in (None, record.what)
+    ]
+    return iter(sorted(records, key=lambda each: each.at))
+
+
+def _journals(target: str) -> list[Journal]:
+    handlers = handlers_in(target)
+    found = journals(handlers)
+    if not found:
+        names = ", ".join(each.name for each in handlers)
+        raise ConfigurationError(f"{names} has no journal; pass store= or journal= to the handler.")
+    return found

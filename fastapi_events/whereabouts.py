@@ -1,0 +1,260 @@
+"""Where an event is, and what became of it: what the journal, the outbox and the dead letters know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from fastapi_events.envelope import unseal
+from fastapi_events.errors import UnreadableEnvelope
+from fastapi_events.event import wire_name
+from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.storage.base import moment
+from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
+from fastapi_events.storage.journal import Journal, JournalEvent, Record
+from fastapi_events.storage.outbox import Entry, Outbox
+
+_PAGE = 1_000
+_DEEPEST = 50
+"""Events in a chain that are shown below one another; a cycle of them has no end."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt of a subscription at an event.
+
+    Parameters:
+        at: When it started; seconds since 1970.
+        process: Where.
+        duration: Seconds that it took, once it has ended.
+        error: Why it failed, if it did.
+        wait: Seconds from its end to the next one.
+    """
+
+    at: float
+    process: str
+    duration: float | None = None
+    error: str | None = None
+    wait: float | None = None
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of an event in one subscription.
+
+    Parameters:
+        subscription: Its name.
+        queue: Where its messages wait.
+        state: `waiting`, `running`, `failed`, `retried`, `succeeded`, `skipped`, `dead` or `replayed`.
+        since: Since when; seconds since 1970.
+        attempts: All that are known, the first one first.
+        reason: Why it is dead.
+    """
+
+    subscription: str
+    queue: str | None
+    state: str
+    since: float
+    attempts: list[Attempt] = field(default_factory=list)
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Life:
+    """All that the journal knows of an event.
+
+    Parameters:
+        event: Its summary.
+        records: What happened to it, in the order of time.
+        fates: What became of it in each subscription.
+        children: The events that its functions dispatched.
+    """
+
+    event: JournalEvent
+    records: Sequence[Record]
+    fates: Sequence[Fate]
+    children: Sequence[Life]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an event is now.
+
+    Parameters:
+        where: `outbox`, `dead letters`, `queue`, `worker`, `lost`, `nobody listens` or `discarded`.
+        text: The same in a sentence.
+    """
+
+    where: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An event that a store holds itself, rather than tell of it.
+
+    Parameters:
+        id: The event's id.
+        name: Its name, where it can be read.
+        place: Where it is.
+        envelope: The event as it travels, JSON.
+    """
+
+    id: str
+    name: str | None
+    place: Place
+    envelope: str
+
+
+def journals(handlers: Iterable[TaskQueueHandler]) -> list[Journal]:
+    """The journals of handlers, each once."""
+    return list({id(each.journal): each.journal for each in handlers if each.journal is not None}.values())
+
+
+def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
+    """The events that outboxes and dead letters hold, and whose ids begin with a prefix.
+
+    Raises:
+        StorageError: When a store cannot be asked.
+    """
+    known = list(handlers)
+    names = {each.name for each in known}
+    for outbox in {id(each.outbox): each.outbox for each in known if each.outbox is not None}.values():
+        for entry in _entries(outbox):
+            if entry.id.startswith(prefix) and entry.destination in names:
+                yield Found(entry.id, _name_in(entry.envelope), _in_outbox(entry), entry.envelope)
+    for handler in known:
+        if handler.dead_letters is not None:
+            for letter in _letters(handler.dead_letters, handler.name):
+                if letter.event_id is not None and letter.event_id.startswith(prefix):
+                    yield Found(letter.event_id, letter.event_name, _dead(letter), letter.argument)
+
+
+def life_of(journal: Journal, event: JournalEvent) -> Life:
+    """What became of an event, and of those that it caused."""
+    chain = journal.chain(event.correlation) if event.correlation is not None else [event]
+    return _life(journal, event, chain, depth=0)
+
+
+def causes_of(journal: Journal, event: JournalEvent) -> list[JournalEvent]:
+    """The events that led to an event, the first one first, as far as they are known."""
+    by_id = {each.id: each for each in journal.chain(event.correlation or event.id)}
+    found: list[JournalEvent] = []
+    cause = by_id.get(event.cause or "")
+    while cause is not None and cause not in found and len(found) < _DEEPEST:
+        found.append(cause)
+        cause = by_id.get(cause.cause or "")
+    return found[::-1]
+
+
+def places_of(life: Life, now: float) -> list[Place]:
+    """Where an event seems to be, by what the journal knows; none where everything is done."""
+    records = life.records
+    happened = {each.what for each in records}
+    fates = life.fates
+    if not fates and "fanned_out" not in happened:
+        return [_before_fan_out(records, now)] if records else []
+    return [place for each in fates if (place := _of_fate(each)) is not None]
+
+
+def _before_fan_out(records: Sequence[Record], now: float) -> Place:
+    last = records[-1]
+    if last.what == "lost":
+        return Place("lost", f"{last.handler} has lost it: {last.error}")
+    if last.what == "discarded":
+        return Place("discarded", "it was discarded: its scope's flush policy or transaction said so")
+    if last.what == "unmatched":
+        return Place("nobody listens", f"nobody listens to {last.event_name!r} in {last.handler}")
+    wait = next((each.wait for each in records if each.what == "dispatched"), None)
+    due = None if wait is None else records[0].at + wait
+    until = f", to be handled at {_local(due)}" if due and due > now else ""
+    published = next((each for each in records if each.what == "published"), None)
+    if published is not None:
+        return Place("queue", f"in the queue of {published.handler}, or with a worker{until}")
+    if last.what == "stored":
+        return Place("queue", f"it was in the outbox of {last.handler}, and a relay has published it{until}")
+    return Place("worker", f"with the process {last.process}, which has not published it yet{until}")
+
+
+def _of_fate(fate: Fate) -> Place | None:
+    if fate.state in ("waiting", "replayed"):
+        queue = f"in the queue {fate.queue}" if fate.queue else "in a queue"
+        return Place("queue", f"{queue}, for {fate.subscription}")
+    if fate.state == "retried":
+        wait = fate.attempts[-1].wait if fate.attempts else None
+        due = "" if wait is None else f" at {_local(fate.since + wait)}"
+        return Place("queue", f"{fate.subscription} has failed, and tries again{due}")
+    if fate.state == "running":
+        return Place("worker", f"{fate.subscription} runs in {fate.attempts[-1].process}")
+    return None
+
+
+def _life(journal: Journal, event: JournalEvent, chain: Sequence[JournalEvent], *, depth: int) -> Life:
+    records = journal.records(event.id)
+    caused = [each for each in chain if each.cause == event.id and each.id != event.id]
+    children = [_life(journal, each, chain, depth=depth + 1) for each in caused] if depth < _DEEPEST else []
+    return Life(event, records, _fates(records), children)
+
+
+def _fates(records: Iterable[Record]) -> list[Fate]:
+    fates: dict[str, Fate] = {}
+    for each in records:
+        for name in each.to:
+            fates.setdefault(name, Fate(name, None, "waiting", each.at))
+        if each.subscription is None:
+            continue
+        fate = fates.setdefault(each.subscription, Fate(each.subscription, each.queue, "waiting", each.at))
+        fate.queue = each.queue or fate.queue
+        _follow(fate, each)
+    return list(fates.values())
+
+
+def _follow(fate: Fate, record: Record) -> None:
+    """Let a fate be what it is after one more thing has happened."""
+    attempts = fate.attempts
+    if record.what == "started":
+        attempts.append(Attempt(record.at, record.process))
+    elif record.what in ("failed", "succeeded") and attempts:
+        attempts[-1].duration = record.duration
+        attempts[-1].error = record.error
+    elif record.what == "retried" and attempts:
+        attempts[-1].wait = record.wait
+        attempts[-1].error = attempts[-1].error or record.error
+    elif record.what == "dead":
+        fate.reason = record.error
+    fate.state = {"started": "running"}.get(record.what, record.what)
+    fate.since = record.at
+
+
+def _in_outbox(entry: Entry) -> Place:
+    due = "" if entry.due is None else f", due at {_local(entry.due.timestamp())}"
+    return Place("outbox", f"in the outbox, for {entry.destination}{due}")
+
+
+def _dead(letter: DeadLetter) -> Place:
+    return Place("dead letters", f"dead letter {letter.id} of {letter.subscription}: {letter.reason}")
+
+
+def _entries(outbox: Outbox) -> Iterator[Entry]:
+    after = None
+    while page := outbox.list(limit=_PAGE, after=after):
+        yield from page
+        after = page[-1].cursor
+
+
+def _letters(letters: DeadLetters, handler: str) -> Iterator[DeadLetter]:
+    after = None
+    while page := letters.list(limit=_PAGE, handler=handler, after=after):
+        yield from page
+        after = page[-1].cursor
+
+
+def _name_in(envelope: str) -> str | None:
+    try:
+        return wire_name(unseal(envelope).name)
+    except UnreadableEnvelope:
+        return None
+
+
+def _local(seconds: float) -> str:
+    return moment(seconds).astimezone().isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,137 @@
+"""Where an event is, and what became of it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi_events.storage.journal import Record
+from fastapi_events.storage.memory import MemoryJournal, MemoryStore
+from fastapi_events.storage.outbox import Entry
+from fastapi_events.whereabouts import Life, causes_of, held, journals, life_of, places_of
+from tests.cli.conftest import letter
+from tests.handlers.task_queue.broker import ListHandler
+
+NOW = 2_000.0
+
+
+def record(what: Any, at: float = 1_000.0, event_id: str = "a", **more: Any) -> Record:
+    values = {"event_name": "order", "correlation": "a", "process": "here:1", **more}
+    return Record(event_id=event_id, what=what, at=at, **values)
+
+
+def life(*records: Record) -> Life:
+    journal = MemoryJournal()
+    journal.write([record("dispatched"), *records])
+    [event] = journal.find("a")
+    return life_of(journal, event)
+
+
+def places(*records: Record) -> list[tuple[str, str]]:
+    return [(each.where, each.text) for each in places_of(life(*records), NOW)]
+
+
+def test_attempts_are_gathered_by_subscription() -> None:
+    found = life(
+        record("fanned_out", 1_001.0, to=("cook", "mail")),
+        record("started", 1_002.0, subscription="cook", queue="kitchen"),
+        record("failed", 1_002.5, subscription="cook", queue="kitchen", duration=0.5, error="E: no"),
+        record("retried", 1_002.5, subscription="cook", queue="kitchen", attempt=1, wait=2.0, error="E: no"),
+        record("started", 1_005.0, subscription="cook", queue="kitchen", process="there:2"),
+        record("succeeded", 1_005.2, subscription="cook", queue="kitchen", duration=0.2),
+    )
+
+    cook, mail = found.fates
+    assert (cook.subscription, cook.queue, cook.state) == ("cook", "kitchen", "succeeded")
+    first, second = cook.attempts
+    assert (first.process, first.duration, first.error, first.wait) == ("here:1", 0.5, "E: no", 2.0)
+    assert (second.process, second.duration, second.error, second.wait) == ("there:2", 0.2, None, None)
+    assert (mail.subscription, mail.state, mail.attempts) == ("mail", "waiting", [])
+
+
+def test_it_tells_where_an_event_is_before_somebody_runs() -> None:
+    assert places() == [("worker", "with the process here:1, which has not published it yet")]
+    assert places(record("published", 1_001.0, handler="h")) == [
+        ("queue", "in the queue of h, or with a worker")
+    ]
+    assert places(record("stored", 1_001.0, handler="h", error="refused")) == [
+        ("queue", "it was in the outbox of h, and a relay has published it")
+    ]
+    assert places(record("lost", 1_001.0, handler="h", error="no broker")) == [
+        ("lost", "h has lost it: no broker")
+    ]
+    assert places(record("unmatched", 1_001.0, handler="h")) == [
+        ("nobody listens", "nobody listens to 'order' in h")
+    ]
+    assert places(record("discarded", 1_001.0))[0][0] == "discarded"
+
+
+def test_it_tells_until_when_an_event_is_delayed() -> None:
+    journal = MemoryJournal()
+    journal.write([record("dispatched", wait=3_600.0), record("published", 1_001.0, handler="h")])
+    [event] = journal.find("a")
+
+    [place] = places_of(life_of(journal, event), NOW)
+    assert place.text.startswith("in the queue of h, or with a worker, to be handled at 1970-01-01 ")
+    [late] = places_of(life_of(journal, event), 5_000.0)
+    assert late.text == "in the queue of h, or with a worker"
+
+
+def test_it_tells_what_each_subscription_waits_for() -> None:
+    fanned = record("fanned_out", 1_001.0, to=("cook",))
+    started = record("started", 1_002.0, subscription="cook", queue="kitchen")
+    failed = record("failed", 1_003.0, subscription="cook", queue="kitchen", error="E")
+
+    assert places(fanned) == [("queue", "in a queue, for cook")]
+    assert places(fanned, started) == [("worker", "cook runs in here:1")]
+    [(where, text)] = places(
+        fanned, started, failed, record("retried", 1_003.0, subscription="cook", attempt=1, wait=60.0)
+    )
+    assert where == "queue"
+    assert text.startswith("cook has failed, and tries again at 1970-01-01 ")
+    assert places(fanned, started, record("replayed", 1_004.0, subscription="cook", queue="kitchen")) == [
+        ("queue", "in the queue kitchen, for cook")
+    ]
+    assert places(fanned, started, record("succeeded", 1_003.0, subscription="cook")) == []
+
+
+def test_a_chain_is_followed_both_ways_even_in_a_circle() -> None:
+    journal = MemoryJournal()
+    journal.write(
+        [
+            record("dispatched", cause="c"),
+            record("dispatched", 1_001.0, event_id="b", cause="a"),
+            record("dispatched", 1_002.0, event_id="c", cause="b"),
+        ]
+    )
+    first, second, third = journal.chain("a")
+
+    assert [each.id for each in causes_of(journal, second)] == ["b", "c", "a"]
+    assert life_of(journal, first).children[0].children[0].event.id == third.id
+
+    journal.write([record("dispatched", 1_003.0, event_id="d", correlation="alone")])
+    [alone] = journal.find("d")
+    assert causes_of(journal, alone) == []
+
+
+def test_outboxes_and_dead_letters_are_asked() -> None:
+    store = MemoryStore()
+    handler = ListHandler(store=store, relay=False)
+    other = ListHandler(queue="other", store=store, relay=False)
+    due = datetime.now(UTC) + timedelta(hours=1)
+    text = json.dumps({"specversion": "1.0", "id": "ab", "type": "order"})
+    store.outbox.add([Entry(id="ab", destination="list:events", envelope=text, due=due)])
+    store.outbox.add([Entry(id="ac", destination="list:other", envelope="?")])
+    store.dead_letters.add(letter(1, event_id="ab"))
+    store.dead_letters.add(letter(2, event_id=None))
+
+    waiting, dead = held([handler], "ab")
+
+    assert (waiting.id, waiting.name, waiting.place.where) == ("ab", "order", "outbox")
+    assert waiting.place.text.startswith("in the outbox, for list:events, due at ")
+    assert (dead.id, dead.place.where) == ("ab", "dead letters")
+    assert dead.place.text == "dead letter letter-1 of shop.cook: ValueError: no fish"
+    assert [(each.id, each.name) for each in held([handler, other], "ac")] == [("ac", None)]
+    assert list(held([handler, ListHandler(queue="bare")], "b")) == []
+    assert journals([handler, other, ListHandler(queue="bare")]) == [store.journal]
