@@ -154,7 +154,7 @@ def _catalogue(handler: TaskQueueHandler) -> Iterator[Finding]:
             yield Finding(
                 "danger", "catalogue",
                 "none: workers that import different modules share events out between them and lose them; "
-                "pass store= or catalogue=.",
+                "pass store=SqlStore(…) or store=RedisStore(…), or catalogue= alone.",
             )  # fmt: skip
             return
         catalogue.check()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from fastapi_events import under_test
+from fastapi_events import checks, under_test
 from fastapi_events.context import event_store, handler_store, in_req_res_cycle, middleware_identifier
 from fastapi_events.delivery import name_of, settle
 from fastapi_events.flush import FlushWhen, always, flush_policy
 from fastapi_events.handlers.base import BaseEventHandler, check_hooks
+from fastapi_events.handlers.strict_names import StrictNames
 from fastapi_events.otel import tracing
 from fastapi_events.scope import Backlog
 from fastapi_events.scope.config import ScopeConfig, checked_handlers
@@ -42,6 +43,8 @@ class EventHandlerASGIMiddleware:
             handlers from outside of a request. They then outlive the middleware object.
         flush_when: `"always"`, `"success"` (nothing was raised and the status is below 400), or a callable
             that judges a `FinishedScope`.
+        strict_names: Let `dispatch()` raise `UnknownEventName` for a name to which no handler's functions
+            listen, and for which no schema is registered; for tests and staging.
         raise_errors: Raise what handlers raised into the server, for tests. The endpoint's own error wins.
             With False such errors are logged and reported only; None is False, or what the pytest plugin
             says.
@@ -58,12 +61,14 @@ class EventHandlerASGIMiddleware:
         middleware_id: int | None = None,
         *,
         flush_when: FlushWhen = "always",
+        strict_names: bool = False,
         raise_errors: bool | None = None,
     ) -> None:
         self.app = app
         self._id = id(self) if middleware_id is None else middleware_id
         self._config = ScopeConfig(self._id, flush_policy(flush_when))
         self._raise_errors = checked_raise_errors(raise_errors)
+        self._strict_names = checks.flag("strict_names", strict_names)
         self._is_unstarted = False
         self._started: list[BaseEventHandler] = []
         self.register_handlers(handlers)
@@ -79,6 +84,8 @@ class EventHandlerASGIMiddleware:
         for each in handlers:
             if isinstance(each, BaseEventHandler):
                 check_hooks(each)
+        if self._strict_names:
+            handlers.insert(0, StrictNames(handlers))
         handler_store[self._id] = handlers
         # A handler need not derive from our base, and a mock has every attribute.
         self._persists = any(getattr(each, "persists_before_response", None) is True for each in handlers)

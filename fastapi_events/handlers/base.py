@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi_events.delivery import name_of, outcome
 from fastapi_events.errors import ConfigurationError, DelayTooLong, raise_together
-from fastapi_events.event import Event, wire_name
+from fastapi_events.event import Event, EventName, wire_name
 
 
 class _ClassName:
@@ -60,6 +60,14 @@ class BaseEventHandler(ABC):
         seconds = (due - datetime.now(UTC)).total_seconds()
         if seconds > self.longest_delay:
             raise DelayTooLong(wire_name(event.name), self.name, seconds, self.longest_delay)
+
+    def listens(self, name: EventName) -> bool:
+        """Whether a function of its own listens to an event of this name."""
+        return False
+
+    def listens_to(self) -> Iterable[str]:
+        """The patterns that its functions listen to, as far as this process knows."""
+        return ()
 
     async def persist(self, events: Sequence[Event]) -> None:
         """Keep events where they survive this process; after the response they are handed over as ever."""

@@ -118,6 +118,14 @@ class LocalHandler(BaseEventHandler):
         finally:
             del errors, outcomes  # an error would hold this frame, and these the error
 
+    def listens(self, name: EventName) -> bool:
+        """Whether a function listens to an event of this name."""
+        return any(True for _ in self._match()(name))
+
+    def listens_to(self) -> Iterable[str]:
+        """What the functions listen to."""
+        return [pattern for each in self._lookup() for pattern in each.patterns]
+
     def _errors_of(self, outcomes: Iterable[list[BaseException] | BaseException]) -> list[BaseException]:
         errors: list[BaseException] = []
         for each in outcomes:

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi_events.delivery import call_dispatch_hooks
 from fastapi_events.event import Event
 from fastapi_events.handlers.null import NullHandler
+from fastapi_events.handlers.strict_names import StrictNames
 from fastapi_events.handlers.task_queue import Actor, Engine, Message, TaskQueueHandler
 from fastapi_events.lifecycle import Lifecycle, forget, observe
 from fastapi_events.storage.dead_letters import DeadLetter
@@ -92,7 +93,7 @@ class _Checking(NullHandler):
     """
 
     def __init__(self, handler: Any) -> None:
-        self._asked = handler
+        self._asked = NullHandler() if isinstance(handler, StrictNames) else handler
         if isinstance(handler, TaskQueueHandler):
             # Whether somebody listens to a name, only the broker would know.
             self._asked = twin_of(handler, _Nowhere(handler.engine), MemoryStore(), strict_names=False)

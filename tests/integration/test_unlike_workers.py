@@ -97,19 +97,20 @@ def function(name: str, pattern: str = "cat*", options: str = "") -> str:
     """
 
 
+def command(engine: str, name: str) -> tuple[str, ...]:
+    """What starts a worker that knows one module."""
+    if engine == "dramatiq":
+        return ("dramatiq", f"app.{name}", "--processes", "1", "--threads", "2")
+    return ("celery", "-A", f"app.{name}", "worker", "-P", "threads", "-c", "2", "-n", f"{name}@%h")
+
+
 def start(project: Project, engine: str, name: str) -> Any:
     """Start a worker that knows one module, and wait until it says that it is ready."""
+    says, told = " ready.", ("--loglevel", "info")
     if engine == "dramatiq":
-        command = ("dramatiq", f"app.{name}", "--processes", "1", "--threads", "2")
-        says = "is ready for action"
-    else:
-        command = (
-            "celery", "-A", f"app.{name}", "worker", "-P", "threads", "-c", "2", "-n", f"{name}@%h",
-            "--loglevel", "info",
-        )  # fmt: skip
-        says = " ready."
+        says, told = "is ready for action", ()
     before = project.logs().count(says)
-    worker = project.start(*command)
+    worker = project.start(*command(engine, name), *told)
     until(lambda: project.logs().count(says) > before, f"{name}'s start")
     return worker
 
@@ -256,8 +257,8 @@ def test_a_worker_without_a_function_says_so_and_fans_out_for_the_others(
     project: Project, engine: str
 ) -> None:
     project.write(events=module(engine), mail=function("mail"))
-    start(project, engine, "events")
-    assert "has no function of" in project.logs()
+    project.start(*command(engine, "events"))  # at the level that the engine has by default
+    until(lambda: "has no function of" in project.logs(), "the warning")
 
     start(project, engine, "mail")
     publish(project, 0, 50)
@@ -274,4 +275,25 @@ def test_without_a_catalogue_doctor_names_the_danger_and_what_mends_it(
 
     assert code == 1
     assert "DANGER  catalogue: none: workers that import different modules share events out" in project.logs()
-    assert "pass store= or catalogue=" in project.logs()
+    assert "pass store=SqlStore(…) or store=RedisStore(…), or catalogue= alone." in project.logs()
+
+
+def test_without_a_catalogue_each_worker_knows_itself_only(
+    project: Project, engine: str, amqp_url: str
+) -> None:
+    queue = f"unlike-{uuid.uuid4()}"
+    project.write(
+        events=module(engine, url=amqp_url, queue=queue), mail=function("mail"), bills=function("bill")
+    )
+    mail = start(project, engine, "mail")
+    publish(project, 0, 20)
+    handled(project, "mail", 20)
+    project.kill_group(mail, signal.SIGKILL)
+    project.wait(mail)
+
+    start(project, engine, "bills")
+    publish(project, 100, 20)
+
+    handled(project, "bill", 20)
+    assert project.redis.scard("mail") == 20
+    fleet_becomes(project, "not listed and not alive")

@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Unpack
 
-from fastapi_events import checks, codec, lifecycle
+from fastapi_events import codec, lifecycle
 from fastapi_events.dispatch_options import check_header_names
 from fastapi_events.errors import (
     ConfigurationError,
     InvalidSetting,
     NotPublished,
     StorageError,
-    UnknownEventName,
     UnserialisablePayload,
     raise_together,
 )
-from fastapi_events.event import Event, wire_name
+from fastapi_events.event import Event, EventName, wire_name
+from fastapi_events.handlers.strict_names import unknown_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
@@ -198,6 +198,17 @@ class TaskQueueHandler(Registering):
         in_memory = isinstance(catalogue, MemoryCatalogue) and not self._catalogue_is_said
         return catalogue is None or in_memory
 
+    def listens(self, name: EventName) -> bool:
+        """Whether a function of this process or of the other workers listens to an event of this name.
+
+        Also where that cannot be found out.
+        """
+        return self.fleet.listens(name)
+
+    def listens_to(self) -> list[str]:
+        """What they listen to, as far as this process knows."""
+        return self.fleet.patterns()
+
     # Publisher, in the web process
 
     def on_dispatch(self, event: Event) -> None:
@@ -209,8 +220,8 @@ class TaskQueueHandler(Registering):
             DelayTooLong: When the broker cannot hold the event back until it is due, and there is no outbox.
             ConfigurationError: When `headers_from` gives a header a name that cannot travel.
         """
-        if self.settings.strict_names:
-            self._check_name(event)
+        if self.settings.strict_names and registry.get(event.name) is None and not self.listens(event.name):
+            raise unknown_name(event.name, self.name, self.listens_to())
         if event.due is not None and self.outbox is None:
             self._check_delay(event, event.due)
         if event.ordering_key is not None and self._order is None:
@@ -391,15 +402,6 @@ class TaskQueueHandler(Registering):
             StorageError: When the store fails.
         """
         return self.worker.dead_letters.replay_all(subscription=subscription, event_name=event_name)
-
-    def _check_name(self, event: Event) -> None:
-        if registry.get(event.name) is None and not self.fleet.listens(event.name):
-            name = wire_name(event.name)
-            hint = checks.guess(name, self.fleet.patterns())
-            raise UnknownEventName(
-                f"Nobody listens to {name!r} in {self.name}, and no schema is registered for it"
-                f"{'; ' + hint if hint else '.'}"
-            )
 
     async def health(self) -> Health:
         """How the handler is in this process, found out within its `flush_deadline`."""
