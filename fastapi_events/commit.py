@@ -13,12 +13,12 @@ transaction; elsewhere it waits in memory for the commit.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from fastapi_events import clock
 from fastapi_events.context import event_store, in_req_res_cycle
 from fastapi_events.delivery import call_dispatch_hooks, handlers_of
 from fastapi_events.dispatcher import dispatch
@@ -227,7 +227,7 @@ class _Follower:
             frame.claims_written += 1
         waiting = frame.events[frame.events_written :]
         for handler, outbox, events in _transactional(session, waiting):
-            since = time.monotonic()
+            since = clock.monotonic()
             outbox.add_in(session.connection(), handler.entries(events))
             frame.written.append((handler, events, since))
         frame.events_written += len(waiting)

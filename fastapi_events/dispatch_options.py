@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from fastapi_events import clock
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 
@@ -99,7 +100,7 @@ def _due(delay: float | timedelta | None, eta: datetime | None) -> datetime | No
         waiting = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
         if waiting < timedelta(0):
             raise ValueError
-        return datetime.now(UTC) + waiting
+        return clock.now() + waiting
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigurationError(
             f"delay={delay!r}: expected a timedelta or a number of seconds, 0 or more."

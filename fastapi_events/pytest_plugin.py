@@ -1,4 +1,4 @@
-"""Loaded by pytest wherever the package is installed: the fixture `events`, and handlers' errors raised.
+"""Loaded by pytest wherever the package is installed: fixtures, and errors of handlers that are raised.
 
 A handler that fails makes its test fail. Set `fastapi_events_raise_errors = false` in pytest's configuration
 to let errors be logged only, as they are in production.
@@ -14,7 +14,7 @@ import pytest
 from fastapi_events import under_test
 
 if TYPE_CHECKING:
-    from fastapi_events.testing import DispatchedEvents
+    from fastapi_events.testing import DispatchedEvents, InlineWorker
 
 # What a fixture needs is imported when a test asks for it: the plugin is loaded in every project, and before
 # coverage tools and the suite's own patches are.
@@ -26,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "Raise what event handlers raise, instead of only logging it.",
         type="bool",
         default=True,
+    )
+    parser.addini(
+        "fastapi_events_handlers",
+        "Where the handlers are whose functions the fixture `worker` runs, such as app.events; else found.",
+        type="args",
+        default=[],
     )
 
 
@@ -44,3 +50,14 @@ def events() -> Iterator[DispatchedEvents]:
 
     with capture_events() as recorded:
         yield recorded
+
+
+@pytest.fixture
+def worker(request: pytest.FixtureRequest) -> Iterator[InlineWorker]:
+    """Runs what listens to the application's events, in this process; see `worker.run()`."""
+    from fastapi_events.testing import InlineWorker
+    from fastapi_events.testing.application import handlers_named
+
+    named = request.config.getini("fastapi_events_handlers")
+    with InlineWorker(*[handler for each in named for handler in handlers_named(each)]) as inline:
+        yield inline

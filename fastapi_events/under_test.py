@@ -26,6 +26,9 @@ raise_errors: bool = False
 stand_ins: StandIns | None = None
 """Who gets events instead of an application's handlers; None where nobody does."""
 
+seconds_ahead: float = 0.0
+"""How far `fastapi_events.clock` is ahead of the system's."""
+
 
 def in_force(handlers: Iterable[Any]) -> Iterable[Any]:
     """The handlers, or those that stand in for them."""

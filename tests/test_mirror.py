@@ -25,6 +25,12 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "handlers/celery/tasks.py": "handlers/task_queue/worker/test_decisions.py",
     "handlers/celery/unclaimed.py": "integration/test_celery_strangers.py",
     "handlers/dramatiq/foreign_messages.py": "handlers/dramatiq/test_redis_broker.py",
+    # Through the worker that is made of them.
+    "testing/inline_engine.py": "testing/test_worker.py",
+    "testing/inline_handler.py": "testing/test_worker.py",
+    "testing/local_faults.py": "testing/test_worker.py",
+    "testing/log.py": "testing/test_worker.py",
+    "testing/work.py": "testing/test_worker.py",
     # Through the publisher that uses them.
     "handlers/celery/connections.py": "handlers/celery/test_on_rabbitmq.py",
     "handlers/celery/redis_transport.py": "handlers/celery/test_redis_client.py",

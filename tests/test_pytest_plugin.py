@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -147,3 +148,128 @@ def test_the_package_gives_its_names_when_they_are_asked_for() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "module 'fastapi_events' has no attribute 'nothing'"
+
+
+# The three files of the README, for orders, on a broker that nobody has started.
+README_APP = {
+    "app/__init__": "",
+    "app/events": """
+        import dramatiq
+        from fastapi_events.handlers.dramatiq import DramatiqHandler
+        from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
+
+        broker = SafeRedisBroker(url="redis://127.0.0.1:1/0")
+        dramatiq.set_broker(broker)
+        events = DramatiqHandler(broker)
+        """,
+    "app/web": """
+        from app.events import events
+        from fastapi import FastAPI
+        from fastapi_events.dispatcher import dispatch
+        from fastapi_events.middleware import EventHandlerASGIMiddleware
+        from pydantic import BaseModel
+
+        app = FastAPI()
+        app.add_middleware(EventHandlerASGIMiddleware, handlers=[events])
+
+        class OrderPlaced(BaseModel):
+            __event_name__ = "order-placed"
+            number: int
+
+        @app.post("/orders", status_code=202)
+        def place(order: dict[str, int]) -> None:
+            dispatch(OrderPlaced(number=order["n"]))
+        """,
+    "app/handlers": """
+        from app.events import events
+        from app.web import OrderPlaced
+        from fastapi_events.dispatcher import dispatch
+        from fastapi_events.retry import RetryPolicy
+
+        @events.register(OrderPlaced, retry=RetryPolicy(max_retries=5, min_backoff=1.0), queue="kitchen")
+        def cook(order: OrderPlaced) -> None:
+            dispatch("order-cooked", {"number": order.number})
+
+        @events.register(event_name="order-cooked")
+        async def serve(event) -> None:
+            pass
+        """,
+}
+THREE_TESTS = """
+    import pytest
+    from app.handlers import cook
+    from app.web import OrderPlaced, app
+    from fastapi.testclient import TestClient
+
+    @pytest.fixture
+    def client():
+        return TestClient(app)
+
+    def test_order(events, client):
+        client.post("/orders", json={"n": 1})
+        events.assert_dispatched(OrderPlaced, number=1)
+        events.assert_dispatched_once("order-placed")
+        events.assert_not_dispatched("order-failed")
+        assert events.named("order-*") == [("order-placed", {"number": 1})]
+
+    def test_kitchen(worker, client):
+        client.post("/orders", json={"n": 1})
+        run = worker.run()
+        run.assert_ran(cook, times=1)
+        run.assert_dispatched("order-cooked")
+        run.assert_nothing_unmatched()
+
+    def test_retries(worker):
+        with worker.failing(cook, TimeoutError, times=2):
+            run = worker.emit("order-placed", {"number": 1})
+        assert run.of(cook).waits == [1.0, 2.0]
+        run.assert_succeeded(cook, attempts=3)
+"""
+
+
+def write(pytester: pytest.Pytester, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        file = pytester.path / f"{name}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+
+
+@pytest.mark.parametrize("ini", ["", "fastapi_events_handlers = app.events"], ids=["found", "named"])
+def test_the_fixtures_know_an_application_made_from_the_readme(pytester: pytest.Pytester, ini: str) -> None:
+    write(pytester, {**README_APP, "test_orders": THREE_TESTS})
+    pytester.makeini(f"[pytest]\n{ini}")
+    pytester.syspathinsert()
+    pytester.runpytest_subprocess("-p", "no:asyncio", "-W", "error").assert_outcomes(passed=3)
+
+
+def test_the_worker_works_in_async_tests_and_in_parallel(pytester: pytest.Pytester) -> None:
+    write(
+        pytester,
+        {
+            **README_APP,
+            "test_async": """
+        import httpx, pytest
+        from app.handlers import cook, serve
+        from app.web import app
+
+        async def place():
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
+                await client.post("/orders", json={"n": 2})
+
+        @pytest.mark.anyio
+        @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+        async def test_with_anyio(worker, anyio_backend):
+            await place()
+            worker.run().assert_ran(serve, times=1)
+
+        @pytest.mark.asyncio
+        async def test_with_pytest_asyncio(worker):
+            await place()
+            worker.run().assert_ran(serve, times=1)
+            worker.emit("order-placed", {"number": 1}).assert_ran(cook, times=1)
+        """,
+        },
+    )
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
+    pytester.syspathinsert()
+    pytester.runpytest_subprocess("-n", "2", "-p", "randomly").assert_outcomes(passed=3)

@@ -6,9 +6,10 @@ import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from fastapi_events import clock
 from fastapi_events.delivery import name_of, outcome
 from fastapi_events.errors import ConfigurationError, DelayTooLong, raise_together
 from fastapi_events.event import Event, EventName, wire_name
@@ -57,7 +58,7 @@ class BaseEventHandler(ABC):
             self._check_delay(event, event.due)
 
     def _check_delay(self, event: Event, due: datetime) -> None:
-        seconds = (due - datetime.now(UTC)).total_seconds()
+        seconds = (due - clock.now()).total_seconds()
         if seconds > self.longest_delay:
             raise DelayTooLong(wire_name(event.name), self.name, seconds, self.longest_delay)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
+
+from fastapi_events.clock import monotonic
 
 
 class CircuitBreaker:
@@ -17,7 +18,7 @@ class CircuitBreaker:
     """
 
     def __init__(
-        self, *, threshold: int = 1, pause: float = 1.0, clock: Callable[[], float] = time.monotonic
+        self, *, threshold: int = 1, pause: float = 1.0, clock: Callable[[], float] = monotonic
     ) -> None:
         self._threshold = threshold
         self._pause = pause

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from fastapi_events import clock
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
@@ -76,7 +76,7 @@ class Flusher:
             await self._publish(events)
             return
         events = [event for event in events if not self._is_left_to_the_relay(event)]
-        soon = datetime.now(UTC) + timedelta(seconds=SHORT_DELAY_SECONDS)
+        soon = clock.now() + timedelta(seconds=SHORT_DELAY_SECONDS)
         ready = [event for event in events if event.due is None or event.due <= soon]
         wait = [event for event in events if event.due is not None and event.due > soon]
         persisted, wait = self._take_persisted(wait)
@@ -99,7 +99,7 @@ class Flusher:
             new := [each for each in events if each.id not in self._persisted]
         ):
             await self._outbox_writer.write(new, held=self._held)
-            self._persisted.update(dict.fromkeys([each.id for each in new], time.monotonic()))
+            self._persisted.update(dict.fromkeys([each.id for each in new], clock.monotonic()))
 
     @property
     def outbox(self) -> Outbox | None:
@@ -130,7 +130,7 @@ class Flusher:
     def _is_left_to_the_relay(self, event: Event) -> bool:
         """Whether the event was persisted so long ago that a relay may have taken it."""
         at = self._persisted.get(event.id)
-        if at is None or time.monotonic() - at < self._held - self._publisher.deadline:
+        if at is None or clock.monotonic() - at < self._held - self._publisher.deadline:
             return False
         del self._persisted[event.id]
         return True

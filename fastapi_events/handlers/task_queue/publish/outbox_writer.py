@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
+from fastapi_events import clock
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingThread
@@ -97,7 +98,7 @@ class OutboxWriter:
 
     def entries(self, events: Sequence[Event], *, held: float = 0.0) -> list[Entry]:
         """The entries of events."""
-        until = datetime.now(UTC) + timedelta(seconds=held) if held else None
+        until = clock.now() + timedelta(seconds=held) if held else None
         return [
             Entry(
                 id=event.id,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 
+from fastapi_events import clock
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import (
@@ -108,7 +109,7 @@ class Publisher:
         if not self._sender.sends_on_loop():
             return False
         flush.is_under_way = True
-        messages = list(self._messages(flush, datetime.now(UTC)))
+        messages = list(self._messages(flush, clock.now()))
         try:
             confirmed = await self._sender.send_on_loop(messages)
         except Exception as error:  # the thread meets it, too, or does better
@@ -134,7 +135,7 @@ class Publisher:
         """
         for flush in items:
             flush.is_under_way = True
-        now = datetime.now(UTC)
+        now = clock.now()
         self._send([message for flush in items for message in self._messages(flush, now)])
 
     def independent_groups(self, events: Sequence[Event]) -> list[Sequence[Event]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TypedDict
 
-from fastapi_events import codec, envelope
+from fastapi_events import clock, codec, envelope
 from fastapi_events.errors import ConfigurationError, NotPublished, StorageError, UnreadableEnvelope
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import (
@@ -186,7 +185,7 @@ class DeadLetterKeeper:
         """
         if self._store is None:
             raise ConfigurationError(f"{self._handler} has no store of dead letters: dead_letters=…")
-        began = datetime.now(UTC)
+        began = clock.now()
         while True:
             page: Sequence[DeadLetter] = self._store.list(
                 limit=_PAGE, handler=self._handler, subscription=subscription, event_name=event_name

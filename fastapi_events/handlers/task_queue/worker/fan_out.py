@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from fastapi_events import codec, envelope
+from fastapi_events import clock, codec, envelope
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
@@ -140,7 +139,7 @@ class FanOut:
         if self._keep_in is None:
             return
         queue = self._addresses.routes.queue_for(event.name)
-        name, now = fan_out_name(queue), datetime.now(UTC)
+        name, now = fan_out_name(queue), clock.now()
         self._keep_in.add(
             DeadLetter(
                 id=message_id(event.id, name), handler=self._handler_name, subscription=name, queue=queue,

@@ -6,11 +6,11 @@ import json
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import SchemaError, to_json
 
+from fastapi_events import clock
 from fastapi_events.errors import DeliveredTooOften, InvalidPayload, UnreadableEnvelope, reason_of
 from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.task_queue.messages import events_in
@@ -123,7 +123,7 @@ def decide(attempt: Attempt, error: BaseException) -> TryAgain | GiveUp:
 
 def letter_of(attempt: Attempt, error: BaseException, *, attempts: int) -> DeadLetter:
     """The dead letter of a message, with the error of its last attempt."""
-    now = datetime.now(UTC)
+    now = clock.now()
     event = attempt.event
     return DeadLetter(
         id=attempt.message_id,

@@ -1,0 +1,208 @@
+"""An engine in this process: messages wait in memory, by a clock that a test sets ahead."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi_events import clock, envelope
+from fastapi_events.handlers.task_queue import Actor, Engine, Message
+from fastapi_events.handlers.task_queue.engine import unknown_actor
+from fastapi_events.handlers.task_queue.messages import is_batch
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, decide
+from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.testing.faults import BrokerAway, Faults
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A message that waits for its time.
+
+    Parameters:
+        engine: Whose it is.
+        message: What was sent.
+        due: When it may be received, by the clock.
+        asked_for: Whether an event was dispatched with a delay, so that a test has to set the clock ahead.
+        events: How many it carries, where it is one of those that are taken together.
+    """
+
+    engine: InlineEngine
+    message: Message
+    due: float
+    asked_for: bool = False
+    events: int = 0
+
+
+class InlineBroker:
+    """The messages of all handlers of a worker.
+
+    Parameters:
+        faults: What happens to them.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self._lock = threading.RLock()
+        self._waiting: list[Waiting] = []
+
+    def put(self, waiting: Waiting) -> None:
+        """Let a message wait."""
+        with self._lock:
+            self._waiting.append(waiting)
+            if waiting.events:
+                self._hurry(waiting)
+
+    def _hurry(self, last: Waiting) -> None:
+        """A batch that is full waits no longer."""
+        together = self._together(last)
+        if sum(each.events for each in together) >= last.engine.batch_size(last.message.task):
+            for each in together:
+                each.due = min(each.due, clock.timestamp())
+
+    def take(self) -> Waiting | None:
+        """A message that is due; with those that are taken together with it, as one."""
+        with self._lock:
+            now = clock.timestamp()
+            ready = sorted((each for each in self._waiting if each.due <= now), key=lambda each: each.due)
+            if not ready:
+                return None
+            found = self.faults.orders[-1].choice(ready) if self.faults.orders else ready[0]
+            self._waiting.remove(found)
+            return self._gathered(found) if found.events else found
+
+    def _gathered(self, first: Waiting) -> Waiting:
+        left = first.engine.batch_size(first.message.task) - first.events
+        taken = [first]
+        for each in self._together(first):
+            if each.events <= left:
+                left -= each.events
+                taken.append(each)
+                self._waiting.remove(each)
+        inside = ",".join(each.message.argument.strip()[1:-1] for each in taken)
+        return replace(first, message=replace(first.message, argument=f"[{inside}]"))
+
+    def _together(self, with_: Waiting) -> list[Waiting]:
+        return [
+            each
+            for each in self._waiting
+            if each.events and each.engine is with_.engine and each.message.task == with_.message.task
+        ]
+
+    def next_due(self, *, asked_for: bool) -> float | None:
+        """When the next message is due, without or with those that were to be delayed."""
+        with self._lock:
+            return min((each.due for each in self._waiting if asked_for or not each.asked_for), default=None)
+
+    def delayed(self) -> list[Waiting]:
+        """What was to be delayed, the next one first."""
+        with self._lock:
+            return sorted((each for each in self._waiting if each.asked_for), key=lambda each: each.due)
+
+
+class InlineEngine(Engine):
+    """Runs actors where it is told to, as a worker of a task queue would.
+
+    Parameters:
+        original: The engine in whose place it stands; its limits hold.
+        handler: The handler in whose place that one stands which has it.
+        broker: Where its messages wait.
+    """
+
+    def __init__(self, original: Engine, handler: Any, broker: InlineBroker) -> None:
+        self.name = original.name
+        self._original = original
+        self.handler = handler
+        self._broker = broker
+        self._actors: dict[str, Actor] = {}
+        self.windows: dict[str, float] = {}
+        """How long the first event of a batch waits for others, by the subscription."""
+        self.kept: list[DeadLetter] = []
+        """Dead letters that no store has taken."""
+        self.errors: list[BaseException] = []
+        """The last error of each message that was given up."""
+
+    @property
+    def longest_delay(self) -> float:
+        return self._original.longest_delay
+
+    # Publisher
+
+    def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+        faults = self._broker.faults
+        if faults.is_away(self.handler):
+            raise BrokerAway("the broker is away, as the test has asked for")
+        for message in messages:
+            for _ in range(1 + faults.duplicates):
+                self._put(message, asked_for=message.delay > 0 and message.failed == 0)
+        if faults.crashes_after("publish"):
+            raise BrokerAway("the process died when the broker had the messages, as the test has asked for")
+
+    def sends_on_loop(self) -> bool:
+        return not self._broker.faults.crashes  # what fails on the loop would be sent once more by the thread
+
+    async def send_on_loop(self, messages: Sequence[Message]) -> bool:
+        self.send(messages)
+        return True
+
+    def keep(self, letter: DeadLetter) -> None:
+        self.kept.append(letter)
+
+    def declare(self, actor: Actor) -> None:
+        self._actors[actor.name] = actor
+
+    # Worker
+
+    @property
+    def is_away(self) -> bool:
+        """Whether its broker is, so that no worker can receive anything."""
+        return self._broker.faults.is_away(self.handler)
+
+    def batch_size(self, task: str) -> int:
+        """How many events a subscription takes at once."""
+        subscription = self._actors[task].subscription
+        return (subscription is not None and subscription.batch_size) or 1
+
+    def deliver(self, message: Message) -> None:
+        """Run the actor of a message, and do what follows a failure."""
+        faults = self._broker.faults
+        left = len(faults.crashes)
+        actor = self._actors.get(message.task) or self._unknown(message)
+        try:
+            actor.run(message.argument)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # of a function's own they have become `FunctionExited`
+        except BaseException as error:
+            if len(faults.crashes) == left:
+                self._after_failure(actor, message, error)
+                return
+        has_run = actor.subscription is not None and faults.crashes_after("run")
+        if has_run or len(faults.crashes) < left:  # nobody was left to acknowledge the message
+            self._put(message)
+
+    def _after_failure(self, actor: Actor, message: Message, error: BaseException) -> None:
+        attempt = Attempt(
+            handler=actor.worker.name, subscription=actor.name, queue=message.queue, message_id=message.id,
+            policy=replace(actor.policy, jitter=False), arguments=(message.argument,),
+            failed_before=message.failed,
+        )  # fmt: skip
+        outcome = decide(attempt, error)
+        if isinstance(outcome, GiveUp):
+            self.errors.append(error)
+            actor.worker.dead_letters.give_up(outcome.letter)
+        else:
+            self._put(replace(message, delay=outcome.after, failed=outcome.failed))
+
+    def _put(self, message: Message, *, asked_for: bool = False) -> None:
+        delay, events = message.delay, 0
+        actor = self._actors.get(message.task)
+        batch = None if actor is None or actor.subscription is None else actor.subscription.batch
+        if batch is not None and is_batch(message.argument) and not message.failed:
+            events = len(envelope.read_batch(message.argument))
+            delay = self.windows.get(message.task, 0.0)
+        self._broker.put(Waiting(self, message, clock.timestamp() + delay, asked_for, events))
+
+    def _unknown(self, message: Message) -> Actor:
+        anyone: Any = next(iter(self._actors.values()))
+        return unknown_actor(anyone.worker, message.task, message.queue)

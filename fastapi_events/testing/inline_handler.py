@@ -1,0 +1,114 @@
+"""What stands in for one queue handler: a twin with the same functions, and the relay of its outbox."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastapi_events.errors import NotPublished
+from fastapi_events.handlers.task_queue import Actor, Message, TaskQueueHandler
+from fastapi_events.process_loop import process_loop
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.memory import MemoryStore
+from fastapi_events.subscriptions.subscription import Subscription
+from fastapi_events.testing.inline_engine import InlineBroker, InlineEngine
+from fastapi_events.testing.twin import twin_of
+
+_FLUSH_SECONDS = 60.0
+"""Nothing is slow about memory, and a busy machine is no broker that hangs."""
+
+
+class InlineHandler:
+    """A queue handler on an engine in this process.
+
+    Parameters:
+        original: The handler in whose place it stands.
+        broker: Where its messages wait.
+        store: Where its stores are.
+    """
+
+    def __init__(self, original: TaskQueueHandler, broker: InlineBroker, store: MemoryStore) -> None:
+        self.original = original
+        self._broker = broker
+        self._engine = InlineEngine(original.engine, original, broker)
+        self._twin = twin_of(
+            original, self._engine, store, dead_letters=store.dead_letters, flush_deadline=_FLUSH_SECONDS
+        )
+        self._relay = None if self._twin.outbox is None else self._twin.relay_thread()
+        self._copied: list[tuple[Subscription, tuple[str, ...]]] = []
+
+    def current(self) -> TaskQueueHandler:
+        """The twin, with the functions and overrides that the original has by now."""
+        there = [(each, each.patterns) for each in self.original.subscriptions]
+        if there != self._copied:
+            self._copied = there
+            copies = [self._copy(each) for each, _ in there]
+            self._twin.subscriptions.replace(copies)
+            for each in copies:
+                self._declare(each)
+        overrides = self._twin.dependency_overrides
+        overrides.clear()
+        overrides.update(self.original.dependency_overrides)
+        return self._twin
+
+    def _copy(self, subscription: Subscription) -> Subscription:
+        around = self._broker.faults.around
+        plan = subscription.plan
+        plan = replace(plan, function=around(plan.function, is_async=plan.is_async))
+        batch = subscription.batch
+        if batch is not None:
+            self._engine.windows[subscription.name] = batch.window
+            # The engine has waited already for what is taken together.
+            batch = replace(batch, function=around(batch.function, is_async=batch.is_async), window=0.0)
+        retry = None if subscription.retry is None else replace(subscription.retry, jitter=False)
+        return replace(subscription, plan=plan, batch=batch, retry=retry)
+
+    def _declare(self, subscription: Subscription) -> None:
+        self._engine.declare(
+            Actor(
+                name=subscription.name,
+                queue=subscription.queue or self._twin.queue,
+                policy=subscription.retry or RetryPolicy(jitter=False),
+                options=subscription.options,
+                worker=self._twin.worker,
+                subscription=subscription,
+            )
+        )
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether a worker of this process would run anything of it."""
+        return len(self.original.subscriptions) > 0
+
+    def deliver(self, message: Message) -> None:
+        """Handle a message, with the functions that there are by now."""
+        self.current()
+        self._engine.deliver(message)
+
+    def relay(self) -> int:
+        """Publish what is due in the outbox, as a relay would; how many events it was."""
+        if self._relay is None or self._engine.is_away:
+            return 0
+        try:
+            return self._relay.step()
+        except (ConnectionError, NotPublished):  # as a relay, it tries again
+            return 0
+
+    def next_due(self) -> float | None:
+        """When the next entry of the outbox is due."""
+        if self._twin.outbox is None:
+            return None
+        entries = self._twin.outbox.list(limit=1_000)
+        return min((each.due.timestamp() for each in entries if each.due is not None), default=None)
+
+    def broker_is_back(self) -> None:
+        """Let the next flush find out that the broker is there, rather than wait for it."""
+        self._twin._publisher.breaker.succeeded()  # noqa: SLF001 - our own
+
+    def take_errors(self) -> list[BaseException]:
+        """The last error of each message that was given up since it was asked last."""
+        errors, self._engine.errors = self._engine.errors, []
+        return errors
+
+    def close(self) -> None:
+        """End the threads that the twin has started."""
+        process_loop().run(self._twin.on_shutdown())

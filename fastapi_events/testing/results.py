@@ -1,0 +1,296 @@
+"""What a worker has done: which functions ran for which events, how often, when, and to what end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from fastapi_events.event import Event, wire_name
+from fastapi_events.testing.dispatched import DispatchedEvents, Target, Where
+from fastapi_events.testing.log import Entry
+
+Function: TypeAlias = Callable[..., Any] | str
+"""A function, or the name of its subscription."""
+
+_MOST_SHOWN = 8
+
+
+class Names(Protocol):
+    """Finds the subscriptions of a function."""
+
+    def __call__(self, function: Function) -> frozenset[str]:
+        """Their names.
+
+        Raises:
+            ConfigurationError: When it is registered nowhere.
+        """
+
+
+class FunctionResults:
+    """What one function did.
+
+    Parameters:
+        entries: What happened to it, in order.
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+
+    @property
+    def events(self) -> list[Event]:
+        """The events that it ran for, once each time that it came to be run; not again for a retry."""
+        again: Counter[str] = Counter()
+        found = []
+        for each in self._entries:
+            if each.event is None:
+                continue
+            if each.hook == "retried":
+                again[each.event.id] += 1
+            elif each.hook == "started" and again[each.event.id]:
+                again[each.event.id] -= 1
+            elif each.hook == "started":
+                found.append(each.event)
+        return found
+
+    @property
+    def times(self) -> int:
+        """How often it ran, retries not counted."""
+        return len(self.events)
+
+    @property
+    def attempts(self) -> int:
+        """How often it was called, retries counted."""
+        return len(self._of("started"))
+
+    @property
+    def waits(self) -> list[float]:
+        """Seconds before each of its retries, in order."""
+        return [each.wait for each in self._of("retried")]
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """What it raised, in order."""
+        return [each.error for each in self._of("failed") if each.error is not None]
+
+    @property
+    def succeeded(self) -> list[Event]:
+        """The events for which it returned."""
+        return [each.event for each in self._of("succeeded") if each.event is not None]
+
+    @property
+    def skipped(self) -> list[Event]:
+        """The events that it had completed before, with `once=True`."""
+        return [each.event for each in self._of("skipped") if each.event is not None]
+
+    @property
+    def dead(self) -> list[str]:
+        """Why its messages were given up, in order."""
+        return [each.reason for each in self._of("dead")]
+
+    def _of(self, hook: str) -> list[Entry]:
+        return [each for each in self._entries if each.hook == hook]
+
+
+class Run:
+    """What happened since the worker was asked last, with assertions; a failed one says what did.
+
+    Parameters:
+        entries: What happened, in order.
+        names: Finds the subscriptions of a function.
+        delayed: What still waits for its time: seconds, and what it is.
+    """
+
+    def __init__(
+        self, entries: Sequence[Entry], names: Names, delayed: Sequence[tuple[float, str]] = ()
+    ) -> None:
+        self._entries = entries
+        self._names = names
+        self._delayed = delayed
+
+    @property
+    def dispatched(self) -> DispatchedEvents:
+        """The events that were dispatched, by requests and by functions."""
+        gone = {id(each.event) for each in self._of("discarded")}
+        events = (each.event for each in self._of("dispatched") if each.event is not None)
+        return DispatchedEvents(each for each in events if id(each) not in gone)
+
+    @property
+    def unmatched(self) -> list[Event]:
+        """The events to which nobody listens."""
+        return [each.event for each in self._of("unmatched") if each.event is not None]
+
+    @property
+    def lost(self) -> list[tuple[Event, str]]:
+        """The events that were lost, and why."""
+        return [(each.event, each.reason) for each in self._of("lost") if each.event is not None]
+
+    @property
+    def delayed(self) -> list[tuple[float, str]]:
+        """What still waits for its time: how many seconds, and what it is."""
+        return list(self._delayed)
+
+    def of(self, function: Function) -> FunctionResults:
+        """What one function did.
+
+        Parameters:
+            function: The function, or the name of its subscription.
+
+        Raises:
+            ConfigurationError: When no handler has it.
+        """
+        names = self._names(function)
+        return FunctionResults([each for each in self._entries if each.subscription in names])
+
+    def assert_dispatched(self, target: Target, /, *, where: Where | None = None, **fields: Any) -> Event:
+        """Assert that an event was dispatched; see `DispatchedEvents.assert_dispatched`."""
+        return self.dispatched.assert_dispatched(target, where=where, **fields)
+
+    def assert_dispatched_once(
+        self, target: Target, /, *, where: Where | None = None, **fields: Any
+    ) -> Event:
+        """Assert that an event was dispatched, and no second one like it."""
+        return self.dispatched.assert_dispatched_once(target, where=where, **fields)
+
+    def assert_not_dispatched(
+        self, target: Target = "*", /, *, where: Where | None = None, **fields: Any
+    ) -> None:
+        """Assert that no such event was dispatched."""
+        self.dispatched.assert_not_dispatched(target, where=where, **fields)
+
+    def assert_ran(self, function: Function, *, times: int | None = None) -> None:
+        """Assert that a function ran.
+
+        Parameters:
+            function: The function, or the name of its subscription.
+            times: For how many events; a retry does not count, a second delivery does.
+
+        Raises:
+            AssertionError: When it did not, or not so often.
+        """
+        found = self.of(function)
+        if not found.attempts:
+            skipped = (
+                f" It skipped {len(found.skipped)} that it had completed before." if found.skipped else ""
+            )
+            raise AssertionError(f"{_shown(function)} did not run.{skipped} {self._what_happened()}")
+        if times is not None and found.times != times:
+            events = ", ".join(f"{wire_name(each.name)} {each.payload!r}" for each in found.events)
+            raise AssertionError(
+                f"{_shown(function)} ran {_times(found.times)}, not {_times(times)}: for {events}."
+            )
+
+    def assert_not_ran(self, function: Function) -> None:
+        """Assert that a function did not run.
+
+        Raises:
+            AssertionError: When it did.
+        """
+        found = self.of(function)
+        if found.attempts:
+            events = ", ".join(f"{wire_name(each.name)} {each.payload!r}" for each in found.events)
+            raise AssertionError(f"{_shown(function)} ran {_times(found.times)}: for {events}.")
+
+    def assert_succeeded(self, function: Function, *, attempts: int | None = None) -> None:
+        """Assert that a function returned for every event that it ran for.
+
+        Parameters:
+            attempts: How many it took in all.
+
+        Raises:
+            AssertionError: When it did not run, was given up, or took another number of attempts.
+        """
+        self.assert_ran(function)
+        found = self.of(function)
+        if found.dead or not found.succeeded:
+            reason = (found.dead or [repr(each) for each in found.errors] or ["it has not returned yet"])[-1]
+            raise AssertionError(
+                f"{_shown(function)} did not succeed after {_attempts(found.attempts)}: {reason}"
+            )
+        if attempts is not None and found.attempts != attempts:
+            waits = f" It waited for {found.waits} s in between." if found.waits else ""
+            raise AssertionError(
+                f"{_shown(function)} took {_attempts(found.attempts)}, not {attempts}.{waits}"
+            )
+
+    def assert_dead(
+        self, function: Function, *, reason: str | None = None, attempts: int | None = None
+    ) -> None:
+        """Assert that a message to a function was given up.
+
+        Parameters:
+            reason: What its dead letter says, or a part of that.
+            attempts: After how many.
+
+        Raises:
+            AssertionError: When none was, or for another reason.
+        """
+        found = self.of(function)
+        if not found.dead:
+            what = f"it succeeded for {len(found.succeeded)}" if found.succeeded else self._what_happened()
+            raise AssertionError(f"No message to {_shown(function)} was given up: {what}")
+        if reason is not None and not any(reason in each for each in found.dead):
+            given = "\n".join(f"  {each}" for each in found.dead)
+            raise AssertionError(f"{_shown(function)} was given up, not for {reason!r}:\n{given}")
+        if attempts is not None and found.attempts != attempts:
+            raise AssertionError(
+                f"{_shown(function)} was given up after {_attempts(found.attempts)}, not {attempts}."
+            )
+
+    def assert_nothing_dead(self) -> None:
+        """Assert that no message was given up.
+
+        Raises:
+            AssertionError: When one was, with the reasons.
+        """
+        if dead := self._of("dead"):
+            given = "\n".join(f"  {each.subscription}: {each.reason}" for each in dead[:_MOST_SHOWN])
+            raise AssertionError(f"{len(dead)} given up:\n{given}")
+
+    def assert_nothing_unmatched(self) -> None:
+        """Assert that somebody listens to each event.
+
+        Raises:
+            AssertionError: When nobody listens to one.
+        """
+        if unmatched := self.unmatched:
+            given = "\n".join(
+                f"  {wire_name(each.name)}  {each.payload!r}" for each in unmatched[:_MOST_SHOWN]
+            )
+            raise AssertionError(
+                f"Nobody listens to {len(unmatched)} of the events. Is the module imported that registers "
+                f"their functions?\n{given}"
+            )
+
+    def __repr__(self) -> str:
+        return f"<Run: {self._what_happened()}>"
+
+    def _of(self, hook: str) -> list[Entry]:
+        return [each for each in self._entries if each.hook == hook]
+
+    def _what_happened(self) -> str:
+        """What ran, what nobody listens to, what waits; for failed assertions."""
+        ran = list(dict.fromkeys(str(each.subscription) for each in self._of("started")))
+        said = [f"What ran: {', '.join(ran[:_MOST_SHOWN])}." if ran else "Nothing ran."]
+        if unmatched := list(dict.fromkeys(wire_name(each.name) for each in self.unmatched)):
+            said.append(f"Nobody listens to {', '.join(unmatched[:_MOST_SHOWN])}.")
+        if lost := self.lost:
+            said.append(f"Lost: {lost[0][0].name!r}, {lost[0][1]}.")
+        if self._delayed:
+            seconds, what = self._delayed[0]
+            said.append(f"{what} waits for {seconds:.0f} s more: worker.advance(seconds={seconds:.0f}).")
+        if not ran and not self._of("dispatched"):
+            said.append("Nothing was dispatched.")
+        return " ".join(said)
+
+
+def _shown(function: Function) -> str:
+    return function if isinstance(function, str) else getattr(function, "__qualname__", repr(function))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _attempts(count: int) -> str:
+    return f"{count} attempt{'' if count == 1 else 's'}"

@@ -1,0 +1,229 @@
+"""What a worker works at: the handlers that stand in, their messages, and the clock."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from fastapi_events import checks, clock, under_test
+from fastapi_events.delivery import call_dispatch_hooks
+from fastapi_events.errors import ConfigurationError, leaves
+from fastapi_events.event import Event
+from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.handlers.null import NullHandler
+from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.scope import collect_events
+from fastapi_events.storage.memory import MemoryStore
+from fastapi_events.subscriptions.subscription import Subscription
+from fastapi_events.testing.application import Application
+from fastapi_events.testing.faults import Faults
+from fastapi_events.testing.inline_engine import InlineBroker
+from fastapi_events.testing.inline_handler import InlineHandler
+from fastapi_events.testing.log import Entry, Log
+from fastapi_events.testing.results import Function
+
+MOST_MESSAGES = 10_000
+"""After so many messages at once, functions are taken to call one another without end."""
+
+_FORWARDING = ("fastapi_events.handlers.aws", "fastapi_events.handlers.gcp")
+
+
+class Work:
+    """The events of an application's handlers, and how far they have come.
+
+    Parameters:
+        given: The handlers; those of the application if there are none.
+    """
+
+    runs = True
+
+    def __init__(self, given: Sequence[BaseEventHandler]) -> None:
+        self._given = given
+        self._application = Application()
+        self.faults: Faults = Faults()
+        self.broker: InlineBroker = InlineBroker(self.faults)
+        self.log: Log = Log()
+        self.inline: dict[int, InlineHandler] = {}
+        self._stores: dict[str, MemoryStore] = {}
+        self.errors: list[BaseException] = []
+        self._told = 0
+        self._outside = _Outside(self.targets)
+
+    # In the place of handlers
+
+    def stand_in(self, handler: Any) -> Any | None:
+        """Who gets the events of a handler; None for one that is left as it is."""
+        if self._given and not any(each is handler for each in self._given):
+            return None
+        if isinstance(handler, TaskQueueHandler):
+            return self.inline_handler(handler).current()
+        return NullHandler() if type(handler).__module__ in _FORWARDING else None
+
+    def outside(self) -> Sequence[Any]:
+        """Who gets what the test itself dispatches."""
+        return [self._outside]
+
+    def inline_handler(self, handler: TaskQueueHandler) -> InlineHandler:
+        """What stands in for a queue handler."""
+        if id(handler) not in self.inline:
+            store = self._stores.setdefault(handler.name, MemoryStore(clock=clock.timestamp))
+            self.inline[id(handler)] = InlineHandler(handler, self.broker, store)
+        return self.inline[id(handler)]
+
+    def handlers(self) -> list[BaseEventHandler]:
+        """Whose events it handles, as far as it knows by now."""
+        found = self._given or self._application.handlers()
+        seen = [each.original for each in self.inline.values()]
+        return list({id(each): each for each in [*found, *seen]}.values())
+
+    def targets(self) -> list[Any]:
+        """The handlers, or those that stand in for them, to which a test's own events go.
+
+        Raises:
+            ConfigurationError: When there are none.
+        """
+        handlers = self._given or self._application.handlers()
+        if not handlers:
+            raise ConfigurationError(
+                "No handler was found in this process: import the application, name its handlers by "
+                "fastapi_events_handlers in pytest's settings, or write InlineWorker(handler)."
+            )
+        return [self.stand_in(each) or each for each in handlers]
+
+    def subscriptions(self, function: Function) -> list[Subscription]:
+        """The subscriptions of a function.
+
+        Raises:
+            ConfigurationError: When no handler has any.
+        """
+        known = [each for handler in self.handlers() for each in getattr(handler, "subscriptions", ())]
+        if isinstance(function, str):
+            found = [each for each in known if _is_called(each.name, function)]
+        else:
+            found = [each for each in known if each.function == function]
+        if found:
+            return found
+        names = sorted({each.name for each in known})
+        shown = function if isinstance(function, str) else getattr(function, "__qualname__", repr(function))
+        hint = checks.guess(shown, names) or f"there are {', '.join(names) or 'no functions at all'}."
+        raise ConfigurationError(f"{shown} is registered with none of the handlers; {hint}")
+
+    # Working
+
+    def until_idle(self) -> None:
+        """Handle messages until none is due, and no retry waits.
+
+        Raises:
+            RuntimeError: When there is no end to it.
+        """
+        for _ in range(MOST_MESSAGES):
+            if self._step():
+                continue
+            due = self.broker.next_due(asked_for=False)
+            if due is None or self.faults.is_away(None):
+                return
+            _set_clock(due)
+        raise self._endless()
+
+    def until(self, end: float) -> None:
+        """Handle messages, each at its time, until a time.
+
+        Raises:
+            RuntimeError: When there is no end to it.
+        """
+        for _ in range(MOST_MESSAGES):
+            if self._step():
+                continue
+            dues = [self.broker.next_due(asked_for=True)]
+            dues += [each.next_due() for each in self.inline.values()]
+            due = min((each for each in dues if each is not None), default=end)
+            if due > end or clock.timestamp() >= end or self.faults.is_away(None):
+                _set_clock(end)
+                return
+            _set_clock(due)
+        raise self._endless()
+
+    def _step(self) -> bool:
+        """Do the next thing that can be done now; whether there was one."""
+        if self._outside.events:
+            self._outside.deliver()
+            return True
+        if any(each.relay() for each in list(self.inline.values())):
+            return True
+        waiting = self.broker.take()
+        if waiting is None:
+            return False
+        self._consumer_of(waiting.engine.handler).deliver(waiting.message)
+        return True
+
+    def _consumer_of(self, handler: TaskQueueHandler) -> InlineHandler:
+        """Who handles the messages of a handler: it, or another service's on the same queue."""
+        own = self.inline_handler(handler)
+        if own.has_functions:
+            return own
+        others = self._given or self._application.everything()
+        queues = [each for each in others if isinstance(each, TaskQueueHandler) and each.name == handler.name]
+        return next((each for each in map(self.inline_handler, queues) if each.has_functions), own)
+
+    def _endless(self) -> RuntimeError:
+        last = [f"{each.subscription}" for each in self.log.entries if each.hook == "started"][-4:]
+        return RuntimeError(
+            f"Still not done after {MOST_MESSAGES:,} messages; the last functions were {', '.join(last)}. "
+            "Does one dispatch an event that leads back to it?"
+        )
+
+    def close(self) -> None:
+        """End the threads that handlers have started."""
+        for each in self.inline.values():
+            each.close()
+
+    # What came of it
+
+    def news(self) -> list[Entry]:
+        """What has happened since it was asked last."""
+        entries = self.log.entries[self._told :]
+        self._told = len(self.log.entries)
+        return entries
+
+    def is_told(self, error: BaseException) -> bool:
+        """Whether an error was raised by handling events, and the log has it, or a test has asked for it."""
+        told = {id(each.error) for each in self.log.entries[self._told :] if each.error is not None}
+        return all(id(each) in told or self.faults.is_wanted(each) for each in leaves(error))
+
+    def take_errors(self) -> list[BaseException]:
+        """What functions raised whose messages were given up; not what a test has asked for."""
+        errors, self.errors = self.errors, []
+        for each in self.inline.values():
+            errors += each.take_errors()
+        return [each for each in errors if not self.faults.is_wanted(each)]
+
+
+class _Outside(NullHandler):
+    """Keeps what the test itself dispatches, outside of any scope, until the worker runs.
+
+    Parameters:
+        targets: Who gets it.
+    """
+
+    def __init__(self, targets: Callable[[], Iterable[Any]]) -> None:
+        self.events: list[Event] = []
+        self._targets = targets
+
+    def on_dispatch(self, event: Event) -> None:
+        call_dispatch_hooks(self._targets(), event)
+        self.events.append(event)
+
+    def deliver(self) -> None:
+        events, self.events = self.events, []
+        with collect_events(self._targets()) as backlog:
+            for event in events:
+                backlog.append_committed(event)
+
+
+def _set_clock(due: float) -> None:
+    under_test.seconds_ahead += max(due - clock.timestamp(), 0.0)
+
+
+def _is_called(name: str, asked: str) -> bool:
+    return name == asked or name.endswith(f".{asked}") or fnmatch.fnmatchcase(name, asked)
