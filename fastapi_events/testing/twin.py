@@ -24,6 +24,7 @@ def twin_of(
     settings = handler.settings
     options = {each.name: getattr(settings, each.name) for each in fields(settings)}
     options |= {name: getattr(store, name) for name in PARTS if options[name] is not None}
-    # Nobody else works at it: it has no fleet to find, and no relay of its own.
-    options |= {"store": None, "catalogue": None, "relay": False, "queue_type": "classic", **changed}
+    # Nobody else works at it: it has no fleet to find, no relay of its own, and nobody looks at its journal.
+    options |= {"store": None, "catalogue": None, "journal": None, "journal_payloads": False}
+    options |= {"relay": False, "queue_type": "classic", **changed}
     return TaskQueueHandler(engine, **cast("TaskQueueOptions", options))

@@ -159,3 +159,12 @@ class TestInUnittest(unittest.TestCase):
     def test_it(self) -> None:
         dispatch("order-placed", {"number": 1})
         self.events.assert_dispatched_once("order-placed", number=1)
+
+
+def test_nothing_of_it_reaches_the_journal() -> None:
+    store = MemoryStore()
+    queue = DramatiqHandler(RedisBroker(url="redis://127.0.0.1:1/0"), store=store, journal_payloads=True)
+    with capture_events(), collect_events([queue]):
+        dispatch("hello")
+    asyncio.run(queue.on_shutdown())  # which writes what waits
+    assert store.journal.events() == []
