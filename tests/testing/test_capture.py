@@ -20,6 +20,7 @@ from fastapi_events.handlers.dramatiq import DramatiqHandler
 from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.middleware import EventHandlerASGIMiddleware
 from fastapi_events.scope import collect_events
+from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.testing import capture_events
 from tests.ports import free_port
 from tests.recording import Failing, Recorder
