@@ -25,6 +25,23 @@ def start_real_thread(target: Callable[[], Any]) -> None:
     start(target, ())
 
 
+def real_thread() -> int:
+    """The thread of the operating system that runs this, where threads are green; elsewhere always 0.
+
+    A socket of gevent's belongs to the real thread that has opened it: whoever waits for it in another one
+    gets `Cannot switch to a different thread`, and does not learn whether what it sent has arrived.
+    """
+    library = _library()
+    if library is None:
+        return 0
+    identify: Callable[[], int]
+    if library == "gevent":
+        identify = sys.modules["gevent.monkey"].get_original("_thread", "get_ident")
+    else:
+        identify = sys.modules["eventlet.patcher"].original("_thread").get_ident
+    return identify()
+
+
 def _library() -> str | None:
     gevent = sys.modules.get("gevent.monkey")
     if gevent is not None and gevent.is_module_patched("threading"):

@@ -22,17 +22,19 @@ DRAMATIQ = """
     import dramatiq
     from dramatiq.brokers.redis import RedisBroker
     from fastapi_events.handlers.dramatiq import DramatiqHandler
+    from fastapi_events.storage.redis import RedisStore
     broker = RedisBroker(url="redis://localhost:6379/0")
     MIDDLEWARE
     dramatiq.set_broker(broker)
-    events = DramatiqHandler(broker)
+    events = DramatiqHandler(broker, store=RedisStore("redis://localhost:6379/0"))
 """
 
 CELERY = """
     from celery import Celery
     from fastapi_events.handlers.celery import CeleryHandler
+    from fastapi_events.storage.redis import RedisStore
     app = Celery("app", broker="redis://localhost:6379/0")
-    events = CeleryHandler(app)
+    events = CeleryHandler(app, store=RedisStore("redis://localhost:6379/0"))
 """
 
 HANDLERS = """
@@ -71,7 +73,7 @@ HANDLERS = """
     async def coroutine(event):
         await asyncio.sleep(0.2)
         tell("async", event.payload["n"])
-        dispatch("sync", {"n": event.payload["n"]})
+        dispatch("sync", {"n": event.payload["n"]}, ordering_key=f"lane-{event.payload['n'] % 3}")
 
     @events.register(event_name="sync", name="plain")
     def plain(event):
@@ -143,7 +145,7 @@ def end(worker: subprocess.Popen[Any]) -> None:
     worker.wait(PATIENCE_SECONDS)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in WORKERS if kind != "celery-gevent"])
+@pytest.mark.parametrize("kind", WORKERS)
 def test_functions_of_every_kind_run_side_by_side(project: Project, start: Start, kind: str) -> None:
     numbers = {str(number) for number in range(12)}
     start(kind)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
 from typing import Any
 
 import dramatiq
@@ -19,11 +18,12 @@ from dramatiq.encoder import JSONEncoder
 from pydantic_core import to_json
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from fastapi_events.errors import ConfigurationError
+from fastapi_events.green_threads import real_thread
 from fastapi_events.handlers.dramatiq.redis_loop_connection import LoopConnection
 from fastapi_events.ids import random_id
+from fastapi_events.storage.redis.clients import client_like
 
 
 class RedisPublisher:
@@ -31,7 +31,8 @@ class RedisPublisher:
 
     def __init__(self, broker: RedisBroker) -> None:
         self._broker: Any = broker
-        self._client: Any = None
+        self._clients: dict[int, redis.Redis] = {}
+        """One, and among green threads one for each real thread: their sockets cannot be shared."""
         self._loop_connection: LoopConnection | None = None
         self._looked_at: list[dramatiq.Middleware] = []
         self._listened_to = False
@@ -88,27 +89,31 @@ class RedisPublisher:
             for message, delay in messages:
                 broker.emit_before("enqueue", message, delay)
         queues = _queues(messages)
-        client = broker.client
-        if timeout is not None:
-            self.prepare(timeout=timeout)
-            client = self._client
+        client = broker.client if timeout is None else self.prepare(timeout=timeout)
         enqueue(client, broker.namespace, queues)
         if listened_to:
             for message, delay in messages:
                 broker.emit_after("enqueue", message, delay)
 
-    def prepare(self, *, timeout: float) -> None:
+    def prepare(self, *, timeout: float) -> redis.Redis:
         """Make the client of the process that publishes; it connects once it is needed.
 
         Parameters:
             timeout: Seconds for each of its steps.
 
+        Returns:
+            The one that this thread may use.
+
         Raises:
             ConfigurationError: When there can be none beside the broker's own.
         """
-        if self._client is None:
-            self._client = publishing_client(self._broker.client, timeout=timeout)
-            self._loop_connection = LoopConnection.like(self._client.connection_pool)
+        thread = real_thread()
+        client = self._clients.get(thread)
+        if client is None:
+            client = self._clients[thread] = publishing_client(self._broker.client, timeout=timeout)
+            if self._loop_connection is None:
+                self._loop_connection = LoopConnection.like(client.connection_pool)
+        return client
 
     def _is_listened_to(self) -> bool:
         middleware = self._broker.middleware
@@ -126,7 +131,7 @@ class RedisPublisher:
 
     def close(self) -> None:
         """Close the web process's client; the next flush opens another."""
-        client, self._client = self._client, None
+        client = self._clients.pop(real_thread(), None)
         if client is not None:
             client.close()
 
@@ -140,43 +145,20 @@ def publishing_client(client: redis.Redis, *, timeout: float) -> redis.Redis:
     Raises:
         ConfigurationError: When its pool is of a kind that cannot be made once more.
     """
-    pool = client.connection_pool
-    # Handlers and registries belong to the pool that made them, as does what Sentinel's pool adds; the new
-    # pool makes its own.
-    settings = {
-        name: value
-        for name, value in pool.connection_kwargs.items()
-        if name not in ("maint_notifications_pool_handler", "himport_registry", "connection_pool")
-    }
-    settings.update(
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_timeout=False,
-    )
-    if isinstance(pool, SentinelConnectionPool):
-        settings.update(
-            service_name=pool.service_name,
-            sentinel_manager=_bounded(pool.sentinel_manager, timeout=timeout),
-            is_master=pool.is_master,
-            check_connection=pool.check_connection,
-        )
     try:
-        bounded = type(pool)(connection_class=pool.connection_class, **settings)
+        return client_like(
+            client,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_timeout=False,
+        )
     except TypeError as error:
         raise ConfigurationError(
-            f"No pool can be made that is like the {type(pool).__name__} of the broker's client ({error}), "
-            "and publishing needs one of its own; give the broker a client with a ConnectionPool or a "
-            "SentinelConnectionPool."
+            f"No pool can be made that is like the {type(client.connection_pool).__name__} of the broker's "
+            f"client ({error}), and publishing needs one of its own; give the broker a client with a "
+            "ConnectionPool or a SentinelConnectionPool."
         ) from error
-    return redis.Redis(connection_pool=bounded)
-
-
-def _bounded(sentinels: Sentinel, *, timeout: float) -> Sentinel:
-    """The same sentinels, who may be asked for a while only."""
-    bounded = copy(sentinels)
-    bounded.sentinels = [publishing_client(each, timeout=timeout) for each in sentinels.sentinels]
-    return bounded
 
 
 def enqueue(client: redis.Redis, namespace: str, queues: Mapping[str, Sequence[tuple[str, bytes]]]) -> None:

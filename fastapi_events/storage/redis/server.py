@@ -11,7 +11,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fastapi_events.errors import InvalidSetting, StorageError, StorageFull, StorageNotReady
+from fastapi_events.green_threads import real_thread
 from fastapi_events.storage.base import Clock, Store
+from fastapi_events.storage.redis.clients import client_like
 
 _SCHEMES = ("redis", "rediss", "unix")
 
@@ -26,7 +28,7 @@ class Server:
         if isinstance(target, str):
             _check_url(target)
         # A server that does not answer must not hold a thread for ever; our callers know when to try again.
-        self.client: Any = (
+        self._client: Any = (
             redis.Redis.from_url(
                 target, socket_timeout=5.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0)
             )
@@ -34,17 +36,44 @@ class Server:
             else target
         )
         self.is_ours: bool = isinstance(target, str)
+        self._owner = real_thread()
+        self._elsewhere: dict[int, Any] = {}
         self.prefix: str = f"{{{prefix}}}:"
         self._clock = clock
         self._scripts: dict[str, Any] = {}
 
+    @property
+    def client(self) -> Any:
+        """The client; among green threads one for each real thread, since their sockets cannot be shared.
+
+        Raises:
+            StorageError: When there can be none beside the one that was given.
+        """
+        thread = real_thread()
+        if thread == self._owner:
+            return self._client
+        client = self._elsewhere.get(thread)
+        if client is None:
+            try:
+                client = client_like(self._client)
+            except TypeError as error:
+                raise StorageError(
+                    f"Redis: the client has a {type(self._client.connection_pool).__name__}, which cannot be "
+                    "made once more for the thread of the event loop; give the store a URL."
+                ) from error
+            self._elsewhere[thread] = client
+        return client
+
     def run(self, script: str, *arguments: object) -> Any:
         """Run a script, whose text the server is sent only once."""
+        client = self.client
         if script not in self._scripts:
-            self._scripts[script] = self.client.register_script(script)
+            self._scripts[script] = client.register_script(script)
         now = "" if self._clock is None else repr(self._clock())
         with in_our_words():
-            return self._scripts[script](keys=[], args=[self.prefix, now, *map(_argument, arguments)])
+            return self._scripts[script](
+                keys=[], args=[self.prefix, now, *map(_argument, arguments)], client=client
+            )
 
     def check(self) -> None:
         with in_our_words():
@@ -57,7 +86,7 @@ class Server:
 
     def close(self) -> None:
         if self.is_ours:
-            self.client.close()
+            self._client.close()
 
 
 class RedisPart(Store):
