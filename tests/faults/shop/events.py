@@ -10,6 +10,7 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.lifecycle import Lifecycle, observe
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.redis import RedisStore
 from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.faults.shop.notes import CONFIG, FOLDER, note
 
@@ -104,4 +105,7 @@ if store is not None:
         settings["outbox"] = store.outbox
     if CONFIG.get("catalogued"):  # which on Valkey is in the broker
         settings["catalogue"] = store.catalogue
+if "side_url" in CONFIG:
+    side = RedisStore(CONFIG["side_url"])
+    settings |= {"catalogue": side.catalogue, "journal": side.journal}
 events = make_handler(**settings)
