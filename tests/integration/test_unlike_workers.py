@@ -189,6 +189,50 @@ def test_a_function_added_later_gets_all_that_is_published_once_its_worker_is_re
     handled(project, "bill", 100)
 
 
+def test_a_rolling_deploy_of_three_workers_under_traffic_misses_nothing(
+    project: Project, engine: str
+) -> None:
+    project.write(events=module(engine), work=function("mail"))
+    workers = [start(project, engine, "work") for _ in range(3)]
+    project.write(
+        traffic="""
+        import itertools, time
+        from app.events import events
+        from fastapi_events.dispatcher import dispatch
+        from fastapi_events.scope import collect_events
+        import redis
+
+        client = redis.Redis.from_url("redis://localhost:6379/0")
+        for number in itertools.count():
+            if client.get("stop"):
+                break
+            with collect_events([events], raise_errors=True):
+                dispatch("cat-fed", {"number": number})
+            client.set("published", number + 1)
+            time.sleep(0.01)
+        """
+    )
+    traffic = project.start("app.traffic")
+    until(lambda: project.redis.scard("mail") > 10, f"the first events\n{project.logs()}")
+
+    # When each worker makes room for one that has a new function, too
+    project.write(work=function("mail") + function("bill"))
+    since = 0
+    for old in workers:
+        start(project, engine, "work")
+        since = since or int(project.redis.get("published")) + 1  # one may be under way
+        old.send_signal(signal.SIGTERM)
+        project.wait(old)
+    project.redis.set("stop", "1")
+    assert project.wait(traffic) == 0
+
+    # Then the old one has missed nothing, and the new one nothing since its first worker was ready
+    count = int(project.redis.get("published"))
+    handled(project, "mail", count)
+    wanted = {str(number) for number in range(since, count)}
+    until(lambda: wanted <= project.redis.smembers("bill"), "the new function's events")
+
+
 def test_a_killed_worker_is_off_the_list_soon_and_its_functions_stay(project: Project, engine: str) -> None:
     project.write(events=module(engine), mail=function("mail"), bills=function("bill"))
     start(project, engine, "mail")
@@ -224,6 +268,24 @@ def test_the_listing_of_a_removed_function_goes_with_its_deploy(project: Project
     old.send_signal(signal.SIGTERM)
     project.wait(old)
 
+    fleet_becomes(project, "listed == {'mail'}")
+
+
+def test_a_module_that_is_no_longer_deployed_is_forgotten_by_command(project: Project, engine: str) -> None:
+    project.write(events=module(engine), mail=function("mail"), bills=function("bill"))
+    start(project, engine, "mail")
+    bills = start(project, engine, "bills")
+    bills.send_signal(signal.SIGTERM)
+    project.wait(bills)
+
+    forget = ("fastapi_events", "catalogue", "forget", "app.events")
+    assert project.wait(project.start(*forget, "app.mail")) == 1
+    assert "mail is run by" in project.logs()
+    assert project.wait(project.start(*forget, "app.bills")) == 0
+    fleet_becomes(project, "listed == {'mail'}")
+    publish(project, 0, 20)
+
+    handled(project, "mail", 20)
     fleet_becomes(project, "listed == {'mail'}")
 
 
