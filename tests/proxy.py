@@ -68,6 +68,11 @@ class Proxy:
         """Connect those who come from now on to another server."""
         self._server = ("127.0.0.1", port)
 
+    def end(self) -> None:
+        """Refuse connections from now on, as a machine does whose server has ended."""
+        _close(self._listening)
+        self.cut()
+
     def heal(self) -> None:
         """Harm nothing any more."""
         with self._lock:

@@ -49,6 +49,10 @@ class Row:
     def shop(self, *, through: Proxy | None = None, **config: Any) -> Shop:
         """A shop of its own, whose processes end with the test.
 
+        Parameters:
+            through: Between all of its processes and the broker.
+            config: See `tests.faults.shop.events`; `broker_url` leads to others than the row's broker.
+
         On Celery over Redis it keeps events until they are handled: a message that a worker has just been
         handed is nowhere else, and gone if worker or server dies before the worker has put it back on record
         (https://github.com/celery/kombu/issues/305).
@@ -58,8 +62,9 @@ class Row:
             config["handler"] = {**kept, **config.get("handler", {})}
         folder = self._folder / "shop"
         folder.mkdir()
-        url = None if through is None else self.broker.url_through(through.port)
-        shop = Shop(folder, self.engine, self.broker, fork_server=self._fork_server, broker_url=url, **config)
+        if through is not None:
+            config["broker_url"] = self.broker.url_through(through.port)
+        shop = Shop(folder, self.engine, self.broker, fork_server=self._fork_server, **config)
         self._stack.callback(shop.close)
         return shop
 
@@ -127,23 +132,23 @@ ON_ALL = [*ON_VALKEY, ("dramatiq", "rabbitmq"), ("celery", "rabbitmq")]
 MakeParams = Callable[[list[tuple[str, str]]], list[Any]]
 
 
-def _params(pairs: list[tuple[str, str]]) -> list[Any]:
+def params(pairs: list[tuple[str, str]]) -> list[Any]:
     return [pytest.param(pair, id="-".join(pair), marks=[getattr(pytest.mark, pair[1])]) for pair in pairs]
 
 
-@pytest.fixture(params=_params(ON_ALL))
+@pytest.fixture(params=params(ON_ALL))
 def row(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Row]:
     """Every engine on every broker."""
     yield from _row(request, tmp_path)
 
 
-@pytest.fixture(params=_params(ON_VALKEY[:1]))
+@pytest.fixture(params=params(ON_VALKEY[:1]))
 def one_row(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Row]:
     """One engine on one broker, for what neither makes a difference to."""
     yield from _row(request, tmp_path)
 
 
-@pytest.fixture(params=_params(ON_VALKEY))
+@pytest.fixture(params=params(ON_VALKEY))
 def row_on_valkey(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Row]:
     """Every engine on Valkey."""
     yield from _row(request, tmp_path)

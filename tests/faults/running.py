@@ -46,7 +46,7 @@ class Shop:
         engine: `dramatiq` or `celery`.
         broker: Its server.
         fork_server: Where its processes start.
-        broker_url: Where its processes look for the broker, if there is a proxy in between.
+        broker_url: Where its processes look for the broker instead, such as a proxy, or a list of brokers.
         config: See `tests.faults.shop.events`.
     """
 
@@ -57,7 +57,7 @@ class Shop:
         broker: Broker,
         *,
         fork_server: ForkServer,
-        broker_url: str | None = None,
+        broker_url: str | list[str] | None = None,
         **config: Any,
     ) -> None:
         self.folder = folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue import TaskQueueHandler
@@ -46,7 +47,7 @@ def make_handler(**settings: Any) -> TaskQueueHandler:
         app.conf.broker_connection_retry_on_startup = True
         app.conf.broker_connection_max_retries = None
         app.conf.worker_prefetch_multiplier = 1
-        if url.startswith("redis"):
+        if "redis" in str(url) or "sentinel" in str(url):
             app.conf.broker_transport_options = {
                 "visibility_timeout": VISIBILITY_SECONDS,
                 "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
@@ -60,13 +61,19 @@ def make_handler(**settings: Any) -> TaskQueueHandler:
     from fastapi_events.handlers.dramatiq import DramatiqHandler
 
     broker: dramatiq.Broker
-    if url.startswith("redis"):
+    if "amqp" not in str(url):
         from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
 
-        broker = SafeRedisBroker(
-            url=url, socket_timeout=5, socket_connect_timeout=2,
-            heartbeat_timeout=2_000, maintenance_chance=1_000_000,
-        )  # fmt: skip
+        bounds: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2}
+        if "sentinel" in url:
+            from redis.sentinel import Sentinel
+
+            address = urlsplit(url)
+            sentinel = Sentinel([(address.hostname, address.port)], **bounds)
+            bounds = {"client": sentinel.master_for(CONFIG["transport_options"]["master_name"], **bounds)}
+        else:
+            bounds["url"] = url
+        broker = SafeRedisBroker(heartbeat_timeout=2_000, maintenance_chance=1_000_000, **bounds)
     else:
         from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
