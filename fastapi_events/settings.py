@@ -32,6 +32,8 @@ class Settings(BaseModel):
     source: str = DEFAULT_SOURCE
     journal_url: str | None = None
     """The Redis that the demo writes its journal to; the broker if not given."""
+    catalogue_url: str | None = None
+    """The Redis or the database in which unlike workers find each other; else a broker that is Redis."""
 
     def __init__(self, **given: Any) -> None:
         variables = {name: os.environ.get(f"{_PREFIX}{name.upper()}") for name in type(self).model_fields}

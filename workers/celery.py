@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi_events.handlers.celery import CeleryHandler  # says what to install where it is not
 from fastapi_events.settings import Settings
+from workers.catalogue import catalogue_of
 from workers.queues import own_queue
 
 from celery import Celery  # isort: skip
@@ -48,4 +49,5 @@ events = CeleryHandler(
     queue=own_queue(_settings.broker_url, _settings.queue),
     source=_settings.source,
     silent_after=60.0,
+    **catalogue_of(_settings),
 )

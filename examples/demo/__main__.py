@@ -18,6 +18,8 @@ from typing import Any
 from examples.demo.journal import Journal
 from fastapi_events.embedded import EmbeddedServer, Supervisor
 from fastapi_events.embedded.probe import free_port
+from fastapi_events.settings import Settings
+from workers.queues import own_queue
 
 CATS = 10
 PATIENCE_SECONDS = 90.0
@@ -33,6 +35,7 @@ EXPECTED: dict[Happening, int] = {
     for event, subscription, outcome, times in (
         ("cat-requested-a-fish", "feed", "handled", CATS),
         ("cat-requested-a-fish", "cook", "handled", CATS),
+        ("cat-requested-a-fish", "charge", "handled", CATS),
         ("cat-lost-its-ball", "search", "retried", 1),
         ("cat-lost-its-ball", "search", "handled", 1),
         ("cat-dreamt-of-a-mouse", "catch", "retried", 1),
@@ -55,25 +58,30 @@ def main() -> int:
         web = {
             "FASTAPI_EVENTS_BROKER_URL": broker_url,
             "FASTAPI_EVENTS_JOURNAL_URL": journal_url,
+            "FASTAPI_EVENTS_CATALOGUE_URL": journal_url,
             "FASTAPI_EVENTS_HANDLERS": "",
         }
-        worker = {
-            **web,
-            "FASTAPI_EVENTS_HANDLERS": "examples.demo.handlers",
-            "dramatiq_worker_timeout": "100",  # an idle worker looks ten times a second
-        }
+        web["dramatiq_worker_timeout"] = "100"  # an idle worker looks ten times a second
         python = [sys.executable, "-m"]
         supervisor.add(
             "web",
             [*python, "uvicorn", "examples.demo.web:app", "--port", str(port), "--log-level", "warning"],
             env=web,
         )
-        supervisor.add("dramatiq", [*python, "dramatiq", "workers", "--processes", "1"], env=worker)
-        supervisor.add(
-            "celery",
-            [*python, "celery", "-A", "workers", "worker", "--pool", "threads", "--concurrency", "8"],
-            env=worker,
-        )
+        own = Settings().queue
+        for kind, queue in (("handlers", own), ("accounts", f"{own}-accounts")):
+            worker = {**web, "FASTAPI_EVENTS_HANDLERS": f"examples.demo.{kind}"}
+            supervisor.add(
+                f"dramatiq-{kind}",
+                [*python, "dramatiq", "workers", "--processes", "1", "--queues", queue],
+                env=worker,
+            )
+            supervisor.add(
+                f"celery-{kind}",
+                [*python, "celery", "-A", "workers", "worker", "--pool", "threads", "--concurrency", "8",
+                 "-Q", own_queue(broker_url, queue), "-n", f"{kind}@%h"],
+                env=worker,
+            )  # fmt: skip
         url = f"http://127.0.0.1:{port}/"
         if not options.once:
             print(f"broker  {broker_url}\nweb     {url}\nCtrl-C ends it.", flush=True)  # noqa: T201
@@ -96,6 +104,7 @@ def _send_and_wait(url: str, journal_url: str) -> Counter[Happening]:
     journal = Journal(journal_url)
     deadline = time.monotonic() + PATIENCE_SECONDS
     _wait_for(url, deadline)
+    _wait_for_functions(f"{url}functions", deadline)
     before = len(journal.entries())  # a broker of one's own may remember earlier runs
     for cat in range(CATS):
         _post(f"{url}cats/{cat}/fish")
@@ -149,6 +158,17 @@ def _wait_for(url: str, deadline: float) -> None:
             tick.wait(0.1)
         else:
             return
+
+
+def _wait_for_functions(url: str, deadline: float) -> None:
+    tick = threading.Event()
+    expected = {(subscription, engine) for _, subscription, engine, _ in EXPECTED}
+    found: set[tuple[str, str]] = set()
+    while found != expected and time.monotonic() < deadline:
+        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - our own address
+            known = json.load(response)
+        found = {(function, engine) for engine in known for function in known[engine]}
+        tick.wait(0.1)
 
 
 def _post(url: str) -> Any:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
 
 from pydantic import BaseModel
 
-from examples.demo.journal import Journal, WriteJournal
+from examples.demo.journal import write_down_what_happens
 from fastapi_events.event import Event
-from fastapi_events.lifecycle import observe
 from fastapi_events.retry import RetryPolicy
 from workers.events import events
 
-# Both engines run these functions, each in a process started by its own command.
-ENGINE = next((part for part in Path(sys.argv[0]).parts[-2:] if part in ("celery", "dramatiq")), "")
-observe(WriteJournal(Journal(engine=ENGINE)))
+write_down_what_happens()
 
 QUICK = RetryPolicy(max_retries=1, min_backoff=0.2)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import redis
 
 from fastapi_events.event import Event, wire_name
-from fastapi_events.lifecycle import Lifecycle
+from fastapi_events.lifecycle import Lifecycle, observe
 from fastapi_events.settings import Settings
 
 KEY = "demo:journal"
@@ -61,3 +63,9 @@ class WriteJournal(Lifecycle):
     def dead(self, event: Event | None, *, subscription: str, reason: str, attempts: int) -> None:
         if event is not None:
             self._journal.write(event, subscription, "dead")
+
+
+def write_down_what_happens() -> None:
+    """In a worker: both engines run the same functions, each in a process started by its own command."""
+    engine = next((part for part in Path(sys.argv[0]).parts[-2:] if part in ("celery", "dramatiq")), "")
+    observe(WriteJournal(Journal(engine=engine)))

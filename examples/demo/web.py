@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from examples.demo.journal import Journal
 from fastapi_events.dispatcher import dispatch
+from fastapi_events.handlers.task_queue.announcement import SETTLE_SECONDS
 from fastapi_events.middleware import EventHandlerASGIMiddleware
 from workers.celery import events as celery_events
 from workers.dramatiq import events as dramatiq_events
@@ -39,6 +40,20 @@ def wish_by_button(wish: str) -> RedirectResponse:
     return RedirectResponse("/", status_code=303)
 
 
+@app.get("/functions")
+def functions() -> dict[str, list[str]]:
+    """The functions of each engine's workers, as soon as all of them know of each."""
+    return {
+        handler.engine.name: [
+            each.name.rpartition(".")[2]
+            for each in snapshot.listings
+            if snapshot.workers_of(each.name) and snapshot.now - each.since > SETTLE_SECONDS
+        ]
+        for handler in (dramatiq_events, celery_events)
+        if (snapshot := handler.fleet.snapshot())
+    }
+
+
 @app.get("/", response_class=HTMLResponse, include_in_schema=False)
 def index() -> str:
     """What happened so far, the newest first."""
@@ -65,6 +80,7 @@ code{font-size:.8em;color:#666}
 </style>
 <h1>What a cat wishes for</h1>
 <p>Each button dispatches an event, which a Dramatiq worker and a Celery worker handle, each for itself. Both
-handle a <em>fish</em> at once, find a <em>ball</em> at the second attempt, and never catch a <em>mouse</em>.
+handle a <em>fish</em> at once, and workers of another kind <em>charge</em> for it. A <em>ball</em> is
+found at the second attempt, and a <em>mouse</em> never caught.
 <p>{buttons}
 <table><thead><tr><th>event<th>subscription<th>engine<th>outcome<th>id</thead><tbody>{rows}</table>"""
