@@ -33,6 +33,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type="args",
         default=[],
     )
+    parser.getgroup("fastapi-events").addoption(
+        "--events-strict",
+        action="store_true",
+        help="Fail a test that dispatches an event which nobody listens to, or whose name no schema has.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--events-strict"):
+        config.pluginmanager.register(_Strict(), "fastapi-events-strict")
+
+
+class _Strict:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        from fastapi_events.testing.strict import strict_events
+
+        with strict_events():
+            yield
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,21 @@ The pytest plugin has them as the fixtures `events` and `worker`.
 from fastapi_events.testing.capture import capture_events
 from fastapi_events.testing.dispatched import DispatchedEvents
 from fastapi_events.testing.errors import raise_errors
+from fastapi_events.testing.fault_blocks import broker_down, crash_after, duplicate, reorder
 from fastapi_events.testing.results import FunctionResults, Run
+from fastapi_events.testing.wire import check_wire
 from fastapi_events.testing.worker import InlineWorker
 
-__all__ = ["DispatchedEvents", "FunctionResults", "InlineWorker", "Run", "capture_events", "raise_errors"]
+__all__ = [
+    "DispatchedEvents",
+    "FunctionResults",
+    "InlineWorker",
+    "Run",
+    "broker_down",
+    "capture_events",
+    "check_wire",
+    "crash_after",
+    "duplicate",
+    "raise_errors",
+    "reorder",
+]

@@ -147,15 +147,9 @@ class _Wanted:
             raise ConfigurationError(
                 f"{checks.shown(target)}: expected the name of an event, a pattern, or a payload's class."
             )
-        spelled = getattr(target, "__event_name__", None)
-        found = names(spelled) if spelled else ()
-        found += tuple(wire_name(name) for name, schema in registry.items() if schema is target)
-        if not found:
-            raise ConfigurationError(
-                f"{target.__name__} names no event: it has no __event_name__, and is registered for none."
-            )
+        found = names_of(target)
         _check_fields(target, fields)
-        return cls(tuple(dict.fromkeys(found)), fields, where)
+        return cls(found, fields, where)
 
     def is_named(self, event: Event) -> bool:
         spelled = names(event.name)
@@ -191,6 +185,22 @@ class _Wanted:
         fields = ", ".join(f"{name}={checks.shown(value)}" for name, value in self.fields.items())
         rest = f" with {fields}" if fields else ""
         return f"event{name}{rest}{' and' if rest and self.where else ''}{' where=…' if self.where else ''}"
+
+
+def names_of(model: type) -> tuple[str, ...]:
+    """The events whose payload is of a class.
+
+    Raises:
+        ConfigurationError: When there are none.
+    """
+    spelled = getattr(model, "__event_name__", None)
+    found = names(spelled) if spelled else ()
+    found += tuple(wire_name(name) for name, schema in registry.items() if schema is model)
+    if not found:
+        raise ConfigurationError(
+            f"{model.__name__} names no event: it has no __event_name__, and is registered for none."
+        )
+    return tuple(dict.fromkeys(found))
 
 
 def _check_fields(model: type, fields: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from fastapi_events import clock, envelope
 from fastapi_events.handlers.task_queue import Actor, Engine, Message
 from fastapi_events.handlers.task_queue.engine import unknown_actor
 from fastapi_events.handlers.task_queue.messages import is_batch
-from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, decide
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, TryAgain, decide
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.testing.faults import BrokerAway, Faults
 
@@ -120,8 +120,6 @@ class InlineEngine(Engine):
         """How long the first event of a batch waits for others, by the subscription."""
         self.kept: list[DeadLetter] = []
         """Dead letters that no store has taken."""
-        self.errors: list[BaseException] = []
-        """The last error of each message that was given up."""
 
     @property
     def longest_delay(self) -> float:
@@ -189,9 +187,8 @@ class InlineEngine(Engine):
         )  # fmt: skip
         outcome = decide(attempt, error)
         if isinstance(outcome, GiveUp):
-            self.errors.append(error)
             actor.worker.dead_letters.give_up(outcome.letter)
-        else:
+        elif isinstance(outcome, TryAgain):
             self._put(replace(message, delay=outcome.after, failed=outcome.failed))
 
     def _put(self, message: Message, *, asked_for: bool = False) -> None:

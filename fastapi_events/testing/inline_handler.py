@@ -104,11 +104,6 @@ class InlineHandler:
         """Let the next flush find out that the broker is there, rather than wait for it."""
         self._twin._publisher.breaker.succeeded()  # noqa: SLF001 - our own
 
-    def take_errors(self) -> list[BaseException]:
-        """The last error of each message that was given up since it was asked last."""
-        errors, self._engine.errors = self._engine.errors, []
-        return errors
-
     def close(self) -> None:
         """End the threads that the twin has started."""
         process_loop().run(self._twin.on_shutdown())

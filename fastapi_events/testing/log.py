@@ -84,3 +84,25 @@ class Log(Lifecycle):
         self.entries.append(
             Entry(hook="dead", event=event, subscription=subscription, reason=reason, attempt=attempts)
         )
+
+
+def last_errors(entries: Sequence[Entry], dead: Entry) -> list[BaseException]:
+    """What the last attempt has raised at a message that was given up.
+
+    Parameters:
+        entries: What happened before.
+        dead: Says that it was given up.
+    """
+    errors: list[BaseException] = []
+    for each in reversed(entries):
+        if each.subscription != dead.subscription or not _concerns(each, dead):
+            continue
+        if each.hook == "failed" and each.error is not None:
+            errors.insert(0, each.error)
+        elif errors:  # an attempt before, or the beginning of this one
+            break
+    return errors
+
+
+def _concerns(entry: Entry, other: Entry) -> bool:
+    return entry.event is not None and other.event is not None and entry.event.id == other.event.id

@@ -20,7 +20,7 @@ from fastapi_events.testing.application import Application
 from fastapi_events.testing.faults import Faults
 from fastapi_events.testing.inline_engine import InlineBroker
 from fastapi_events.testing.inline_handler import InlineHandler
-from fastapi_events.testing.log import Entry, Log
+from fastapi_events.testing.log import Entry, Log, last_errors
 from fastapi_events.testing.results import Function
 
 MOST_MESSAGES = 10_000
@@ -191,11 +191,12 @@ class Work:
         told = {id(each.error) for each in self.log.entries[self._told :] if each.error is not None}
         return all(id(each) in told or self.faults.is_wanted(each) for each in leaves(error))
 
-    def take_errors(self) -> list[BaseException]:
+    def errors_of(self, entries: Sequence[Entry]) -> list[BaseException]:
         """What functions raised whose messages were given up; not what a test has asked for."""
         errors, self.errors = self.errors, []
-        for each in self.inline.values():
-            errors += each.take_errors()
+        for at, each in enumerate(entries):
+            if each.hook == "dead":
+                errors += last_errors(entries[:at], each)
         return [each for each in errors if not self.faults.is_wanted(each)]
 
 

@@ -225,8 +225,9 @@ class InlineWorker:
         finally:
             now = clock.timestamp()
             delayed = [(each.due - now, each.message.task) for each in self._work.broker.delayed()]
-            run = self.last_run = Run(self._work.news(), self._names, delayed)
-            errors = self._work.take_errors()
+            news = self._work.news()
+            run = self.last_run = Run(news, self._names, delayed)
+            errors = self._work.errors_of(news)
         if raise_errors:
             raise_together(errors, "several functions failed")
         return run
