@@ -144,7 +144,7 @@ class LogLifecycle(Lifecycle):
     def dead(self, event: Event | None, *, subscription: str, reason: str, attempts: int) -> None:
         name, event_id = (wire_name(event.name), event.id) if event else (None, None)
         logger.error(
-            "Event %r (%s) given up by %s after %d %s, kept in the dead letters: %s",
+            "Event %r (%s) given up by %s after %d %s, now a dead letter: %s",
             name, event_id, subscription, attempts, "attempt" if attempts == 1 else "attempts", reason,
         )  # fmt: skip
 

@@ -132,7 +132,7 @@ def test_what_waits_is_told_in_the_number_that_it_has(
     assert caplog.messages == [said]
 
 
-@pytest.mark.parametrize(("attempts", "said"), [(1, "after 1 attempt, kept"), (6, "after 6 attempts, kept")])
+@pytest.mark.parametrize(("attempts", "said"), [(1, "after 1 attempt, now"), (6, "after 6 attempts, now")])
 def test_attempts_are_told_in_the_number_that_they_have(
     attempts: int, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -78,6 +78,7 @@ def _attempt(
 def log_letter(letter: DeadLetter) -> None:
     """Keep a dead letter where there is neither a store nor a broker."""
     logger.error(
-        "%s gave up event %s of %r in place: %s", letter.subscription, letter.event_id, letter.event_name,
-        letter.reason,
+        "Nothing keeps the dead letter of event %r (%s) for %s but this log: the handler has no store, "
+        "and an eager app no broker. %s", letter.event_name, letter.event_id, letter.subscription,
+        letter.traceback or letter.reason,
     )  # fmt: skip

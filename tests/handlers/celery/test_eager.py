@@ -117,7 +117,10 @@ def test_a_failure_is_not_raised_unless_celery_is_to_propagate_it(
     with collect_events([handler], raise_errors=True):
         dispatch("cat")
 
-    assert "feed gave up event" in caplog.text
+    [nothing_keeps_it] = [each for each in caplog.messages if "Nothing keeps the dead letter" in each]
+    assert "for feed but this log" in nothing_keeps_it
+    assert "no fish" in nothing_keeps_it
+    assert "kept in" not in caplog.text
 
 
 def test_a_propagated_error_is_the_functions_own_and_the_others_have_run(app: celery.Celery) -> None:
@@ -175,3 +178,69 @@ def test_an_error_that_would_end_a_worker_is_propagated_as_it_is(app: celery.Cel
 
     with pytest.raises(pytest.fail.Exception, match="called"), collect_events([handler], raise_errors=True):
         dispatch("cat")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"confirm": "handled"},
+        {"durability": "response"},
+        {"durability": "response", "confirm": "handled"},
+    ],
+    ids=["flush", "handled", "response", "response-handled"],
+)
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_with_a_store_events_are_in_order_done_once_and_leave_nothing_waiting(
+    app: celery.Celery, settings: dict[str, Any], is_async: bool
+) -> None:
+    store = MemoryStore()
+    handler = eager(app, store=store, **settings)
+    runs: list[Any] = []
+
+    def cook(event: Event) -> None:
+        runs.append(event.payload)
+        if event.payload == 1 and runs.count(1) == 1:
+            raise ValueError("no fish")
+        dispatch("cooked", event.payload, ordering_key="eat")
+
+    async def cook_async(event: Event) -> None:
+        cook(event)
+
+    handler.register(cook_async if is_async else cook, event_name="cat", name="cook", once=True)
+
+    @handler.register(event_name="cooked", name="eat")
+    def eat(event: Event) -> None:
+        runs.append(f"eat {event.payload}")
+
+    async def main() -> None:
+        async with collect_events([handler], raise_errors=True):
+            for number in range(3):
+                dispatch("cat", number, ordering_key="kitchen")
+
+    asyncio.run(main())
+
+    assert [each for each in runs if isinstance(each, int)] == [0, 1, 1, 2]
+    assert [each for each in runs if isinstance(each, str)] == ["eat 0", "eat 1", "eat 2"]
+    assert store.outbox.list() == []
+    assert store.dead_letters.list() == []
+
+
+def test_what_is_given_up_in_place_lets_those_behind_it_in_order_go_on(app: celery.Celery) -> None:
+    store = MemoryStore()
+    handler = eager(app, store=store, confirm="handled")
+    runs: list[Any] = []
+
+    @handler.register(event_name="cat", name="feed", retry=RetryPolicy(max_retries=0))
+    def feed(event: Event) -> None:
+        runs.append(event.payload)
+        if event.payload == 0:
+            raise ValueError("no fish")
+
+    with collect_events([handler], raise_errors=True):
+        for number in range(3):
+            dispatch("cat", number, ordering_key="bowl")
+
+    assert runs == [0, 1, 2]
+    assert [each.subscription for each in store.dead_letters.list()] == ["feed"]
+    assert store.outbox.list() == []
