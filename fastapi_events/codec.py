@@ -23,6 +23,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic_core import from_json, to_json, to_jsonable_python
 
+from fastapi_events import redaction
 from fastapi_events.constants import MAX_PAYLOAD_BYTES
 from fastapi_events.errors import UnserialisablePayload
 from fastapi_events.model_dumps import LISTS, dump, dump_dataclass, is_whole, members_of, obstacle
@@ -40,21 +41,31 @@ _TEXTS: Final = (bytes, bytearray, UUID, date, time, timedelta)
 _SECRETS: Final = (SecretStr, SecretBytes, Secret)
 
 
-def encode(payload: Any, *, event_name: str, max_bytes: int = MAX_PAYLOAD_BYTES) -> str:
+def encode(
+    payload: Any,
+    *,
+    event_name: str,
+    max_bytes: int = MAX_PAYLOAD_BYTES,
+    sensitive: list[redaction.Place] | None = None,
+) -> str:
     """Write a payload as JSON text, and leave the payload itself as it is.
 
     Parameters:
         payload: Any combination of what JSON knows and the types named at the top of this module.
         event_name: For the error.
         max_bytes: The largest text, in bytes of UTF-8.
+        sensitive: Gets the places of what nobody may see, by the types of what the payload holds. Without it
+            a `SecretStr` cannot travel.
 
     Raises:
         UnserialisablePayload: When a part of it cannot travel, or all of it is too large.
     """
     encoded = _write_plain(payload) if not isinstance(payload, BaseModel) else _write_model(payload)
+    if sensitive is not None and (encoded is None or isinstance(payload, BaseModel)):
+        sensitive += redaction.places_of(payload)
     if encoded is None:
         # Something other than plain data, or something wrong: go through it value by value.
-        way = _Way(event_name)
+        way = _Way(event_name, sensitive or ())
         try:
             encoded = to_json(way.plain(payload))
         except UnserialisablePayload:
@@ -135,8 +146,9 @@ def _is_plain(value: Any, depth: int) -> bool:
 class _Way:
     """The slow way through a payload, which always knows where it is."""
 
-    def __init__(self, event_name: str) -> None:
+    def __init__(self, event_name: str, sensitive: Iterable[redaction.Place]) -> None:
         self.event_name = event_name
+        self.sensitive = list(sensitive)
         self.steps: list[Any] = []
         self.inside: set[int] = set()
         self.model: tuple[BaseModel, int] | None = None
@@ -253,8 +265,11 @@ class _Way:
                 written = to_jsonable_python(value, bytes_mode="base64", timedelta_mode="iso8601")
             except Exception as error:
                 self.refuse(f"is of type {kind}, which has no form in JSON", error)
-        if isinstance(value, _SECRETS) and written == str(value) != "":
-            self.refuse(f"is a {kind}, which would travel masked")
+        if isinstance(value, _SECRETS) and isinstance(written, str) and set(written) == {"*"}:
+            secret = value.get_secret_value()
+            if isinstance(secret, bytes) or not redaction.are_among(self.steps, self.sensitive):
+                self.refuse(f"is a {kind}, which would travel masked")
+            return self.plain(secret)
         return self.text(written) if isinstance(written, str) else self.plain(written)
 
     def from_model(self) -> Any:

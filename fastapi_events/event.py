@@ -9,6 +9,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fastapi_events import redaction
 from fastapi_events.ids import random_id
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class Event(tuple[EventName, Any]):
 
     ordering_key: str | None = None
     """Queue handlers with lanes handle events with the same key one after the other, in order of dispatch."""
+
+    locked: dict[int, str] | None = None
+    """The payload as each handler sends it that encrypts a part of it, once one has."""
 
     committed: bool = False
     """Whether a transaction has been committed on which it depended, so that it is not to be discarded."""
@@ -165,7 +169,10 @@ class Event(tuple[EventName, Any]):
         return self.__dict__
 
     def __repr__(self) -> str:
-        return f"Event({self.name!r}, {self.payload!r}, id={self.id!r})"
+        payload = self.payload
+        if redaction.hides(self):
+            payload = redaction.shown_of(self, payload)
+        return f"Event({self.name!r}, {payload!r}, id={self.id!r})"
 
 
 def new_event(name: EventName, payload: Any) -> Event:

@@ -20,9 +20,11 @@ import logging
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec
 
+from fastapi_events import redaction
 from fastapi_events.context import reported
 from fastapi_events.errors import leaves
 from fastapi_events.event import Event, wire_name
@@ -104,6 +106,7 @@ class LogLifecycle(Lifecycle):
         logger.debug("Event %r (%s) discarded.", wire_name(event.name), event.id)
 
     def lost(self, event: Event, *, handler: str, reason: str) -> None:
+        reason = redaction.scrubbed(reason, [event])
         logger.error("Event %r (%s) lost by %s: %s", wire_name(event.name), event.id, handler, reason)
 
     def stored(self, events: Sequence[Event], *, handler: str, reason: str) -> None:
@@ -126,12 +129,16 @@ class LogLifecycle(Lifecycle):
     def failed(
         self, events: Sequence[Event], *, handler: str, subscription: str | None, error: BaseException
     ) -> None:
+        hidden = any(redaction.hides(event) for event in events)
+        text = redaction.scrubbed(str(error), events) if hidden else error
         for event in events:
             logger.error(
                 "Event %r (%s) failed in %s: %s: %s",
-                wire_name(event.name), event.id, subscription or handler, type(error).__name__, error,
-                exc_info=error if event is events[0] else None,
+                wire_name(event.name), event.id, subscription or handler, type(error).__name__, text,
+                exc_info=error if event is events[0] and not hidden else None,
             )  # fmt: skip
+        if hidden:  # what it was given may stand in what it raised
+            logger.error("%s", redaction.scrubbed("".join(traceback.format_exception(error)), events))
 
     def retried(
         self, event: Event, *, subscription: str, error: BaseException, attempt: int, wait: float

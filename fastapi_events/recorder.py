@@ -20,7 +20,9 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from fastapi_events import codec, green_threads, under_test
+from pydantic_core import to_json
+
+from fastapi_events import codec, green_threads, redaction, under_test
 from fastapi_events.errors import FastapiEventError, reason_of
 from fastapi_events.event import Event, wire_name
 from fastapi_events.lifecycle import Lifecycle, forget, observe
@@ -307,7 +309,9 @@ class _Writer:
             event_id=event.id, event_name=wire_name(event.name), what=seen.what, at=seen.at,
             process=self._process, handler=seen.handler, subscription=subscription,
             queue=self._queue_of(subscription), to=seen.to, attempt=seen.attempt, wait=seen.wait,
-            duration=duration, age=age, error=seen.error, cause=headers.get("causationid"),
+            duration=duration, age=age,
+            error=None if seen.error is None else redaction.scrubbed(seen.error, [event]),
+            cause=headers.get("causationid"),
             correlation=str(headers.get("correlationid") or event.id),
             payload=self._payload_of(event) if seen.what in ("dispatched", "started") else None,
         )  # fmt: skip
@@ -325,9 +329,13 @@ class _Writer:
         if not self._recorder.keeps_payloads:
             return None
         try:
-            return event.encoded or codec.encode(event.full_payload, event_name=wire_name(event.name))
+            name = wire_name(event.name)
+            text = event.encoded or codec.encode(event.full_payload, event_name=name, sensitive=[])
+            if redaction.hides(event):
+                return to_json(redaction.shown_of(event, codec.decode(text))).decode()
         except FastapiEventError:  # it stays in this process, and need not be able to travel
             return None
+        return text
 
     def _count(self, record: Record) -> None:
         name = record.event_name

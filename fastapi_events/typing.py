@@ -4,8 +4,20 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from fastapi_events.event import Event, EventName
+from fastapi_events.redaction import Sensitive
 
-__all__ = ["ASGIApp", "Event", "EventName", "Message", "Payload", "PydanticModel", "Receive", "Scope", "Send"]
+__all__ = [
+    "ASGIApp",
+    "Event",
+    "EventName",
+    "Message",
+    "Payload",
+    "PydanticModel",
+    "Receive",
+    "Scope",
+    "Send",
+    "Sensitive",
+]
 
 PydanticModel: TypeAlias = Any
 Payload: TypeAlias = Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from fastapi_events import redaction
 from fastapi_events.envelope import unseal
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import wire_name
@@ -97,7 +98,7 @@ class Found:
         id: The event's id.
         name: Its name, where it can be read.
         place: Where it is.
-        envelope: The event as it travels, JSON.
+        envelope: The event as it travels, JSON, as people may see it.
     """
 
     id: str
@@ -122,12 +123,22 @@ def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
     for outbox in {id(each.outbox): each.outbox for each in known if each.outbox is not None}.values():
         for entry in _entries(outbox):
             if entry.id.startswith(prefix) and entry.destination in names:
-                yield Found(entry.id, _name_in(entry.envelope), _in_outbox(entry), entry.envelope)
+                yield Found(
+                    entry.id,
+                    _name_in(entry.envelope),
+                    _in_outbox(entry),
+                    redaction.shown_text(entry.envelope),
+                )
     for handler in known:
         if handler.dead_letters is not None:
             for letter in _letters(handler.dead_letters, handler.name):
                 if letter.event_id is not None and letter.event_id.startswith(prefix):
-                    yield Found(letter.event_id, letter.event_name, _dead(letter), letter.argument)
+                    yield Found(
+                        letter.event_id,
+                        letter.event_name,
+                        _dead(letter),
+                        redaction.shown_text(letter.argument),
+                    )
 
 
 def life_of(journal: Journal, event: JournalEvent) -> Life:

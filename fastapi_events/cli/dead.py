@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from fastapi_events import redaction
 from fastapi_events.cli.arguments import add_command, add_group, age
 from fastapi_events.cli.selection import NotThereError, guess, only
 from fastapi_events.cli.text import block, local, say, say_json, shown, table
@@ -82,10 +83,14 @@ def _list(arguments: argparse.Namespace) -> int:
         _check_filters(arguments, stores)
     if arguments.json:
         for letter in found:
-            say_json(dataclasses.asdict(letter))
+            say_json(_as_data(letter))
     else:
         _print(found)
     return 0
+
+
+def _as_data(letter: DeadLetter) -> dict[str, Any]:
+    return dataclasses.asdict(letter) | {"argument": redaction.shown_text(letter.argument)}
 
 
 def _print(letters: list[DeadLetter]) -> None:
@@ -106,7 +111,7 @@ def _print(letters: list[DeadLetter]) -> None:
 def _show(arguments: argparse.Namespace) -> int:
     letter, handler = _find(arguments.target, arguments.id)
     if arguments.json:
-        say_json(dataclasses.asdict(letter))
+        say_json(_as_data(letter))
         return 0
     for name, value in (
         ("id", letter.id), ("handler", handler.name), ("subscription", letter.subscription),
@@ -115,7 +120,7 @@ def _show(arguments: argparse.Namespace) -> int:
         ("given up", local(letter.last_at)), ("reason", letter.reason),
     ):  # fmt: skip
         say(f"{name + ':':<14}{shown(value)}")
-    say(f"\n{shown(letter.argument)}\n\n{block(letter.traceback)}")
+    say(f"\n{shown(redaction.shown_text(letter.argument))}\n\n{block(letter.traceback)}")
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from fastapi_events import redaction
 from fastapi_events.cli.arguments import add_command, add_group
 from fastapi_events.cli.selection import NotThereError, only
 from fastapi_events.cli.text import local, say, say_json, shown, table
@@ -74,7 +75,8 @@ def _list(arguments: argparse.Namespace) -> int:
                 say_json(
                     {
                         "id": entry.id, "event": _name(entry), "handler": entry.destination,
-                        "due": entry.due, "ordering_key": entry.ordering_key, "envelope": entry.envelope,
+                        "due": entry.due, "ordering_key": entry.ordering_key,
+                        "envelope": redaction.shown_text(entry.envelope),
                     }
                 )  # fmt: skip
                 continue

@@ -176,7 +176,7 @@ class LocalHandler(BaseEventHandler):
         for subscription in subscriptions:
             error = await self._run(subscription, event)
             if error is not None:
-                tracing.record_failure(error)
+                tracing.record_failure(error, event)
                 errors.append(error)
         return errors
 

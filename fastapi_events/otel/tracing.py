@@ -6,10 +6,12 @@ a span that records nothing takes longer to make than an event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeAlias
 
+from fastapi_events import redaction
 from fastapi_events.environment import span_linking
 from fastapi_events.event import Event, EventName
 from fastapi_events.otel.attributes import SpanAttributes
@@ -69,22 +71,46 @@ def handle_span(event: Event, handler: object) -> Span:
     span_context = linked.get_span_context()
     kind = type(handler)
     tracer = trace.get_tracer(kind.__module__)
-    return tracer.start_as_current_span(
+    hidden = redaction.hides(event)
+    span = tracer.start_as_current_span(
         f"handling event {event.name} with {kind.__name__}",
         context=context,
         links=[trace.Link(span_context)] if span_context.is_valid else [],
         kind=trace.SpanKind.CONSUMER,
         attributes={SpanAttributes.HANDLER: f"{kind.__module__}.{kind.__name__}"},
+        record_exception=not hidden,
+        set_status_on_exception=not hidden,
     )
+    return _recording(span, event) if hidden else span
 
 
-def record_failure(error: BaseException) -> None:
-    """Record an error on the current span that is caught inside of it, as one is that leaves it."""
+@contextmanager
+def _recording(span: Span, event: Event) -> Iterator[Any]:
+    """Record what is raised inside of a span without the event's values that nobody may see."""
+    with span as current:
+        try:
+            yield current
+        except BaseException as error:
+            record_failure(error, event)
+            raise
+
+
+def record_failure(error: BaseException, event: Event) -> None:
+    """Record an error on the current span that is caught inside of it, as one is that leaves it.
+
+    Parameters:
+        event: Whose values are masked that nobody may see.
+    """
     if not recording:
         return
     span = trace.get_current_span()
-    span.record_exception(error)
-    span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}")
+    text = redaction.scrubbed(str(error), [event])
+    seen = {
+        "exception.message": text,
+        "exception.stacktrace": redaction.scrubbed("".join(traceback.format_exception(error)), [event]),
+    }
+    span.record_exception(error, attributes=seen)
+    span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {text}")
 
 
 def has_context() -> bool:

@@ -25,6 +25,7 @@ from pydantic import (
     Field,
     Json,
     RootModel,
+    SecretBytes,
     SecretStr,
     computed_field,
     field_serializer,
@@ -425,7 +426,7 @@ def _expired() -> Row:
         (lambda: Box[Row].model_construct(item=_expired()), "is a Row that lacks"),
         (lambda: Defaults.model_construct().model_copy(), None),
         (lambda: Box[int].model_construct(), "lacks item"),
-        (lambda: Box[SecretStr](item=SecretStr("x")), "would travel masked"),
+        (lambda: Box[SecretBytes](item=SecretBytes(b"x")), "would travel masked"),
     ],
 )
 def test_what_nobody_could_rebuild_is_refused_where_it_is_dispatched(

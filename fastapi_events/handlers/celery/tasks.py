@@ -13,7 +13,8 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, WorkerShutdown, WorkerTerminate
 from celery.worker import state
 
-from fastapi_events.errors import DeliveredTooOften
+from fastapi_events import redaction
+from fastapi_events.errors import DeliveredTooOften, reason_of
 from fastapi_events.handlers.celery.crash_counter import CrashCounter
 from fastapi_events.handlers.celery.eager import attempt_in_place
 from fastapi_events.handlers.celery.foreign_messages import arguments_of, described
@@ -21,6 +22,7 @@ from fastapi_events.handlers.celery.passed_on import UNKNOWN, passed_on, priorit
 from fastapi_events.handlers.celery.publisher import CeleryPublisher, queue_of
 from fastapi_events.handlers.celery.time_limits import Limits
 from fastapi_events.handlers.task_queue.engine import Actor, unknown_actor, until_done
+from fastapi_events.handlers.task_queue.messages import events_in
 from fastapi_events.handlers.task_queue.worker.chained_events import ends_a_pool_process
 from fastapi_events.handlers.task_queue.worker.dead_letters import original_of, unreadable_letter
 from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, GiveUp, TryAgain, decide
@@ -62,7 +64,7 @@ class Tasks:
             if task.request.is_eager:
                 error = attempt_in_place(task, actor, _queue_of(task) or actor.queue, args, kwargs)
                 if error is not None:
-                    raise _as_celery_may_see_it(error) from error
+                    raise _as_celery_may_see_it(error, args) from _cause(error, args)
                 return
             self._attempt(task, actor, partial(actor.run, *args, **kwargs), args, kwargs)
 
@@ -116,7 +118,7 @@ class Tasks:
         outcome = decide(attempt, error)
         if isinstance(outcome, GiveUp):
             actor.worker.dead_letters.give_up(outcome.letter)
-            raise _as_celery_may_see_it(error) from error
+            raise _as_celery_may_see_it(error, arguments) from _cause(error, arguments)
         self._again(task, queue, outcome, error)
 
     def _again(self, task: Task, queue: str, outcome: TryAgain, error: BaseException) -> None:
@@ -134,7 +136,9 @@ class Tasks:
         if expires is not None:
             message["expires"] = expires
         self.publish_until_done(message)
-        raise Retry(exc=_as_celery_may_see_it(error), when=outcome.after, sig=again) from error
+        arguments = task.request.args
+        seen = _as_celery_may_see_it(error, arguments)
+        raise Retry(exc=seen, when=outcome.after, sig=again) from _cause(error, arguments)
 
     def publish_until_done(self, message: Mapping[str, Any]) -> None:
         """Publish a message, however long the broker is away.
@@ -247,7 +251,19 @@ def _is_retried_already(error: BaseException) -> bool:
     return isinstance(error, Retry) and error.sig is not None
 
 
-def _as_celery_may_see_it(error: BaseException) -> Exception:
+def _as_celery_may_see_it(error: BaseException, arguments: Sequence[Any]) -> Exception:
+    """The error, or one in its place that Celery, which logs it, may show and does not take for its own."""
+    if _hides(arguments):
+        return FunctionFailed(redaction.scrubbed(reason_of(error), events_in(arguments)))
     if isinstance(error, Exception) and not isinstance(error, (Reject, Retry)):
         return error
     return FunctionFailed(f"{type(error).__name__}: {error}")
+
+
+def _cause(error: BaseException, arguments: Sequence[Any]) -> BaseException | None:
+    """What Celery may log as the cause: nothing where it may show what nobody may see."""
+    return None if _hides(arguments) else error
+
+
+def _hides(arguments: Sequence[Any]) -> bool:
+    return any(redaction.hides(each) for each in events_in(arguments))

@@ -12,6 +12,7 @@ from dramatiq.common import q_name
 from dramatiq.middleware import MiddlewareError
 
 from fastapi_events.errors import UnknownSubscription
+from fastapi_events.handlers.dramatiq.log_filter import hide_payloads_of
 from fastapi_events.handlers.task_queue.engine import Actor, unknown_actor
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.handlers.task_queue.worker.worker import Worker
@@ -33,9 +34,10 @@ class NotRun(MiddlewareError, dramatiq.Retry):
 def declare(broker: dramatiq.Broker, actor: Actor) -> None:
     """Let Dramatiq run an actor."""
     options: dict[str, Any] = {**actor.options, ACTOR: actor}
-    dramatiq.actor(actor_name=actor.name, queue_name=actor.queue, broker=broker, **options)(
+    made = dramatiq.actor(actor_name=actor.name, queue_name=actor.queue, broker=broker, **options)(
         _Guarded(actor).run
     )
+    hide_payloads_of(made.logger)
 
 
 class _Guarded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -21,7 +22,9 @@ from fastapi_events.errors import DeliveredTooOften
 from fastapi_events.handlers.dramatiq.actors import ACTOR, NotRun, UnknownActors, forget_rejected
 from fastapi_events.handlers.dramatiq.crash_counter import crash_counter_on
 from fastapi_events.handlers.dramatiq.event_loop import EventLoop
+from fastapi_events.handlers.dramatiq.log_filter import WORKER_LOGGER, hide_payloads_of
 from fastapi_events.handlers.task_queue.engine import Actor, UnknownActor, until_done
+from fastapi_events.handlers.task_queue.messages import events_in
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.handlers.task_queue.worker.outcome import (
     NO_RETRY,
@@ -85,6 +88,7 @@ class Redelivery(Middleware):
         for each in dict.fromkeys(self._workers.values()):
             each.fleet.boot(worker.consumer_whitelist or each.queues, engine="dramatiq")
             each.fleet.start()
+        hide_payloads_of(logging.getLogger(WORKER_LOGGER))
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
         self._stopping.set()
@@ -160,7 +164,11 @@ class Redelivery(Middleware):
         )
         outcome = decide(attempt, error)
         if isinstance(outcome, TryAgain):
-            counted = {counter: outcome.failed, "traceback": traceback_of(error)} if outcome.counts else {}
+            counted = (
+                {counter: outcome.failed, "traceback": traceback_of(error, events_in(message.args))}
+                if outcome.counts
+                else {}
+            )
             self._try_again(message, outcome, counted)
         elif self._give_up(message, actor, outcome.letter, error):
             _tell_exhausted(self._broker, message, actor, failed_before)

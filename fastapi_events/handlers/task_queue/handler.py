@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Unpack
 
-from fastapi_events import codec, lifecycle
+from fastapi_events import codec, lifecycle, redaction
 from fastapi_events.dispatch_options import check_header_names
 from fastapi_events.errors import (
     ConfigurationError,
@@ -25,6 +25,7 @@ from fastapi_events.event import Event, EventName, wire_name
 from fastapi_events.handlers.strict_names import unknown_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.diagnosis import Finding
+from fastapi_events.handlers.task_queue.encryption import Encryption
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.health import Health, HealthCheck
@@ -72,6 +73,8 @@ class TaskQueueHandler(Registering):
         engine.configure(chosen)
         super().__init__(engine, Routes(chosen.queue, chosen.routes), chosen.retry)
         self.settings = chosen
+        self._encryption = None if chosen.encrypt is None else Encryption(chosen.encrypt)
+        redaction.use(self, chosen.redact, None if chosen.encrypt is None else chosen.encrypt[1])
         self.dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = {}
         """Dependencies to replace, for tests: `handler.dependency_overrides[get_session] = fake_session`."""
         self.outbox: Outbox | None = chosen.outbox
@@ -96,6 +99,7 @@ class TaskQueueHandler(Registering):
             chosen.source,
             {RECEIPT_TO: self.name} if self.confirms_handled else {},
             lanes_of=None if order is None else self.name,
+            encryption=self._encryption,
         )
         self._publisher = Publisher(
             engine,
@@ -131,6 +135,7 @@ class TaskQueueHandler(Registering):
             self.flusher,
             self.dependency_overrides,
             context_from=chosen.context_from,
+            encryption=self._encryption,
             unknown_retry=chosen.unknown_retry.within(engine.longest_delay),
             max_crashes=chosen.max_crashes,
             outbox=self.outbox,
@@ -236,9 +241,14 @@ class TaskQueueHandler(Registering):
             for name, value in headers.items():
                 event.headers.setdefault(name, value)
         if encoded is None:
+            schema = registry.get(event.name)
+            sensitive = [] if schema is None else list(redaction.places_in(schema))
             event.encoded = codec.encode(
-                event.full_payload, event_name=wire_name(event.name), max_bytes=self._max_payload_bytes
-            )
+                event.full_payload, event_name=wire_name(event.name), max_bytes=self._max_payload_bytes,
+                sensitive=sensitive,
+            )  # fmt: skip
+            if sensitive:
+                event.headers[redaction.SENSITIVE] = redaction.written(dict.fromkeys(sensitive))
         elif (  # another handler allowed more; a character takes four bytes at most
             len(encoded) * 4 > self._max_payload_bytes
             and (size := len(encoded.encode())) > self._max_payload_bytes
@@ -248,6 +258,8 @@ class TaskQueueHandler(Registering):
                 "payload",
                 f"takes {size:,} bytes as JSON, more than the {self._max_payload_bytes:,} allowed",
             )
+        if self._encryption is not None:
+            self._encryption.lock(event)
 
     async def handle_many(self, events: Iterable[Event]) -> None:
         """Publish the events of a flush, or keep them in the outbox, within the deadline.

@@ -13,6 +13,7 @@ from fastapi_events.constants import DEFAULT_QUEUE, DEFAULT_SOURCE, MAX_PAYLOAD_
 from fastapi_events.errors import InvalidSetting
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.redaction import Redact
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.catalogue import FORGET_AFTER_SECONDS, Catalogue
 from fastapi_events.storage.dead_letters import DeadLetters
@@ -31,6 +32,9 @@ QueueType: TypeAlias = Literal["classic", "quorum"]
 
 HeadersFrom: TypeAlias = Callable[[], Mapping[str, str]]
 ContextFrom: TypeAlias = Callable[[Event], AbstractContextManager[Any]]
+
+Encrypt: TypeAlias = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
+"""How values are encrypted to ASCII text, and decrypted."""
 
 UNKNOWN_RETRY = RetryPolicy(max_retries=10, max_backoff=60.0)
 """How long a message waits for a worker that knows its subscription: some six minutes."""
@@ -132,6 +136,8 @@ class TaskQueueOptions(TypedDict, total=False):
     forget_after: Seconds
     journal: Journal | None
     journal_payloads: bool
+    redact: Redact | None
+    encrypt: Encrypt | None
     unmatched: Unmatched
     strict_names: bool
     queue_type: QueueType
@@ -176,6 +182,10 @@ class TaskQueueSettings:
         forget_after: How long a function stays in the catalogue none of whose workers has been heard of.
         journal: Where what happens to events is written down, for people.
         journal_payloads: Whether payloads are written there, too.
+        redact: Called with an event's name and its payload, JSON-shaped, for what people may see of it in
+            logs, the journal and commands; beside fields marked as `Sensitive`, which are always masked.
+        encrypt: A pair of functions from bytes to bytes, such as Fernet's `encrypt` and `decrypt`: the values
+            of sensitive fields travel and are stored encrypted.
         unmatched: What becomes of an event that nobody listens to: `"report"` logs it, `"keep"` keeps it in
             the dead letters as well, from where a replay finds those who listen by then.
         strict_names: Whether `dispatch()` refuses a name to which nobody listens and for which there is no
@@ -213,6 +223,8 @@ class TaskQueueSettings:
     forget_after: float = FORGET_AFTER_SECONDS
     journal: Journal | None = FROM_STORE
     journal_payloads: bool = False
+    redact: Redact | None = None
+    encrypt: Encrypt | None = None
     unmatched: Unmatched = "report"
     strict_names: bool = False
     queue_type: QueueType = "classic"
@@ -260,6 +272,8 @@ class TaskQueueSettings:
         self._keep("longest_delay", checks.seconds_or_none("longest_delay", self.longest_delay))
         checks.callable_or_none("headers_from", self.headers_from)
         checks.callable_or_none("context_from", self.context_from)
+        checks.callable_or_none("redact", self.redact)
+        _check_pair("encrypt", self.encrypt)
         _check_store(self.store)
         for name, kind in PARTS.items():
             self._keep(name, _part(name, kind, getattr(self, name), self.store))
@@ -278,6 +292,15 @@ class TaskQueueSettings:
 
     def _keep(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # frozen for its users; until the end of its making, not for us
+
+
+def _check_pair(name: str, value: Any) -> None:
+    if value is not None and not (
+        isinstance(value, tuple) and len(value) == 2 and all(callable(each) for each in value)
+    ):
+        raise InvalidSetting(
+            f"{name}={checks.shown(value)}: expected two functions, such as (fernet.encrypt, fernet.decrypt)."
+        )
 
 
 def _check_store(store: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import SchemaError, to_json
 
-from fastapi_events import clock
+from fastapi_events import clock, redaction
 from fastapi_events.errors import DeliveredTooOften, InvalidPayload, UnreadableEnvelope, reason_of
 from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.task_queue.messages import events_in
@@ -124,7 +124,8 @@ def decide(attempt: Attempt, error: BaseException) -> TryAgain | GiveUp:
 def letter_of(attempt: Attempt, error: BaseException, *, attempts: int) -> DeadLetter:
     """The dead letter of a message, with the error of its last attempt."""
     now = clock.now()
-    event = attempt.event
+    events = events_in(attempt.arguments)
+    event = events[0] if events else None
     return DeadLetter(
         id=attempt.message_id,
         handler=attempt.handler,
@@ -133,17 +134,21 @@ def letter_of(attempt: Attempt, error: BaseException, *, attempts: int) -> DeadL
         event_id=None if event is None else event.id,
         event_name=None if event is None else wire_name(event.name),
         argument=_text(attempt.arguments, attempt.keywords),
-        reason=reason_of(error),
-        traceback=traceback_of(error),
+        reason=redaction.scrubbed(reason_of(error), events),
+        traceback=traceback_of(error, events),
         attempts=attempts,
         first_at=now if event is None else min(event.dispatched_at, now),
         last_at=now,
     )
 
 
-def traceback_of(error: BaseException) -> str:
-    """The last thirty frames, as Python would print them."""
-    return "".join(traceback.format_exception(error, limit=-30))
+def traceback_of(error: BaseException, events: Sequence[Event] = ()) -> str:
+    """The last thirty frames, as Python would print them.
+
+    Parameters:
+        events: Whose values are masked that nobody may see.
+    """
+    return redaction.scrubbed("".join(traceback.format_exception(error, limit=-30)), events)
 
 
 def _text(arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from fastapi_events import envelope, lifecycle
 from fastapi_events.context import current_event, reported
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.handlers.task_queue.encryption import Encryption, unlocked
 from fastapi_events.handlers.task_queue.messages import is_batch, only_argument
 from fastapi_events.handlers.task_queue.once import Once
 from fastapi_events.handlers.task_queue.ordering import Order
@@ -40,6 +41,7 @@ class Perform:
         once: Skips what has been completed before.
         order: Lets events with an ordering key pass one after the other.
         context_from: Makes the context that a function runs in, of its event.
+        encryption: Of the values of sensitive fields.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Perform:
         once: Once | None,
         order: Order | None,
         context_from: ContextFrom | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         self._handler = handler
         self._overrides = overrides
@@ -62,6 +65,7 @@ class Perform:
         self._once = once
         self._order = order
         self._context_from = context_from
+        self._encryption = encryption
 
     def __call__(self, subscription: Subscription, *args: Any, **kwargs: Any) -> None:
         """Run the subscription.
@@ -104,6 +108,7 @@ class Perform:
                     self._batches.run_alone(subscription, event)
                     return
                 tell(Lifecycle.started, event, subscription=subscription.name)
+                event = unlocked(event, self._encryption)
                 validate(event)
                 self._run(subscription, event)
                 tell(Lifecycle.succeeded, event, subscription=subscription.name)

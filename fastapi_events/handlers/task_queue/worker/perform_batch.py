@@ -20,6 +20,7 @@ from fastapi_events.errors import BatchFailed
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.encryption import Encryption, unlocked
 from fastapi_events.handlers.task_queue.messages import Message
 from fastapi_events.handlers.task_queue.once import Once, current_claim
 from fastapi_events.handlers.task_queue.sender import Sender
@@ -49,6 +50,7 @@ class PerformBatch:
         dead_letters: Keep what no retry can mend.
         receipts: Tell the outbox what has run, where it waits for that.
         once: Skips what has been completed before.
+        encryption: Of the values of sensitive fields.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class PerformBatch:
         dead_letters: DeadLetterKeeper,
         receipts: Receipts,
         once: Once | None,
+        encryption: Encryption | None = None,
     ) -> None:
         self._handler = handler
         self._overrides = overrides
@@ -71,6 +74,7 @@ class PerformBatch:
         self._dead_letters = dead_letters
         self._receipts = receipts
         self._once = once
+        self._encryption = encryption
         self._batchers: dict[str, Batcher[Event]] = {}
         self._lock = threading.Lock()
 
@@ -131,6 +135,7 @@ class PerformBatch:
         with ExitStack() as claims:
             for at, event in enumerate(events):
                 try:
+                    event = unlocked(event, self._encryption)
                     validate(event)
                     item = batch.item(event)
                     claim = self._claim(subscription, event, once)

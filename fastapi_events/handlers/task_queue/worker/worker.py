@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.encryption import Encryption
 from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.once import Once
 from fastapi_events.handlers.task_queue.ordering import Order
@@ -40,6 +41,7 @@ class Worker:
         overrides: Dependencies to replace.
         unknown_retry: When a message for a subscription that no running worker has is tried again.
         context_from: Makes the context that a function runs in, of its event.
+        encryption: Of the values of sensitive fields.
         max_crashes: How many workers may die of a message before it is given up.
         outbox: Gets receipts, where it waits for them.
         inbox: Remembers what subscriptions with `once=True` have completed.
@@ -63,6 +65,7 @@ class Worker:
         dead_letters: DeadLetters | None,
         order: Order | None,
         context_from: ContextFrom | None = None,
+        encryption: Encryption | None = None,
         keeps_unmatched: bool = False,
     ) -> None:
         self.name: str = handler.name
@@ -88,12 +91,13 @@ class Worker:
             chained,
             PerformBatch(
                 handler, overrides, chained, addresses=addresses, sender=sender,
-                dead_letters=self.dead_letters, receipts=receipts, once=once,
+                dead_letters=self.dead_letters, receipts=receipts, once=once, encryption=encryption,
             ),
             receipts=receipts,
             once=once,
             order=order,
             context_from=context_from,
+            encryption=encryption,
         )  # fmt: skip
 
     @property
