@@ -1,13 +1,17 @@
-"""Variables that are read at each call."""
+"""Variables that are read at each call, and the page that names all of them."""
 
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
+from fastapi_events import environment
 from fastapi_events.environment import dispatch_disabled, span_linking
+from fastapi_events.settings import Settings
 
 
 @pytest.mark.parametrize("value", ["1", "t", "true", "TRUE", "y", "yes", "on"])
@@ -55,3 +59,52 @@ def test_a_flag_that_is_neither_says_which(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("FASTAPI_EVENTS_DISABLE_DISPATCH", "maybe")
     with pytest.raises(ValueError, match="FASTAPI_EVENTS_DISABLE_DISPATCH='maybe'"):
         dispatch_disabled()
+
+
+# What the documentation says of variables, held against the code
+
+PACKAGE = Path(environment.__file__).parent
+READERS = {"environment.py", "settings.py"}
+ROW = re.compile(r"^\| `(\w+)` \| .+? \| (.+?) \| .+? \|$", re.MULTILINE)
+
+
+def documented() -> dict[str, str]:
+    """Each variable of the page, and its default."""
+    return dict(ROW.findall((PACKAGE.parent / "docs" / "environment.md").read_text()))
+
+
+def test_two_modules_read_the_environment() -> None:
+    reading = re.compile(r"\benviron\.get\b|\bgetenv\b|\benviron\[")
+
+    assert {path.name for path in PACKAGE.rglob("*.py") if reading.search(path.read_text())} == READERS
+
+
+def test_every_variable_that_is_read_has_a_row_and_every_row_is_read() -> None:
+    texts = [(PACKAGE / name).read_text() for name in ("constants.py", "environment.py")]
+    read = {name for text in texts for name in re.findall(r'"(FASTAPI_EVENTS_[A-Z_]+)"', text)}
+    read |= {f"FASTAPI_EVENTS_{name.upper()}" for name in Settings.model_fields}
+    read |= set(re.findall(r'environ\.get\("(\w+)"', texts[1]))
+
+    assert documented().keys() == read
+
+
+def test_the_defaults_of_the_page_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = documented()
+    for name in defaults:
+        monkeypatch.delenv(name, raising=False)
+    settings = Settings()
+
+    for name in ("broker_url", "queue", "source"):
+        assert defaults[f"FASTAPI_EVENTS_{name.upper()}"] == f"`{getattr(settings, name)}`"
+    assert (settings.handlers, settings.journal_url, settings.catalogue_url) == ((), None, None)
+    assert (dispatch_disabled(), span_linking()) == (
+        defaults["FASTAPI_EVENTS_DISABLE_DISPATCH"] == "true",
+        defaults["FASTAPI_EVENTS_USE_SPAN_LINKING"] == "true",
+    )
+
+
+def test_a_handler_of_the_workers_is_made_by_every_setting_that_the_page_says_is_theirs() -> None:
+    workers = "".join(path.read_text() for path in (PACKAGE.parent / "workers").glob("*.py"))
+
+    for name in ("broker_url", "handlers", "queue", "source", "catalogue_url"):
+        assert re.search(rf"\.{name}\b", workers), name
