@@ -169,8 +169,11 @@ def test_a_full_buffer_is_not_ready() -> None:
     handler = ListHandler(engine, max_pending_events=1, flush_deadline=30)
 
     async def fill() -> Health:
-        flushes = [asyncio.create_task(handler.handle(Event("hello"))) for _ in range(2)]
-        while handler._publisher.pending < 1 or not handler._publisher._thread._sending:
+        flushes = [asyncio.create_task(handler.handle(Event("hello")))]
+        while not handler._publisher._thread._sending:  # else it would fill the buffer itself
+            await asyncio.sleep(0.001)
+        flushes.append(asyncio.create_task(handler.handle(Event("hello"))))
+        while handler._publisher.pending < 1:
             await asyncio.sleep(0.001)
         found = await handler.health()
         engine.go_on.set()
