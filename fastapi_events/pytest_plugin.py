@@ -16,6 +16,8 @@ from fastapi_events import under_test
 if TYPE_CHECKING:
     from fastapi_events.testing import DispatchedEvents, InlineWorker
 
+pytest.register_assert_rewrite("fastapi_events.testing.contracts")
+
 # What a fixture needs is imported when a test asks for it: the plugin is loaded in every project, and before
 # coverage tools and the suite's own patches are.
 

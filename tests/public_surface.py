@@ -189,7 +189,7 @@ def _class_members(kind: type) -> Iterator[str]:
 
 def _members(kind: type) -> set[str]:
     ours = [each for each in kind.__mro__ if each.__module__.startswith("fastapi_events")]
-    names = {name for each in ours for name in vars(each) if not name.startswith("_")}
+    names = {name for each in ours for name in vars(each) if not name.startswith(("_", "test_"))}
     fields = {each.name for each in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
     return names - fields  # those are arguments of the constructor
 

@@ -30,6 +30,14 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "testing/inline_handler.py": "testing/test_worker.py",
     "testing/local_faults.py": "testing/test_worker.py",
     "testing/log.py": "testing/test_worker.py",
+    # By those that keep them.
+    "testing/contracts/clock.py": "storage/conftest.py",
+    "testing/contracts/dead_letters.py": "storage/test_dead_letters.py",
+    "testing/contracts/engines.py": "contract/test_engines.py",
+    "testing/contracts/handlers.py": "contract/test_handlers.py",
+    "testing/contracts/inbox.py": "storage/test_inbox.py",
+    "testing/contracts/outbox.py": "storage/test_outbox.py",
+    # By the worker.
     "testing/work.py": "testing/test_worker.py",
     # Through the publisher that uses them.
     "handlers/celery/connections.py": "handlers/celery/test_on_rabbitmq.py",

@@ -82,8 +82,12 @@ def handlers_named(target: str) -> list[BaseEventHandler]:
 
 
 def _held() -> list[BaseEventHandler]:
-    """The handlers of middlewares that have been made, and of scopes that are open."""
-    return [each for handlers in list(handler_store.values()) for each in _handlers_among(handlers)]
+    """The handlers of middlewares that have been made."""
+    found: list[BaseEventHandler] = []
+    for handlers in list(handler_store.values()):
+        if not isinstance(handlers, tuple):  # those of `collect_events` are, which are of a block of code
+            found += _handlers_among(handlers)
+    return found
 
 
 def _declared(applications: Iterable[Any]) -> Iterator[BaseEventHandler]:

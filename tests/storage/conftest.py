@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.storage.redis import RedisStore
 from fastapi_events.storage.sqlalchemy import SqlStore
+from fastapi_events.testing.contracts import StoppedClock as Clock
 
 POSTGRES_URL = os.environ.get("FASTAPI_EVENTS_TEST_POSTGRES_URL")
 
@@ -27,19 +28,6 @@ SQL = [
     pytest.param("postgres", marks=pytest.mark.postgres),
     pytest.param("postgres-asyncpg", marks=pytest.mark.postgres),
 ]
-
-
-class Clock:
-    """A clock that stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def forward(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture

@@ -10,16 +10,19 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from fastapi_events.context import handler_store
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.middleware import EventHandlerASGIMiddleware
+from fastapi_events.scope import collect_events
 from fastapi_events.testing.application import Application, handlers_named
 
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The module of an application, where no middleware has been made."""
-    monkeypatch.setattr("fastapi_events.testing.application.handler_store", {})
+    for middleware_id in list(handler_store):
+        monkeypatch.delitem(handler_store, middleware_id)
     return {"a_shop": ModuleType("a_shop")}
 
 
@@ -41,8 +44,15 @@ def test_those_of_an_application_that_has_not_been_used_yet(module: Any, modules
 
 def test_those_that_a_middleware_holds(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = LocalHandler()
-    monkeypatch.setattr("fastapi_events.testing.application.handler_store", {1: [shop], 2: [shop]})
+    monkeypatch.setitem(handler_store, 1, [shop])
+    monkeypatch.setitem(handler_store, 2, [shop])
     assert Application(modules).handlers() == [shop]
+
+
+def test_those_of_a_block_are_of_that_block_alone(modules: Any) -> None:
+    modules["a_shop"].app = app_with(shop := LocalHandler())
+    with collect_events([LocalHandler()]):
+        assert Application(modules).handlers() == [shop]
 
 
 def test_where_there_is_no_middleware_those_of_modules(module: Any, modules: Any) -> None:

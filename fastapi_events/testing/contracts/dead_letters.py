@@ -1,0 +1,128 @@
+"""What every store of dead letters does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fastapi_events.storage.dead_letters import DeadLetter
+
+BEGIN = datetime(2026, 7, 1, 12, 0, 0, 123457, tzinfo=UTC)
+
+
+def _letter(id_: str, *, minutes: float = 0, **settings: Any) -> DeadLetter:
+    values: dict[str, Any] = {
+        "id": id_,
+        "handler": "dramatiq:events",
+        "subscription": "app.handlers.feed",
+        "queue": "events",
+        "event_id": "e1",
+        "event_name": "cat-woke",
+        "argument": '{"specversion": "1.0"}',
+        "reason": "ValueError: no fish",
+        "traceback": "Traceback …",
+        "attempts": 6,
+        "first_at": BEGIN,
+        "last_at": BEGIN + timedelta(minutes=minutes),
+    }
+    return DeadLetter(**values | settings)
+
+
+def _ids(letters: list[DeadLetter]) -> list[str]:
+    return [each.id for each in letters]
+
+
+class DeadLettersContract:
+    """Tests of the fixture `store`, whose `dead_letters` are looked at; it goes by the fixture `clock`."""
+
+    def test_a_letter_comes_out_as_it_went_in(self, store: Any) -> None:
+        known = _letter("1", reason="Käthe <b>'; DROP TABLE letters; --", minutes=0.37)
+        unread = _letter("2", event_id=None, event_name=None, argument='"no envelope"', minutes=1)
+        store.dead_letters.add(known)
+        store.dead_letters.add(unread)
+        assert store.dead_letters.get("1") == known
+        assert store.dead_letters.list() == [known, unread]
+        assert store.dead_letters.get("unknown") is None
+
+    def test_what_no_database_can_hold_is_kept_escaped(self, store: Any) -> None:
+        store.dead_letters.add(_letter("1", reason="NUL \0 and \ud800", event_name="\udfff"))
+        found = store.dead_letters.get("1")
+        assert found.reason == "NUL \\u0000 and \\ud800"
+        assert _ids(store.dead_letters.list(event_name="\\udfff")) == ["1"]
+
+    def test_a_very_long_name_is_kept(self, store: Any) -> None:
+        store.dead_letters.add(_letter("1", event_name="x" * 1_000_000))
+        assert len(store.dead_letters.get("1").event_name) == 1_000_000
+
+    def test_the_same_letter_again_replaces_the_first(self, store: Any) -> None:
+        store.dead_letters.add(_letter("1", handler="old"))
+        store.dead_letters.add(_letter("2", minutes=1))
+        store.dead_letters.add(_letter("1", minutes=2, attempts=7))
+        assert [(each.id, each.attempts) for each in store.dead_letters.list()] == [("2", 6), ("1", 7)]
+        assert store.dead_letters.count() == 2
+        assert store.dead_letters.count(handler="old") == 0
+
+    def test_letters_are_found_by_what_they_are_about(self, store: Any) -> None:
+        store.dead_letters.add(_letter("1"))
+        store.dead_letters.add(_letter("2", minutes=1, subscription="app.handlers.cook"))
+        store.dead_letters.add(_letter("3", minutes=2, event_name="dog-barked"))
+        store.dead_letters.add(_letter("4", minutes=3, handler="celery:events", event_name=None))
+        found = store.dead_letters
+        assert _ids(found.list(subscription="app.handlers.cook")) == ["2"]
+        assert _ids(found.list(event_name="dog-barked")) == ["3"]
+        assert _ids(found.list(handler="dramatiq:events")) == ["1", "2", "3"]
+        assert _ids(found.list(handler="dramatiq:events", event_name="cat-woke")) == ["1", "2"]
+        assert _ids(found.list(subscription="unknown")) == []
+        assert found.count() == 4
+        assert found.count(subscription="app.handlers.feed") == 3
+        assert found.count(subscription="app.handlers.feed", event_name="cat-woke") == 1
+
+    def test_a_page_begins_behind_a_letter_although_it_has_gone(self, store: Any) -> None:
+        # Given letters of which several were given up at once, in any order
+        for id_, minutes in (("d", 2), ("b", 1), ("a", 1), ("c", 1), ("e", 3)):
+            store.dead_letters.add(_letter(id_, minutes=minutes))
+        first = store.dead_letters.list(limit=2)
+        assert _ids(first) == ["a", "b"]
+        # When the last one of a page is discarded
+        store.dead_letters.discard(["b"])
+        # Then the next page goes on from where it was
+        second = store.dead_letters.list(limit=2, after=first[-1].cursor)
+        assert _ids(second) == ["c", "d"]
+        assert _ids(store.dead_letters.list(after=second[-1].cursor, handler="dramatiq:events")) == ["e"]
+        assert store.dead_letters.list(after=_letter("e", minutes=3).cursor) == []
+
+    @pytest.mark.parametrize("cursor", ["", "7", "x/1"])
+    def test_a_cursor_of_somebody_elses_is_refused(self, store: Any, cursor: str) -> None:
+        with pytest.raises(ValueError, match="not a cursor"):
+            store.dead_letters.list(after=cursor)
+
+    def test_what_was_replayed_is_removed_unless_it_has_been_added_again(self, store: Any) -> None:
+        # Given letters of which one is added again while it is replayed, as by a worker that is quick to fail
+        for id_ in "123":
+            store.dead_letters.add(_letter(id_))
+        read = store.dead_letters.list()
+        again = _letter("2", minutes=1)
+        store.dead_letters.add(again)
+        # When they are known to have been sent
+        assert store.dead_letters.replayed([*read, _letter("unknown")]) == 2
+        # Then it is still there
+        assert store.dead_letters.list() == [again]
+        assert store.dead_letters.replayed([]) == 0
+        assert store.dead_letters.replayed([again]) == 1
+        assert store.dead_letters.count(handler=again.handler) == 0
+
+    def test_letters_can_be_discarded(self, store: Any) -> None:
+        for id_ in "123":
+            store.dead_letters.add(_letter(id_))
+        assert store.dead_letters.discard(["1", "3", "3", "unknown"]) == 2
+        assert store.dead_letters.discard([]) == 0
+        assert _ids(store.dead_letters.list()) == ["2"]
+        assert store.dead_letters.count(event_name="cat-woke") == 1
+
+    def test_old_letters_can_be_removed(self, store: Any) -> None:
+        for minutes in range(1_003):
+            store.dead_letters.add(_letter(str(minutes), minutes=minutes))
+        assert store.dead_letters.expire(BEGIN + timedelta(minutes=1_001)) == 1_001
+        assert _ids(store.dead_letters.list()) == ["1001", "1002"]
