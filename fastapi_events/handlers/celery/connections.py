@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -164,9 +165,23 @@ class _Counting(_Producer):
 
 def _send(app: Celery, producer: Any, tasks: Tasks) -> None:
     for each in tasks:
+        task = _with_whole_seconds(app, each)
         app.send_task(
-            **each, producer=producer, serializer="json", ignore_result=True, retry=False, add_to_parent=False
+            **task, producer=producer, serializer="json", ignore_result=True, retry=False, add_to_parent=False
         )
+
+
+def _with_whole_seconds(app: Celery, task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message whose wait is rounded up where the app has quorum queues.
+
+    There it waits in RabbitMQ, for whole seconds; Celery refuses less than one.
+    """
+    if not task.get("countdown"):
+        return task
+    queues = app.amqp.queues.values()
+    if not any((each.queue_arguments or {}).get("x-queue-type") == "quorum" for each in queues):
+        return task
+    return {**task, "countdown": math.ceil(task["countdown"])}
 
 
 def _connect(app: Celery, url: str | None, timeout: float, **bounds: Any) -> Any:

@@ -118,8 +118,11 @@ def test_the_event_that_celery_sends_of_each_task_is_counted_as_well(
     assert len(got(channel)) == 2
 
 
-def test_quorum_queues_where_they_are_asked_for_keep_retries_in_the_broker(amqp_url: str) -> None:
-    retry = RetryPolicy(max_retries=2, min_backoff=1.0, max_backoff=1.0, jitter=False)
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
+def test_quorum_queues_where_they_are_asked_for_keep_retries_in_the_broker(
+    amqp_url: str, seconds: float
+) -> None:
+    retry = RetryPolicy(max_retries=2, min_backoff=seconds, max_backoff=seconds)
     with celery_on_rabbitmq(amqp_url, queue_type="quorum", retry=retry) as place:
         attempts: list[Any] = []
 
