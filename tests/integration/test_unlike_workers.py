@@ -101,7 +101,7 @@ def command(engine: str, name: str) -> tuple[str, ...]:
     """What starts a worker that knows one module."""
     if engine == "dramatiq":
         return ("dramatiq", f"app.{name}", "--processes", "1", "--threads", "2")
-    return ("celery", "-A", f"app.{name}", "worker", "-P", "threads", "-c", "2", "-n", f"{name}@%h")
+    return ("celery", "-A", f"app.{name}", "worker", "-n", f"{name}@%h", "-P", "threads", "-c", "2")
 
 
 def start(project: Project, engine: str, name: str) -> Any:
@@ -231,6 +231,21 @@ def test_a_rolling_deploy_of_three_workers_under_traffic_misses_nothing(
     handled(project, "mail", count)
     wanted = {str(number) for number in range(since, count)}
     until(lambda: wanted <= project.redis.smembers("bill"), "the new function's events")
+
+
+def test_pool_processes_that_were_forked_before_know_of_a_function_as_soon_as_its_worker_is_ready(
+    project: Project,
+) -> None:
+    project.write(events=module("celery"), mail=function("mail"), bills=function("bill"))
+    pool = ("-P", "prefork", "-c", "3", "--loglevel", "info")
+    project.start(*command("celery", "mail"), *pool)
+    until(lambda: project.logs().count(" ready.") == 1, "the first worker")
+
+    start(project, "celery", "bills")
+    publish(project, 0, 100)
+
+    handled(project, "mail", 100)
+    handled(project, "bill", 100)
 
 
 def test_a_killed_worker_is_off_the_list_soon_and_its_functions_stay(project: Project, engine: str) -> None:

@@ -26,7 +26,11 @@ from fastapi_events.subscriptions.subscription import Subscriptions
 logger: logging.Logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
-"""How old what is known of the others may be."""
+"""How often what is known of the others is read again."""
+
+_OLD_AFTER_SECONDS = 2 * REFRESH_SECONDS
+"""What is older is read again before it is used: the thread that reads may not have had its turn. A worker
+with new functions waits a little longer than that until it is ready."""
 
 _EXPIRE_EVERY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
@@ -53,13 +57,14 @@ class _Known:
     """What was read last, prepared for being asked."""
 
     snapshot: Snapshot
+    read_at: float
     own: int
     others: Mapping[str, Listing]
     index: PatternIndex[Listing]
     alive: frozenset[str]
 
     @classmethod
-    def of(cls, snapshot: Snapshot, subscriptions: Subscriptions) -> _Known:
+    def of(cls, snapshot: Snapshot, read_at: float, subscriptions: Subscriptions) -> _Known:
         own = {each.name for each in subscriptions}
         others = {each.name: each for each in snapshot.listings if each.name not in own}
         index: PatternIndex[Listing] = PatternIndex()
@@ -67,7 +72,7 @@ class _Known:
             for pattern in each.patterns:
                 index.add(pattern, each)
         alive = frozenset(name for each in snapshot.workers for name in each.subscriptions)
-        return cls(snapshot, len(subscriptions), others, index, alive)
+        return cls(snapshot, read_at, len(subscriptions), others, index, alive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,18 +218,24 @@ class Fleet:
     def _others(self) -> _Known | None:
         if self._alone:
             return None
-        if self._reader.made is None:
-            if self._known is None:
-                self._attempt()
-                if self._alone:
-                    return None
+        if self._reader.made is None or self._is_late():  # a forked child knows what its parent knew then
+            self._attempt()
+            if self._alone:
+                return None
             self._reader.get()
         known = self._known
         if known is None:
             raise TryLater(REFRESH_SECONDS)
         if known.own != len(self._member.subscriptions):
-            known = self._known = _Known.of(known.snapshot, self._member.subscriptions)
+            known = self._known = _Known.of(known.snapshot, known.read_at, self._member.subscriptions)
         return known
+
+    def _is_late(self) -> bool:
+        """Whether what is known is old, though the store answers; where it does not, the thread tries."""
+        known = self._known
+        if known is None or self._trouble is not None:
+            return False
+        return time.monotonic() - known.read_at > _OLD_AFTER_SECONDS
 
     def _start_reading(self) -> _Reader:
         stopping = threading.Event()
@@ -253,6 +264,7 @@ class Fleet:
                 return False
             if self._announcement is not None and self._announcement.is_ours:
                 self._announcement.write(catalogue, beats=beats, expires=expires)
+            began = time.monotonic()
             snapshot = catalogue.read(self._member.name)
         except Exception as error:  # the store's, or whatever the broker's client raises
             if self._trouble is None:
@@ -265,5 +277,5 @@ class Fleet:
         if self._trouble is not None:
             logger.info("The catalogue of %s can be reached again.", self._member.name)
             self._trouble = None
-        self._known = _Known.of(snapshot, self._member.subscriptions)
+        self._known = _Known.of(snapshot, began, self._member.subscriptions)
         return True

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fastapi_events.errors import StorageError
 from fastapi_events.handlers.task_queue import announcement
+from fastapi_events.handlers.task_queue import fleet as fleet_module
 from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.storage.base import Clock
 from fastapi_events.storage.catalogue import FORGET_AFTER_SECONDS, Fields, Listing, Worker
 from fastapi_events.storage.memory import MemoryCatalogue
+from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.subscriptions.plan import plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
 from tests.handlers.task_queue.fleets import fleet_of
@@ -49,6 +54,19 @@ def others(
     )
 
 
+class Away(MemoryCatalogue):
+    """A catalogue that cannot be read while it is away."""
+
+    away = False
+    asked = 0
+
+    def _read(self, destination: str) -> tuple[Fields, float]:
+        self.asked += 1
+        if self.away:
+            raise StorageError("the store is away")
+        return super()._read(destination)
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fleet]]:
     """Fleets whose threads end with the test; nobody waits until others know."""
@@ -69,6 +87,60 @@ def test_who_listens_are_the_functions_of_this_process_and_of_others(started: li
     assert list(fleet.match("dog-fed")) == []
     assert fleet.named("bill") is not None
     assert fleet.named("nobody") is None
+
+
+def test_a_forked_child_reads_the_catalogue_before_it_goes_by_what_its_parent_knew(
+    started: list[Fleet], tmp_path: Path
+) -> None:
+    store = SqlStore.open(tmp_path / "fleet.db")
+    fleet = fleet_of(subscriptions("mail"), store.catalogue)
+    started.append(fleet)
+    fleet.boot(["events"], engine="list")
+    others(store.catalogue, "bill")
+
+    child = os.fork()
+    if child == 0:
+        found = [each.name for each in fleet.match("cat-fed")]
+        os._exit(0 if found == ["mail", "bill"] else 1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    store.close()
+
+
+def test_what_is_old_is_read_again_before_it_is_used(
+    started: list[Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "REFRESH_SECONDS", 3_600.0)  # a thread that has no turn
+    catalogue = MemoryCatalogue()
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+    fleet.look()
+    others(catalogue, "bill")
+    assert [each.name for each in fleet.match("cat-fed")] == ["mail"]
+
+    now = time.monotonic()
+    monkeypatch.setattr(fleet_module.time, "monotonic", lambda: now + 2.1)
+
+    assert [each.name for each in fleet.match("cat-fed")] == ["mail", "bill"]
+
+
+def test_a_store_that_is_away_is_not_asked_for_each_message(
+    started: list[Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "REFRESH_SECONDS", 3_600.0)
+    catalogue = Away()
+    others(catalogue, "bill")
+    fleet = fleet_of(subscriptions("mail"), catalogue)
+    started.append(fleet)
+    fleet.look()
+    now, asked = time.monotonic(), catalogue.asked
+    monkeypatch.setattr(fleet_module.time, "monotonic", lambda: now + 60)
+    catalogue.away = True
+
+    for _ in range(10):
+        assert [each.name for each in fleet.match("cat-fed")] == ["mail", "bill"]
+
+    assert catalogue.asked == asked + 1
 
 
 def test_without_a_catalogue_a_process_knows_itself_only() -> None:
@@ -205,17 +277,6 @@ def test_a_function_none_of_whose_workers_was_heard_of_for_long_is_unknown_again
 
     assert fleet.elsewhere("bill", ["{}"]) is None
     assert [each.name for each in fleet.match("cat-fed")] == ["mail"]
-
-
-class Away(MemoryCatalogue):
-    """A catalogue that cannot be read, as long as the test says so."""
-
-    away = False
-
-    def _read(self, destination: str) -> tuple[Fields, float]:
-        if self.away:
-            raise StorageError("the database is gone")
-        return super()._read(destination)
 
 
 def test_a_store_that_is_away_leaves_what_is_known_in_force_and_says_so_once(
