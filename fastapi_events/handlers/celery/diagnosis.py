@@ -29,13 +29,13 @@ def ping(app: Celery, *, timeout: float) -> None:
     Raises:
         Exception: What its client raises, when there is none.
     """
-    with _connection(app, timeout=timeout) as connection:
+    with connect_once(app, timeout=timeout) as connection:
         channel = connection.default_channel
         if connection.transport.driver_type == "redis":
             channel.client.ping()
 
 
-def _connection(app: Celery, *, timeout: float) -> Any:
+def connect_once(app: Celery, *, timeout: float) -> Any:
     """A connection whose every step is bounded, and that is tried once."""
     steps = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
     return app.connection_for_write(
@@ -54,7 +54,7 @@ def diagnose(
         quorum: Whether they are to be quorum queues.
         confirms_handled: Whether an outbox keeps events until their functions have run.
     """
-    connection = _connection(app, timeout=_ANSWER_SECONDS)
+    connection = connect_once(app, timeout=_ANSWER_SECONDS)
     on_redis = connection.transport.driver_type == "redis"
     try:
         channel = connection.default_channel

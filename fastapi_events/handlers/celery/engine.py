@@ -15,6 +15,7 @@ from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.consumer import use_in
+from fastapi_events.handlers.celery.depth import dead_queue, depths
 from fastapi_events.handlers.celery.eager import is_eager, log_letter, run_in_place
 from fastapi_events.handlers.celery.heartbeat import Heartbeat
 from fastapi_events.handlers.celery.options import MESSAGE_OPTIONS, options_of
@@ -22,6 +23,7 @@ from fastapi_events.handlers.celery.publisher import CeleryPublisher, check_cont
 from fastapi_events.handlers.celery.tasks import Tasks
 from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.unclaimed import Responsible, answer_for
+from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.messages import Message
@@ -56,11 +58,6 @@ _OURS: Mapping[str, Any] = {
     "acks_late": True, "reject_on_worker_lost": True, "acks_on_timeout": False, "acks_on_failure": True,
     "ignore_result": True, "expires": None,
 }  # fmt: skip
-
-
-def dead_queue(queue: str) -> str:
-    """The queue that keeps what was given up of another; no worker consumes it."""
-    return f"{queue}.dead"
 
 
 class CeleryEngine(Engine):
@@ -285,6 +282,11 @@ class CeleryEngine(Engine):
         prefix = f"{channel.global_keyprefix}fastapi_events:celery"
         store = _redis.RedisStore(_redis.redis.Redis(connection_pool=channel.pool), prefix=prefix)
         return cast("Catalogue", store.catalogue)
+
+    def depths(self, queues: Collection[str], *, timeout: float) -> Sequence[QueueDepth]:
+        if self.runs_in_place:
+            return [QueueDepth(queue=each, ready=0, in_hand=0, delayed=0) for each in queues]
+        return depths(self.app, queues, timeout=timeout)
 
     def diagnose(
         self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool

@@ -43,7 +43,7 @@ def ping(broker: Any, *, timeout: float) -> None:
         finally:
             client.close()
     elif installed_brokers.is_rabbitmq(broker):
-        _connect(broker, timeout=timeout).close()
+        connect(broker, timeout=timeout).close()
 
 
 def diagnose(
@@ -98,7 +98,7 @@ def _comeback(broker: Any) -> Finding:
 
 def _on_rabbitmq(broker: Any, queues: Collection[str], *, quorum: bool) -> Iterator[Finding]:
     try:
-        connection = _connect(broker, timeout=_ANSWER_SECONDS)
+        connection = connect(broker, timeout=_ANSWER_SECONDS)
     except Exception as error:  # several kinds, and socket.gaierror
         yield Finding("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
     else:
@@ -114,7 +114,8 @@ def _on_rabbitmq(broker: Any, queues: Collection[str], *, quorum: bool) -> Itera
     yield diagnose_queues(queues, quorum=quorum)
 
 
-def _connect(broker: Any, *, timeout: float) -> Any:
+def connect(broker: Any, *, timeout: float) -> Any:
+    """A connection to RabbitMQ whose every step is bounded, and that is tried once."""
     several = broker.parameters if isinstance(broker.parameters, (list, tuple)) else [broker.parameters]
     return pika.BlockingConnection([_bounded(each, timeout) for each in several])
 

@@ -15,8 +15,10 @@ from fastapi_events.errors import ConfigurationError, NotPublished
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.dramatiq import diagnosis, installed_brokers
 from fastapi_events.handlers.dramatiq.actors import ACTOR, declare
+from fastapi_events.handlers.dramatiq.depth import depths
 from fastapi_events.handlers.dramatiq.middleware import DEAD, FAILED, middleware_of
 from fastapi_events.handlers.dramatiq.options import options_of
+from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.messages import Message
@@ -181,6 +183,9 @@ class DramatiqEngine(Engine):
             prefix = f"fastapi_events:{self.broker.namespace}"
             return RedisStore(self.broker.client, prefix=prefix).catalogue
         return MemoryCatalogue() if isinstance(self.broker, StubBroker) else None
+
+    def depths(self, queues: Collection[str], *, timeout: float) -> Sequence[QueueDepth]:
+        return depths(self.broker, queues, timeout=timeout)
 
     def diagnose(
         self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool

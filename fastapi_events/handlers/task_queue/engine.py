@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastapi_events.errors import UnknownSubscription
+from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.sender import Sender
@@ -144,6 +145,19 @@ class Engine(Sender, Protocol):
             Exception: Whatever the broker's client raises, should it be away.
         """
         return None
+
+    def depths(self, queues: Collection[str], *, timeout: float) -> Sequence[QueueDepth]:
+        """How much waits in some queues; nothing is known of those of an engine that does not say how.
+
+        It changes nothing, and declares no queue.
+
+        Parameters:
+            timeout: Seconds that each step may take.
+
+        Raises:
+            Exception: Whatever the broker's client raises, when there is no answer.
+        """
+        return [QueueDepth(queue=each) for each in queues]
 
     def diagnose(
         self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool
