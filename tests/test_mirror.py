@@ -25,6 +25,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "handlers/celery/tasks.py": "handlers/task_queue/worker/test_decisions.py",
     "handlers/celery/unclaimed.py": "integration/test_celery_strangers.py",
     "handlers/dramatiq/foreign_messages.py": "handlers/dramatiq/test_redis_broker.py",
+    "handlers/dramatiq/redis_stranded.py": "handlers/dramatiq/test_redis_broker.py",
     # Through the worker that is made of them.
     "testing/inline_engine.py": "testing/test_worker.py",
     "testing/inline_handler.py": "testing/test_worker.py",

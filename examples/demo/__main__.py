@@ -61,7 +61,6 @@ def main() -> int:
             "FASTAPI_EVENTS_CATALOGUE_URL": journal_url,
             "FASTAPI_EVENTS_HANDLERS": "",
         }
-        web["dramatiq_worker_timeout"] = "100"  # an idle worker looks ten times a second
         python = [sys.executable, "-m"]
         supervisor.add(
             "web",

@@ -8,14 +8,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import dramatiq
 import pytest
 import redis
 from dramatiq.brokers.redis import RedisBroker
+from dramatiq.errors import ConnectionClosed
 from redis.sentinel import Sentinel
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 from fastapi_events.handlers.dramatiq import DramatiqHandler
+from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
 from tests.processes import until
 from tests.sentinel import MASTER, Servers
 
@@ -38,6 +41,28 @@ def test_events_go_to_the_master_and_to_the_next_one_when_it_has_died(servers: S
     asyncio.run(handler.publish([Event("after")]))
 
     assert servers.client(servers.replica).llen("dramatiq:sentinel") == 2
+
+
+@pytest.mark.valkey
+def test_an_idle_worker_waits_at_the_next_master_when_the_first_has_died(servers: Servers) -> None:
+    sentinel = Sentinel([("127.0.0.1", servers.sentinel)], socket_timeout=1.0)
+    broker = SafeRedisBroker(client=sentinel.master_for(MASTER))
+    waits = lambda port: servers.client(port).info()["blocked_clients"] == 1  # noqa: E731
+    consumer = broker.consume("events", timeout=100)
+    until(lambda: next(consumer) is None and waits(servers.master), "the waiting")
+    servers.kill_master()
+    with pytest.raises(ConnectionClosed):
+        until(lambda: next(consumer), "the end of the connection")
+    until(servers.has_failed_over, "another master")
+
+    again = broker.consume("events", timeout=100)  # as Dramatiq does
+    until(lambda: next(again) is None and waits(servers.replica), "the waiting at the other one")
+    broker.enqueue(dramatiq.Message("events", "work", (1,), {}, {}))
+
+    received: list[Any] = []
+    until(lambda: received.append(next(again)) or received[-1] is not None, "the arrival")
+    again.close()
+    broker.client.close()
 
 
 class OwnPool(redis.ConnectionPool):
