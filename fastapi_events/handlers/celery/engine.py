@@ -263,8 +263,8 @@ class CeleryEngine(Engine):
             self._heartbeat.stop()
 
     def _on_revoked(self, sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
-        if sender is not None and sender.app is self.app:
-            self._tasks.keep_revoked(sender, request, expired=expired)
+        if sender is not None and sender.app is self.app and self._worker is not None:
+            self._tasks.keep_revoked(self._worker, sender, request, expired=expired)
 
     def catalogue(self) -> Catalogue | None:
         if self.runs_in_place:

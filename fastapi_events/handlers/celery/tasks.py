@@ -157,18 +157,22 @@ class Tasks:
 
     # Messages that no task takes
 
-    def keep_revoked(self, sender: Task, request: Any, *, expired: bool) -> None:
+    def keep_revoked(self, worker: Worker, sender: Task, request: Any, *, expired: bool) -> None:
         """Keep a message of ours that Celery has dropped: it is too old, or somebody has revoked it."""
-        actor = self._actors.get(sender.name)
+        actor, arguments = self._actors.get(sender.name), request.args
+        queue = queue_of(request.delivery_info)
+        if queue is not None and sender.name == UNKNOWN and queue in worker.queues:  # it is on its way
+            passed, *arguments = arguments
+            actor = unknown_actor(worker, passed["task"], queue)
         if actor is None:
             return
         attempt = Attempt(
             handler=actor.worker.name,
             subscription=actor.name,
-            queue=queue_of(request.delivery_info) or actor.queue,
+            queue=queue or actor.queue,
             message_id=request.id,
             policy=NO_RETRY,
-            arguments=request.args,
+            arguments=arguments,
             keywords=request.kwargs,
             failed_before=request.retries or 0,
             was_run=False,

@@ -108,6 +108,19 @@ def test_a_message_that_expires_in_its_queue_is_not_dropped_by_the_broker(
     assert [each.reason for each in store.dead_letters.list()] == ["TaskRevokedError: expired"]
 
 
+def test_a_message_that_is_revoked_on_its_way_is_a_dead_letter(place: OnCelery, store: MemoryStore) -> None:
+    place.handler.register(print, event_name="cat", name="mail")
+
+    publish(place, UNKNOWN, passed(), ENVELOPE, expires=datetime.fromisoformat(AN_HOUR_AGO))
+    place.work()
+    until(lambda: store.dead_letters.count() == 1, "the dead letter")
+
+    (letter,) = store.dead_letters.list()
+    assert (letter.subscription, letter.argument, letter.reason) == (
+        "bill", ENVELOPE, "TaskRevokedError: expired",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("first", [None, 5, {}, {"task": 1, "retries": 0}, {"task": "bill"}])
 def test_a_message_that_does_not_say_for_which_task_it_is_is_a_dead_letter(
     place: OnCelery, store: MemoryStore, first: Any
