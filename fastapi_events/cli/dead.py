@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from fastapi_events import redaction
 from fastapi_events.cli.arguments import add_command, add_group, age
-from fastapi_events.cli.selection import NotThereError, guess, only
+from fastapi_events.cli.editor import edit
+from fastapi_events.cli.letters import (
+    add_filters,
+    asked_for_many,
+    check_filters,
+    chosen,
+    filter_of,
+    find,
+    letters_of,
+    matching_letters,
+    stores_of,
+)
 from fastapi_events.cli.text import block, local, say, say_json, shown, table
 from fastapi_events.errors import ConfigurationError
-from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.inspection import handlers_in
-from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
+from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.letters import group_id, groups_of
 
-_LISTING = "fastapi-events dead list"
-_PAGE = 1_000
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?")
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to those of `fastapi-events`."""
     actions = add_group(
-        commands, "dead", "list, show, replay, discard and expire dead letters",
+        commands, "dead", "list, group, show, replay, discard and expire dead letters",
         examples="fastapi-events dead list app.events",
     )  # fmt: skip
     listing = add_command(
@@ -37,7 +47,15 @@ def add_parser(commands: Any) -> None:
         """,
     )  # fmt: skip
     listing.add_argument("--limit", type=int, default=100, help="how many (100)")
-    _filters(listing)
+    add_filters(listing)
+    grouping = add_command(
+        actions, "groups", _groups, "count dead letters by cause: subscription, error, place in the code",
+        examples="""
+        fastapi-events dead groups app.events
+        fastapi-events dead groups app.events --since 1h
+        """,
+    )  # fmt: skip
+    add_filters(grouping)
     one = add_command(
         actions, "show", _show, "show one letter with its payload and traceback",
         examples="fastapi-events dead show app.events 0b6f2a5e",
@@ -51,13 +69,26 @@ def add_parser(commands: Any) -> None:
             actions, name, run, summary,
             examples=f"""
             fastapi-events dead {name} app.events 0b6f2a5e
-            fastapi-events dead {name} app.events --subscription app.handlers.cook
+            fastapi-events dead {name} app.events --subscription app.handlers.cook --error ValueError
             fastapi-events dead {name} app.events --all
             """,
         )  # fmt: skip
         several.add_argument("ids", nargs="*", metavar="id", help="a letter's id, or how it begins")
         several.add_argument("--all", action="store_true", help="all of them, or all that the filters leave")
-        _filters(several)
+        add_filters(several)
+        if run is _replay:
+            several.add_argument(
+                "--rate", type=_rate, metavar="N/s", help="so many a second at most, such as 200/s"
+            )
+            several.add_argument(
+                "--max-in-flight",
+                type=int,
+                metavar="N",
+                help="so many at most whose functions have not ended",
+            )
+            several.add_argument(
+                "--edit", action="store_true", help="change the payload of one letter before"
+            )
     expiry = add_command(
         actions, "expire", _expire, "remove what was given up long ago",
         examples="fastapi-events dead expire app.events --older-than 30d",
@@ -65,22 +96,12 @@ def add_parser(commands: Any) -> None:
     expiry.add_argument("--older-than", type=age, required=True, metavar="AGE", help="such as 30d or 12h")
 
 
-def _filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--subscription", help="only letters to this subscription")
-    parser.add_argument("--event", help="only letters about this event")
-
-
 def _list(arguments: argparse.Namespace) -> int:
-    stores = list(_stores(arguments.target))
-    found = [
-        letter
-        for handler, letters in stores
-        for letter in letters.list(
-            limit=arguments.limit, handler=handler.name, **_filter(arguments)
-        )
-    ]  # fmt: skip
-    if not found:
-        _check_filters(arguments, stores)
+    stores = list(stores_of(arguments.target))
+    matching = filter_of(arguments)
+    found = list(islice(matching_letters(stores, matching), arguments.limit))
+    if not found and not matching.is_empty:
+        check_filters(arguments, stores)
     if arguments.json:
         for letter in found:
             say_json(_as_data(letter))
@@ -109,7 +130,7 @@ def _print(letters: list[DeadLetter]) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    letter, handler = _find(arguments.target, arguments.id)
+    letter, handler = find(arguments.target, arguments.id)
     if arguments.json:
         say_json(_as_data(letter))
         return 0
@@ -117,27 +138,67 @@ def _show(arguments: argparse.Namespace) -> int:
         ("id", letter.id), ("handler", handler.name), ("subscription", letter.subscription),
         ("queue", letter.queue), ("event", letter.event_name), ("event id", letter.event_id),
         ("attempts", letter.attempts), ("first tried", local(letter.first_at)),
-        ("given up", local(letter.last_at)), ("reason", letter.reason),
+        ("given up", local(letter.last_at)), ("group", group_id(letter)), ("reason", letter.reason),
     ):  # fmt: skip
         say(f"{name + ':':<14}{shown(value)}")
     say(f"\n{shown(redaction.shown_text(letter.argument))}\n\n{block(letter.traceback)}")
     return 0
 
 
+def _groups(arguments: argparse.Namespace) -> int:
+    stores = list(stores_of(arguments.target))
+    matching = filter_of(arguments)
+    found = groups_of(matching_letters(stores, matching))
+    if not found and not matching.is_empty:
+        check_filters(arguments, stores)
+    if arguments.json:
+        for group in found:
+            say_json(dataclasses.asdict(group))
+        return 0
+    if not found:
+        say("No dead letters.")
+        return 0
+    head = ("GROUP", "LETTERS", "FIRST", "LAST", "SUBSCRIPTION", "ERROR", "PLACE")
+    rows = [
+        (
+            each.id, str(each.count), local(each.first_at), local(each.last_at),
+            shown(each.subscription, 40), shown(each.error, 40), shown(each.place, 60),
+        )
+        for each in found
+    ]  # fmt: skip
+    say(table(head, rows))
+    return 0
+
+
 def _replay(arguments: argparse.Namespace) -> int:
     if arguments.ids:
-        for letter, handler in _chosen(arguments):
-            handler.replay([letter])
-            _letters(handler).replayed([letter])
+        several = chosen(arguments)
+        if arguments.edit and len(several) != 1:
+            raise ConfigurationError("--edit takes one letter at a time.")
+        if arguments.rate is not None or arguments.max_in_flight is not None:
+            raise ConfigurationError(
+                "--rate and --max-in-flight are for letters that filters choose, or --all."
+            )
+        for letter, handler in several:
+            handler.replay([edit(letter, letters_of(handler)) if arguments.edit else letter])
+            letters_of(handler).replayed([letter])
             _say_done(arguments, letter.id, "replayed")
         return 0
-    stores = _asked_for_many(arguments)
+    if arguments.edit:
+        raise ConfigurationError("--edit takes the id of one letter.")
+    stores, matching = asked_for_many(arguments), filter_of(arguments)
+    total = sum(1 for _ in matching_letters(stores, matching))
     done = 0
-    for handler, letters in stores:
-        total = letters.count(handler=handler.name, **_filter(arguments))
-        for count in handler.replay_all(**_filter(arguments)):
-            done += count
-            say(f"\r{done} of {total} replayed", to=sys.stderr, end="")
+    try:
+        for handler, _ in stores:
+            for count in handler.replay_all(
+                matching=matching, rate=arguments.rate, max_in_flight=arguments.max_in_flight
+            ):
+                done += count
+                say(f"\r{done} of {total} replayed", to=sys.stderr, end="")
+    except KeyboardInterrupt:
+        say(f"\r{done} of {total} replayed; run it again for the rest.".ljust(40), to=sys.stderr)
+        raise
     if arguments.json:
         say_json({"count": done, "done": "replayed"})
     else:
@@ -147,22 +208,22 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 def _discard(arguments: argparse.Namespace) -> int:
     if arguments.ids:
-        for letter, handler in _chosen(arguments):
-            _letters(handler).discard([letter.id])
+        for letter, handler in chosen(arguments):
+            letters_of(handler).discard([letter.id])
             _say_done(arguments, letter.id, "discarded")
         return 0
-    stores = _asked_for_many(arguments)
+    stores, matching = asked_for_many(arguments), filter_of(arguments)
     done = 0
     for handler, letters in stores:
-        while page := letters.list(limit=_PAGE, handler=handler.name, **_filter(arguments)):
-            done += letters.discard([each.id for each in page])
+        ids = [each.id for each in matching_letters([(handler, letters)], matching)]
+        done += letters.discard(ids)
     _say_count(arguments, done, "discarded")
     return 0
 
 
 def _expire(arguments: argparse.Namespace) -> int:
     before = datetime.now(UTC) - arguments.older_than
-    stores = {id(letters): letters for _, letters in _stores(arguments.target)}
+    stores = {id(letters): letters for _, letters in stores_of(arguments.target)}
     _say_count(arguments, sum(letters.expire(before) for letters in stores.values()), "expired")
     return 0
 
@@ -181,82 +242,8 @@ def _say_count(arguments: argparse.Namespace, count: int, done: str) -> None:
         say(f"{count} {done}")
 
 
-# Which letters
-
-
-def _chosen(arguments: argparse.Namespace) -> list[tuple[DeadLetter, TaskQueueHandler]]:
-    """Those whose ids were named, all of them found before anything happens to the first."""
-    if arguments.all or any(_filter(arguments).values()):
-        raise ConfigurationError(
-            "Name letters by their ids, or pass --all, --subscription or --event; not both."
-        )
-    found = [_find(arguments.target, each) for each in arguments.ids]
-    return list({letter.id: (letter, handler) for letter, handler in found}.values())
-
-
-def _asked_for_many(arguments: argparse.Namespace) -> list[tuple[TaskQueueHandler, DeadLetters]]:
-    if not arguments.all and not any(_filter(arguments).values()):
-        raise ConfigurationError("Name the letters by their ids, or pass --all, --subscription or --event.")
-    stores = list(_stores(arguments.target))
-    if not any(letters.count(handler=each.name, **_filter(arguments)) for each, letters in stores):
-        _check_filters(arguments, stores)
-    return stores
-
-
-def _filter(arguments: argparse.Namespace) -> dict[str, str | None]:
-    return {"subscription": arguments.subscription, "event_name": arguments.event}
-
-
-def _check_filters(arguments: argparse.Namespace, stores: list[tuple[TaskQueueHandler, DeadLetters]]) -> None:
-    """Say which filter has left nothing.
-
-    Raises:
-        NotThereError: With the closest name that there is.
-    """
-    if not any(_filter(arguments).values()):
-        return
-    letters = [letter for handler, store in stores for letter in _all(store, handler)]
-    subscriptions = {each.subscription for each in letters}
-    registered = {each.name for handler, _ in stores for each in handler.subscriptions}
-    events = {each.event_name for each in letters if each.event_name}
-    if arguments.subscription is not None and arguments.subscription not in subscriptions:
-        close = guess(arguments.subscription, subscriptions | registered)
-        raise NotThereError(f"No dead letter is to the subscription {shown(arguments.subscription)}{close}")
-    if arguments.event is not None and arguments.event not in events:
-        raise NotThereError(
-            f"No dead letter is about the event {shown(arguments.event)}{guess(arguments.event, events)}"
-        )
-    raise NotThereError("No dead letter is both to that subscription and about that event.")
-
-
-def _stores(target: str) -> Iterator[tuple[TaskQueueHandler, DeadLetters]]:
-    for handler in handlers_in(target):
-        yield handler, _letters(handler)
-
-
-def _letters(handler: TaskQueueHandler) -> DeadLetters:
-    if handler.dead_letters is None:
-        raise ConfigurationError(
-            f"{handler.name} leaves its dead letters to the engine; pass store= or dead_letters= to the "
-            "handler, so that they can be listed and replayed."
-        )
-    return handler.dead_letters
-
-
-def _all(letters: DeadLetters, handler: TaskQueueHandler) -> Iterator[DeadLetter]:
-    after = None
-    while page := letters.list(limit=_PAGE, handler=handler.name, after=after):
-        yield from page
-        after = page[-1].cursor
-
-
-def _find(target: str, prefix: str) -> tuple[DeadLetter, TaskQueueHandler]:
-    found: dict[str, tuple[DeadLetter, TaskQueueHandler]] = {}
-    for handler, letters in _stores(target):
-        exact = letters.get(prefix)
-        if exact is not None and exact.handler == handler.name:
-            return exact, handler
-        for letter in _all(letters, handler):
-            if letter.id.startswith(prefix):
-                found[letter.id] = letter, handler
-    return found[only(found, prefix, what="dead letter", listing=_LISTING)]
+def _rate(text: str) -> float:
+    match = _RATE.fullmatch(text)
+    if match is None or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate; write for example 200/s or 30/m")
+    return float(match[1]) / {"s": 1, "m": 60, "h": 3_600}[match[2] or "s"]

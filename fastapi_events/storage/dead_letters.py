@@ -87,12 +87,15 @@ class DeadLetters(Store, ABC):
 
     Parameters:
         max_letters: How many are kept at most; several processes that add at once may exceed it a little.
+        edit_letters: Whether commands may replay a letter with another payload.
     """
 
     max_letters: int = MAX_LETTERS
+    allows_editing: bool = False
 
-    def __init__(self, *, max_letters: int = MAX_LETTERS) -> None:
+    def __init__(self, *, max_letters: int = MAX_LETTERS, edit_letters: bool = False) -> None:
         self.max_letters = checks.whole("max_letters", max_letters, least=0)
+        self.allows_editing = checks.flag("edit_letters", edit_letters)
 
     @abstractmethod
     def add(self, letter: DeadLetter) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Unpack
 
@@ -41,6 +42,7 @@ from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.handlers.task_queue.registration import Registering
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.settings import PARTS, TaskQueueOptions, TaskQueueSettings
+from fastapi_events.handlers.task_queue.worker.replay import Pace
 from fastapi_events.handlers.task_queue.worker.worker import FAN_OUT_RETRY, Worker
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.recorder import recorder_of
@@ -50,6 +52,7 @@ from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.inbox import Inbox
 from fastapi_events.storage.journal import Journal
 from fastapi_events.storage.lanes import Lanes
+from fastapi_events.storage.letters import LetterFilter
 from fastapi_events.storage.memory import MemoryCatalogue
 from fastapi_events.storage.outbox import Entry, Outbox
 from fastapi_events.subscriptions.subscription import Subscription
@@ -394,26 +397,44 @@ class TaskQueueHandler(Registering):
         """
         self.worker.dead_letters.replay(letters)
 
-    def replay_all(self, *, subscription: str | None = None, event_name: str | None = None) -> Iterator[int]:
-        """Replay dead letters page by page, so that it can be interrupted and begun again.
+    def replay_all(
+        self,
+        *,
+        subscription: str | None = None,
+        event_name: str | None = None,
+        matching: LetterFilter | None = None,
+        rate: float | None = None,
+        max_in_flight: int | None = None,
+    ) -> Iterator[int]:
+        """Replay dead letters step by step, so that it can be interrupted and begun again.
 
         A letter is discarded once the broker has confirmed its message. Whatever ends this halfway, what is
-        left are the letters that have not been replayed; at most a page of them is sent twice, with the same
+        left are the letters that have not been replayed; at most a step of them is sent twice, with the same
         ids. Letters that are kept meanwhile, because they failed again, are left, however soon that was.
 
         Parameters:
             subscription: Only letters to this subscription.
             event_name: Only letters about this event.
+            matching: Only letters that this filter means.
+            rate: So many a second, at most.
+            max_in_flight: So many at most that are replayed and whose functions have not ended.
 
         Returns:
-            How many were replayed, after each page.
+            How many were replayed, after each step.
 
         Raises:
-            ConfigurationError: When the handler has no store of dead letters.
+            ConfigurationError: When the handler has no store of dead letters, or no journal to tell what is
+                in flight.
             NotPublished: When the broker did not take them.
             StorageError: When the store fails.
         """
-        return self.worker.dead_letters.replay_all(subscription=subscription, event_name=event_name)
+        wanted = matching or LetterFilter()
+        wanted = replace(
+            wanted,
+            subscription=subscription or wanted.subscription,
+            event_name=event_name or wanted.event_name,
+        )
+        return self.worker.dead_letters.replay_all(wanted, Pace(rate, max_in_flight, self.journal))
 
     async def health(self) -> Health:
         """How the handler is in this process, found out within its `flush_deadline`."""

@@ -13,8 +13,8 @@ from fastapi_events.storage.dead_letters import MAX_LETTERS, DeadLetter, DeadLet
 class MemoryDeadLetters(DeadLetters):
     """Dead letters that end with their process."""
 
-    def __init__(self, *, max_letters: int = MAX_LETTERS) -> None:
-        super().__init__(max_letters=max_letters)
+    def __init__(self, *, max_letters: int = MAX_LETTERS, edit_letters: bool = False) -> None:
+        super().__init__(max_letters=max_letters, edit_letters=edit_letters)
         self._lock = threading.RLock()
         self._letters: dict[str, DeadLetter] = {}
 

@@ -24,6 +24,7 @@ class MemoryStore:
     Parameters:
         max_entries: Events that the outbox holds at most.
         max_letters: Dead letters that are kept at most.
+        edit_letters: Whether commands may replay a dead letter with another payload.
         max_items: Items that wait in one lane at most.
         keep: How long the journal keeps an event after the last that happened to it.
         max_events: Events that the journal keeps at most.
@@ -35,6 +36,7 @@ class MemoryStore:
         *,
         max_entries: int = MAX_ENTRIES,
         max_letters: int = MAX_LETTERS,
+        edit_letters: bool = False,
         max_items: int = MAX_LANE_ITEMS,
         keep: timedelta | float = KEEP,
         max_events: int = MAX_EVENTS,
@@ -42,7 +44,9 @@ class MemoryStore:
     ) -> None:
         self.outbox: MemoryOutbox = MemoryOutbox(max_entries=max_entries, clock=clock)
         self.inbox: MemoryInbox = MemoryInbox(clock=clock)
-        self.dead_letters: MemoryDeadLetters = MemoryDeadLetters(max_letters=max_letters)
+        self.dead_letters: MemoryDeadLetters = MemoryDeadLetters(
+            max_letters=max_letters, edit_letters=edit_letters
+        )
         self.lanes: MemoryLanes = MemoryLanes(max_items=max_items, clock=clock)
         self.catalogue: MemoryCatalogue = MemoryCatalogue(clock=clock)
         self.journal: MemoryJournal = MemoryJournal(keep=keep, max_events=max_events, clock=clock)

@@ -96,9 +96,9 @@ return #old
 class RedisDeadLetters(RedisPart, DeadLetters):
     """Dead letters in Redis."""
 
-    def __init__(self, server: Server, *, max_letters: int = MAX_LETTERS) -> None:
+    def __init__(self, server: Server, *, max_letters: int = MAX_LETTERS, edit_letters: bool = False) -> None:
         RedisPart.__init__(self, server)
-        DeadLetters.__init__(self, max_letters=max_letters)
+        DeadLetters.__init__(self, max_letters=max_letters, edit_letters=edit_letters)
 
     def add(self, letter: DeadLetter) -> None:
         values = {name: getattr(letter, name) for name in _FIELDS}

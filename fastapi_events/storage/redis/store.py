@@ -25,6 +25,7 @@ class RedisStore(RedisPart):
         target: A URL, or a client; a client keeps its own time-outs, and is not closed by us.
         prefix: What the keys begin with, in braces.
         max_letters: Dead letters that are kept at most.
+        edit_letters: Whether commands may replay a dead letter with another payload.
         max_items: Items that wait in one lane at most.
         keep: How long the journal keeps an event after the last that happened to it.
         max_events: Events that the journal keeps at most.
@@ -37,6 +38,7 @@ class RedisStore(RedisPart):
         *,
         prefix: str = "fastapi_events",
         max_letters: int = MAX_LETTERS,
+        edit_letters: bool = False,
         max_items: int = MAX_LANE_ITEMS,
         keep: timedelta | float = KEEP,
         max_events: int = MAX_EVENTS,
@@ -44,7 +46,9 @@ class RedisStore(RedisPart):
     ) -> None:
         super().__init__(Server(target, prefix, clock))
         self.inbox: RedisInbox = RedisInbox(self._server)
-        self.dead_letters: RedisDeadLetters = RedisDeadLetters(self._server, max_letters=max_letters)
+        self.dead_letters: RedisDeadLetters = RedisDeadLetters(
+            self._server, max_letters=max_letters, edit_letters=edit_letters
+        )
         self.lanes: RedisLanes = RedisLanes(self._server, max_items=max_items)
         self.catalogue: RedisCatalogue = RedisCatalogue(self._server)
         self.journal: RedisJournal = RedisJournal(self._server, keep=keep, max_events=max_events)

@@ -25,11 +25,14 @@ class SqlDeadLetters(SqlPart, DeadLetters):
     Parameters:
         database: Where they are; `SqlStore` makes one.
         max_letters: How many are kept at most.
+        edit_letters: Whether commands may replay a letter with another payload.
     """
 
-    def __init__(self, database: Database, *, max_letters: int = MAX_LETTERS) -> None:
+    def __init__(
+        self, database: Database, *, max_letters: int = MAX_LETTERS, edit_letters: bool = False
+    ) -> None:
         SqlPart.__init__(self, database)
-        DeadLetters.__init__(self, max_letters=max_letters)
+        DeadLetters.__init__(self, max_letters=max_letters, edit_letters=edit_letters)
         self._room = Room(dead_letters, max_letters)
 
     def add(self, letter: DeadLetter) -> None:

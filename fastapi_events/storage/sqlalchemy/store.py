@@ -38,6 +38,7 @@ class SqlStore(SqlPart):
         max_page_count: SQLite only: pages that the file may have before nothing more is added.
         max_entries: Events that the outbox holds at most.
         max_letters: Dead letters that are kept at most.
+        edit_letters: Whether commands may replay a dead letter with another payload.
         max_items: Items that wait in one lane at most.
         keep: How long the journal keeps an event after the last that happened to it.
         max_events: Events that the journal keeps at most.
@@ -57,6 +58,7 @@ class SqlStore(SqlPart):
         max_page_count: int | None = None,
         max_entries: int = MAX_ENTRIES,
         max_letters: int = MAX_LETTERS,
+        edit_letters: bool = False,
         max_items: int = MAX_LANE_ITEMS,
         keep: timedelta | float = KEEP,
         max_events: int = MAX_EVENTS,
@@ -68,7 +70,9 @@ class SqlStore(SqlPart):
         self._database = Database(target, options, clock)
         self.outbox: SqlOutbox = SqlOutbox(self._database, max_entries=max_entries)
         self.inbox: SqlInbox = SqlInbox(self._database)
-        self.dead_letters: SqlDeadLetters = SqlDeadLetters(self._database, max_letters=max_letters)
+        self.dead_letters: SqlDeadLetters = SqlDeadLetters(
+            self._database, max_letters=max_letters, edit_letters=edit_letters
+        )
         self.lanes: SqlLanes = SqlLanes(self._database, max_items=max_items)
         self.catalogue: SqlCatalogue = SqlCatalogue(self._database)
         self.journal: SqlJournal = SqlJournal(self._database, keep=keep, max_events=max_events)

@@ -21,15 +21,15 @@ from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, letter_of
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
+from fastapi_events.handlers.task_queue.worker.replay import Pace
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
+from fastapi_events.storage.letters import LetterFilter
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 UNREADABLE = "fastapi_events.unreadable"
 """The subscription that the dead letter of an unreadable message names; there is none."""
-
-_PAGE = 500
 
 
 class FailureReport(TypedDict):
@@ -174,28 +174,33 @@ class DeadLetterKeeper:
                 for event in events_in([each.argument]):
                     tell(Lifecycle.replayed, event, subscription=each.subscription)
 
-    def replay_all(self, *, subscription: str | None, event_name: str | None) -> Iterator[int]:
-        """Replay page by page, letters that are kept meanwhile excepted.
+    def replay_all(self, matching: LetterFilter, pace: Pace) -> Iterator[int]:
+        """Replay step by step, letters that are kept meanwhile excepted.
 
         Returns:
-            How many were replayed, after each page.
+            How many were replayed, after each step.
 
         Raises:
             ConfigurationError: When there is no store.
         """
         if self._store is None:
             raise ConfigurationError(f"{self._handler} has no store of dead letters: dead_letters=…")
-        began = clock.now()
+        began, after = clock.now(), None
         while True:
+            pace.wait()
             page: Sequence[DeadLetter] = self._store.list(
-                limit=_PAGE, handler=self._handler, subscription=subscription, event_name=event_name
-            )
-            page = [each for each in page if each.last_at < began]
-            if not page:
+                limit=pace.step, after=after, handler=self._handler,
+                subscription=matching.subscription, event_name=matching.event_name,
+            )  # fmt: skip
+            if not page or page[0].last_at >= began:
                 return
-            self.replay(page)
-            self._store.replayed(page)
-            yield len(page)
+            after = page[-1].cursor
+            page = [each for each in page if each.last_at < began and matching.matches(each)]
+            if page:
+                self.replay(page)
+                self._store.replayed(page)
+                pace.replayed(page)
+                yield len(page)
 
     def _messages_of(self, letter: DeadLetter) -> Sequence[Message]:
         events = events_in([letter.argument])

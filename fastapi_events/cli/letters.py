@@ -1,0 +1,150 @@
+"""Which dead letters a command means: those named by their ids, or those that filters leave."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from fastapi_events.cli.arguments import age
+from fastapi_events.cli.selection import NotThereError, guess, only
+from fastapi_events.cli.text import shown
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.inspection import handlers_in
+from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
+from fastapi_events.storage.letters import LetterFilter
+
+_LISTING = "fastapi-events dead list"
+_PAGE = 1_000
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which letters are meant."""
+    parser.add_argument("--subscription", help="only letters to this subscription")
+    parser.add_argument("--event", help="only letters about this event")
+    parser.add_argument("--error", metavar="TEXT", help="only those whose reason has this in it")
+    parser.add_argument("--group", metavar="ID", help="only those of this group; see `dead groups`")
+    parser.add_argument(
+        "--older-than", type=age, metavar="AGE", help="only those given up before, such as 30d"
+    )
+    parser.add_argument("--since", type=age, metavar="AGE", help="only those given up within, such as 2h")
+    parser.add_argument(
+        "--where", type=_field, action="append", metavar="FIELD=VALUE",
+        help="only those whose payload has this, such as card.holder=Tom; may be repeated",
+    )  # fmt: skip
+
+
+def chosen(arguments: argparse.Namespace) -> list[tuple[DeadLetter, TaskQueueHandler]]:
+    """Those whose ids were named, all of them found before anything happens to the first."""
+    if arguments.all or not filter_of(arguments).is_empty:
+        raise ConfigurationError(
+            "Name letters by their ids, or pass --all, --subscription, --event or another filter; not both."
+        )
+    found = [find(arguments.target, each) for each in arguments.ids]
+    return list({letter.id: (letter, handler) for letter, handler in found}.values())
+
+
+def asked_for_many(arguments: argparse.Namespace) -> list[tuple[TaskQueueHandler, DeadLetters]]:
+    """The stores in which there are letters that the filters ask for."""
+    matching = filter_of(arguments)
+    if not arguments.all and matching.is_empty:
+        raise ConfigurationError(
+            "Name the letters by their ids, or pass --all, --subscription, --event or another filter."
+        )
+    stores = list(stores_of(arguments.target))
+    if not matching.is_empty and next(matching_letters(stores, matching), None) is None:
+        check_filters(arguments, stores)
+    return stores
+
+
+def filter_of(arguments: argparse.Namespace) -> LetterFilter:
+    """Which letters the arguments ask for."""
+    now = datetime.now(UTC)
+    return LetterFilter(
+        subscription=arguments.subscription,
+        event_name=arguments.event,
+        error=arguments.error,
+        group=arguments.group,
+        before=None if arguments.older_than is None else now - arguments.older_than,
+        since=None if arguments.since is None else now - arguments.since,
+        fields=dict(arguments.where or ()),
+    )
+
+
+def check_filters(arguments: argparse.Namespace, stores: list[tuple[TaskQueueHandler, DeadLetters]]) -> None:
+    """Say which filter has left nothing.
+
+    Raises:
+        NotThereError: With the closest name that there is.
+    """
+    letters = [letter for handler, store in stores for letter in _all(store, handler.name)]
+    subscriptions = {each.subscription for each in letters}
+    registered = {each.name for handler, _ in stores for each in handler.subscriptions}
+    events = {each.event_name for each in letters if each.event_name}
+    if arguments.subscription is not None and arguments.subscription not in subscriptions:
+        close = guess(arguments.subscription, subscriptions | registered)
+        raise NotThereError(f"No dead letter is to the subscription {shown(arguments.subscription)}{close}")
+    if arguments.event is not None and arguments.event not in events:
+        raise NotThereError(
+            f"No dead letter is about the event {shown(arguments.event)}{guess(arguments.event, events)}"
+        )
+    raise NotThereError("No dead letter is all that the filters ask for.")
+
+
+def stores_of(target: str) -> Iterator[tuple[TaskQueueHandler, DeadLetters]]:
+    """The handlers of a target, each with its store."""
+    for handler in handlers_in(target):
+        yield handler, letters_of(handler)
+
+
+def letters_of(handler: TaskQueueHandler) -> DeadLetters:
+    """The store of a handler's dead letters.
+
+    Raises:
+        ConfigurationError: When it has none.
+    """
+    if handler.dead_letters is None:
+        raise ConfigurationError(
+            f"{handler.name} leaves its dead letters to the engine; pass store= or dead_letters= to the "
+            "handler, so that they can be listed and replayed."
+        )
+    return handler.dead_letters
+
+
+def matching_letters(
+    stores: Iterable[tuple[TaskQueueHandler, DeadLetters]], matching: LetterFilter
+) -> Iterator[DeadLetter]:
+    """The letters that are meant, handler by handler, those first that were given up first."""
+    for handler, letters in stores:
+        yield from filter(
+            matching.matches,
+            _all(letters, handler.name, subscription=matching.subscription, event_name=matching.event_name),
+        )
+
+
+def _all(letters: DeadLetters, handler: str, **names: str | None) -> Iterator[DeadLetter]:
+    after = None
+    while page := letters.list(limit=_PAGE, handler=handler, after=after, **names):
+        yield from page
+        after = page[-1].cursor
+
+
+def find(target: str, prefix: str) -> tuple[DeadLetter, TaskQueueHandler]:
+    """The letter whose id begins with a prefix, and its handler."""
+    found: dict[str, tuple[DeadLetter, TaskQueueHandler]] = {}
+    for handler, letters in stores_of(target):
+        exact = letters.get(prefix)
+        if exact is not None and exact.handler == handler.name:
+            return exact, handler
+        for letter in _all(letters, handler.name):
+            if letter.id.startswith(prefix):
+                found[letter.id] = letter, handler
+    return found[only(found, prefix, what="dead letter", listing=_LISTING)]
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no field; write for example order.id=7")
+    return name, value

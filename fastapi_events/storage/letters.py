@@ -1,0 +1,213 @@
+"""Which dead letters are meant, which of them have one cause, and what one says once it is mended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from fastapi_events import redaction
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.storage.base import check_aware
+from fastapi_events.storage.dead_letters import DeadLetter
+
+_FRAME = re.compile(r'^  File "(?P<file>.+)", line \d+, in (?P<function>.+)$', re.MULTILINE)
+_ERROR = re.compile(r"[\w.]+")
+_NOT_THE_APPLICATION = re.compile(
+    r"[/\\](site-packages|dist-packages|lib[/\\]python[\d.]+t?|fastapi_events)[/\\]|^<"
+)
+_MISSING = object()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LetterFilter:
+    """Which dead letters are meant: those of which all of this is true.
+
+    Parameters:
+        subscription: They are to this subscription.
+        event_name: They are about this event.
+        error: This stands in their reason, such as the class of the error.
+        group: The id of their group begins like this.
+        before: They were given up before this time.
+        since: They were given up then, or later.
+        fields: Fields of the payload with their values; `card.holder` is a field inside of one, and `3` the
+            fourth item of a list. Values are compared as JSON, or as text.
+    """
+
+    subscription: str | None = None
+    event_name: str | None = None
+    error: str | None = None
+    group: str | None = None
+    before: datetime | None = None
+    since: datetime | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_aware("before", self.before)
+        check_aware("since", self.since)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all letters are meant."""
+        return self == LetterFilter()
+
+    def matches(self, letter: DeadLetter) -> bool:
+        """Whether a letter is meant."""
+        return (
+            self.subscription in (None, letter.subscription)
+            and self.event_name in (None, letter.event_name)
+            and (self.error is None or self.error in letter.reason)
+            and (self.before is None or letter.last_at < self.before)
+            and (self.since is None or letter.last_at >= self.since)
+            and (self.group is None or group_id(letter).startswith(self.group))
+            and (not self.fields or _has(payload_of(letter), self.fields))
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LetterGroup:
+    """Dead letters that seem to have one cause: one subscription, one class of error, one place in the code.
+
+    Parameters:
+        id: Its fingerprint.
+        subscription: Whom the letters are to.
+        error: The class of the error.
+        place: The innermost function of the application in the traceback, as `file.py:function`.
+        count: How many letters there are.
+        first_at: When the first was given up.
+        last_at: When the last was.
+        sample: The id of the last one.
+        reason: Why that one was given up.
+    """
+
+    id: str
+    subscription: str
+    error: str
+    place: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    sample: str
+    reason: str
+
+
+def groups_of(letters: Iterable[DeadLetter]) -> list[LetterGroup]:
+    """The groups of letters, the largest first."""
+    found: dict[str, LetterGroup] = {}
+    for each in letters:
+        id_ = group_id(each)
+        known = found.get(id_)
+        latest = known is None or each.last_at >= known.last_at
+        error, place = _cause(each)
+        found[id_] = LetterGroup(
+            id=id_, subscription=each.subscription, error=error, place=place,
+            count=1 if known is None else known.count + 1,
+            first_at=each.last_at if known is None else min(known.first_at, each.last_at),
+            last_at=each.last_at if known is None or latest else known.last_at,
+            sample=each.id if known is None or latest else known.sample,
+            reason=each.reason if known is None or latest else known.reason,
+        )  # fmt: skip
+    return sorted(found.values(), key=lambda group: (-group.count, group.subscription, group.id))
+
+
+def group_id(letter: DeadLetter) -> str:
+    """The fingerprint of a letter's cause; no number of a line is in it, so that a deploy splits no group."""
+    text = "\n".join((letter.subscription, *_cause(letter)))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def payload_of(letter: DeadLetter) -> Any:
+    """The payload in a letter, of its first event; None where it cannot be read."""
+    envelope = _envelope(letter)
+    return None if envelope is None else envelope.get("data")
+
+
+def edited(letter: DeadLetter, payload: Any) -> DeadLetter:
+    """The letter with another payload; where that says `***`, a sensitive value stays what it was.
+
+    Raises:
+        ConfigurationError: When the letter is not about one event that can be read, or a value is to be
+            changed that is encrypted.
+    """
+    envelope = _envelope(letter)
+    if envelope is None:
+        raise ConfigurationError(f"The dead letter {letter.id} is not about one event that can be read.")
+    before = envelope.get("data")
+    sensitive = redaction.read(envelope[redaction.SENSITIVE]) if redaction.SENSITIVE in envelope else ()
+    encrypted = redaction.read(envelope[redaction.ENCRYPTED]) if redaction.ENCRYPTED in envelope else ()
+    after = _merged(before, payload, sensitive, encrypted, ())
+    text = json.dumps({**envelope, "data": after}, ensure_ascii=False, separators=(",", ":"))
+    return replace(letter, argument=f"[{text}]" if letter.argument.lstrip().startswith("[") else text)
+
+
+def _merged(
+    before: Any, after: Any, sensitive: redaction.Places, encrypted: redaction.Places, steps: tuple[str, ...]
+) -> Any:
+    if after == redaction.MASK and redaction.are_among(steps, sensitive):
+        return before
+    if redaction.are_among(steps, encrypted) and after != before:
+        raise ConfigurationError(
+            f"{'.'.join(steps)} is encrypted: leave {redaction.MASK} there, which keeps its value."
+        )
+    if isinstance(after, dict):
+        inside = before if isinstance(before, dict) else {}
+        return {
+            name: _merged(inside.get(name), value, sensitive, encrypted, (*steps, name))
+            for name, value in after.items()
+        }
+    if isinstance(after, list):
+        items = before if isinstance(before, list) and len(before) == len(after) else [None] * len(after)
+        return [
+            _merged(was, value, sensitive, encrypted, (*steps, str(at)))
+            for at, (was, value) in enumerate(zip(items, after, strict=True))
+        ]
+    return after
+
+
+def _envelope(letter: DeadLetter) -> dict[str, Any] | None:
+    try:
+        value = json.loads(letter.argument)
+    except ValueError:
+        return None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, dict) else None
+
+
+def _cause(letter: DeadLetter) -> tuple[str, str]:
+    """The class of the error, and the innermost function of the application on the way to it."""
+    error = _ERROR.match(letter.reason)
+    frames = [(each["file"], each["function"]) for each in _FRAME.finditer(letter.traceback)]
+    own = [each for each in frames if not _NOT_THE_APPLICATION.search(each[0])]
+    if not own:
+        return error[0] if error else letter.reason[:80], ""
+    file, function = own[-1]
+    name = "/".join(re.split(r"[/\\]", file)[-2:])
+    return error[0] if error else "", f"{name}:{function}"
+
+
+def _has(payload: Any, wanted: Mapping[str, Any]) -> bool:
+    return all(_equal(_at(payload, name), value) for name, value in wanted.items())
+
+
+def _at(payload: Any, name: str) -> Any:
+    for step in name.split("."):
+        if isinstance(payload, dict) and step in payload:
+            payload = payload[step]
+        elif isinstance(payload, list) and step.isdigit() and int(step) < len(payload):
+            payload = payload[int(step)]
+        else:
+            return _MISSING
+    return payload
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    if found is _MISSING:
+        return False
+    if found == wanted and type(found) is type(wanted):
+        return True
+    return isinstance(wanted, str) and wanted == (found if isinstance(found, str) else json.dumps(found))
