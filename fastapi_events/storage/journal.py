@@ -183,7 +183,7 @@ class Journal(Store, ABC):
 
     def __init__(self, *, keep: timedelta | float = KEEP, max_events: int = MAX_EVENTS) -> None:
         self.keep_seconds: float = checks.seconds("keep", keep, positive=True)
-        self.max_events = checks.whole("max_events", max_events, least=1)
+        self.max_events: int = checks.whole("max_events", max_events, least=1)
 
     @abstractmethod
     def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:

@@ -7,6 +7,7 @@ from typing import assert_type
 
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
+from hypothesis.strategies import SearchStrategy
 from pydantic import BaseModel
 
 from fastapi_events.dispatcher import dispatch
@@ -16,6 +17,8 @@ from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.scope import Backlog, collect_events
+from fastapi_events.testing import DispatchedEvents, InlineWorker, Run, capture_events
+from fastapi_events.testing.strategies import payloads
 from fastapi_events.typing import Event
 
 broker: dramatiq.Broker = StubBroker()
@@ -91,3 +94,24 @@ def check() -> None:
 async def check_async() -> None:
     async with collect_events([local], flush_when="always"):
         dispatch("hello")
+
+
+def tests_of_users(recorded: DispatchedEvents, worker: InlineWorker) -> None:
+    assert_type(recorded.assert_dispatched(Fish, size=1, where=lambda event: event.payload), Event)
+    assert_type(recorded.named("fish*"), list[Event])
+    assert_type(recorded[0], Event)
+    run = worker.emit(Fish(size=1), delay=1.0)
+    assert_type(run, Run)
+    assert_type(worker.run(), Run)
+    assert_type(worker.advance(minutes=10), Run)
+    assert_type(run.of(eat).waits, list[float])
+    assert_type(run.of("eat").errors, list[BaseException])
+    with worker.failing(eat, TimeoutError, times=2), worker.crash_after("run"), worker.reorder(seed=1):
+        run.assert_ran(eat, times=1)
+    with capture_events() as captured, InlineWorker(local, events) as inline:
+        assert_type(captured, DispatchedEvents)
+        assert_type(inline, InlineWorker)
+    assert_type(payloads(Fish), SearchStrategy[Fish])
+
+
+def eat(event: Event) -> None: ...

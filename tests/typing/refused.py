@@ -13,6 +13,7 @@ from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.handlers.task_queue import TaskQueueOptions
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.memory import MemoryStore
+from fastapi_events.testing import DispatchedEvents, InlineWorker
 from fastapi_events.typing import Event
 
 broker, app, store = StubBroker(), Celery("shop"), MemoryStore()
@@ -86,3 +87,14 @@ def registration(dramatiq_events: DramatiqHandler, celery_events: CeleryHandler,
     local.register(feed, event_name=5)  # refused
     dramatiq_events.register(feed, priority=3, time_limit=timedelta(minutes=1), of_a_middleware="x")
     local.register(feed, event_name="cat*")
+
+
+def what_tests_ask(recorded: DispatchedEvents, worker: InlineWorker) -> None:
+    recorded.assert_dispatched(3)  # refused
+    recorded.assert_dispatched("fish", where=3)  # refused
+    worker.failing("eat", "TimeoutError")  # refused
+    worker.failing("eat", TimeoutError, times="2")  # refused
+    worker.crash_after("publsh")  # refused
+    worker.advance(weeks=1)  # refused
+    worker.run().assert_ran("eat", attempts=1)  # refused
+    InlineWorker("app.events")  # refused

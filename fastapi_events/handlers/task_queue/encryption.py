@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic_core import to_json
@@ -21,7 +22,8 @@ class Encryption:
     """
 
     def __init__(self, pair: Encrypt) -> None:
-        self._encrypt, self.decrypt = pair
+        self._encrypt: Callable[[bytes], bytes] = pair[0]
+        self.decrypt: Callable[[bytes], bytes] = pair[1]
 
     def lock(self, event: Event) -> None:
         """Encrypt what is sensitive in an event's payload, which itself stays as it is.
