@@ -51,21 +51,21 @@ def answers(url: str) -> bool:
 def files_of_the_readme() -> dict[str, str]:
     readme = Path(__file__).parents[2] / "README.md"
     blocks = re.findall(r'```python title="app/(\w+)\.py"\n(.*?)```', readme.read_text(), re.DOTALL)
-    first = blocks[:3]  # what follows shows one of them with more
-    assert [name for name, _ in first] == ["events", "web", "handlers"]
-    return dict(first)
+    assert [name for name, _ in blocks] == ["events", "web", "handlers"]
+    return dict(blocks)
 
 
 def test_the_three_files_of_the_readme_work_as_they_stand(project: Project) -> None:
     project.write(**files_of_the_readme())
     port = free_port()
+    assert project.wait(project.start("fastapi_events", "outbox", "setup", "app.events")) == 0, project.logs()
     project.start("uvicorn", "app.web:app", "--port", str(port))
-    project.start("dramatiq", "app.handlers")
+    project.start("fastapi_events", "worker", "app.handlers")
     until(lambda: answers(f"http://127.0.0.1:{port}/docs"), "the web process's first answer")
 
     assert post(f"http://127.0.0.1:{port}/cats/7/fish") == 202
 
-    until(lambda: "a fish for cat 7" in project.logs(), "the print of the handler")
+    until(lambda: "cat-requested-a-fish: {'cat_id': 7}" in project.logs(), "the print of the handler")
 
 
 def test_a_request_is_handled_by_another_process(project: Project) -> None:
