@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fastapi_events import lifecycle
 from fastapi_events.embedded import EmbeddedServer
@@ -24,6 +25,10 @@ from tests.recording import Diary
 # A shell that starts us in the background has us ignore SIGINT, and our processes, too; some are to get it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 # Our own suite tests what happens by default: errors of handlers are logged, not raised.
 

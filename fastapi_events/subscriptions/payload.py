@@ -41,8 +41,8 @@ class PayloadType:
         from_json = Restorer(from_json=True)
         self._restore = from_json.change_for(annotation)
         self._leaves_json = from_json.leaves_json
-        self.lost: tuple[str, ...] = tuple(from_json.lost)
-        """Required fields that do not travel, so that nothing can be rebuilt from JSON."""
+        self.losses: tuple[str, ...] = tuple(from_json.losses)
+        """Why nothing can be rebuilt from JSON: what does not travel, or not as it is read."""
         self._tidy = Restorer(from_json=False).change_for(annotation)
 
     def from_json(self, data: Any) -> Any:
@@ -113,11 +113,10 @@ def payload_type(annotation: Any, *, asking: str, travels: bool) -> PayloadType:
             f"{asking} asks for its payload as {spelled(annotation)}, which pydantic cannot make of data; "
             f"annotate the parameter as Event, or as the payload's type: {error.message}"
         ) from error
-    if travels and found.lost:
+    if travels and found.losses:
         raise ConfigurationError(
             f"{asking} asks for its payload as {spelled(annotation)}, which cannot be rebuilt in a worker: "
-            f"{', '.join(found.lost)} must be given, and is excluded from what travels. Give it a default, "
-            "or annotate the parameter as Event."
+            f"{'; '.join(found.losses)}. Give it a default, or annotate the parameter as Event."
         )
     return found
 

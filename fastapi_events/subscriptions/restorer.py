@@ -1,7 +1,8 @@
 """What has to be done to plain data before pydantic may look at it, found out from annotations alone.
 
-Two things. Bytes travel as URL-safe base64, and only a model's own configuration could tell pydantic so. And
-a dumped model holds its computed fields, which a model that forbids extra fields refuses.
+Bytes travel as URL-safe base64, and only a model's own configuration could tell pydantic so. A dumped model
+holds its computed fields, which a model that forbids extra fields refuses. And it holds its fields by name,
+where an older pydantic wants aliases.
 
 It reads annotations and `model_fields`, which are pydantic's public interface. Rewriting the core schema
 instead (`val_json_bytes="base64"` everywhere) fails silently: pydantic-core takes the finished validator of a
@@ -14,7 +15,7 @@ import base64
 import dataclasses
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import (
@@ -31,7 +32,6 @@ from typing import (
 )
 
 from pydantic import (
-    AliasChoices,
     BaseModel,
     PlainSerializer,
     RootModel,
@@ -46,6 +46,7 @@ from pydantic_core import to_json
 from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
 from fastapi_events.model_dumps import BY_EITHER_NAME
+from fastapi_events.subscriptions.field_names import aliases, is_read_by_path_only, read_as
 
 Change: TypeAlias = Callable[[Any], Any]
 """Makes the data that pydantic expects, in a copy; what it does not understand stays as it is."""
@@ -65,8 +66,8 @@ class Restorer:
     def __init__(self, *, from_json: bool) -> None:
         self.leaves_json: bool = False
         """Whether the changed data may hold what JSON does not know: bytes, or instances."""
-        self.lost: list[str] = []
-        """Required fields that do not travel, each as `Class.field`."""
+        self.losses: list[str] = []
+        """Why fields would not arrive, each as `Class.field …`."""
         self._from_json = from_json
         self._members: dict[type, Change | None] = {}
         self._names: dict[str, Any] = {}
@@ -125,8 +126,8 @@ class Restorer:
             self._names = around
 
     def _of_fields(self, kind: type, fields: Mapping[str, Any]) -> Change | None:
-        self.lost += [
-            f"{kind.__name__}.{name}" for name, field in fields.items() if _is_lost(kind, name, field)
+        self.losses += [
+            loss for name, field in fields.items() if (loss := _loss(kind, name, field)) is not None
         ]
         changes = {
             name: self._annotated(field.annotation, field.metadata)
@@ -142,13 +143,18 @@ class Restorer:
             key: change
             for name, change in changes.items()
             if change
-            for key in (name, *_aliases(fields[name]))
+            for key in (name, *aliases(fields[name]))
         }
         computed = _computed(kind) - fields.keys()
-        if not by_key and not computed:
+        renamed = read_as(kind, fields)
+        if not by_key and not computed and not renamed:
             return None
         return lambda data: (
-            {key: by_key.get(key, _nothing)(each) for key, each in data.items() if key not in computed}
+            {
+                renamed.get(key, key): by_key.get(key, _nothing)(each)
+                for key, each in data.items()
+                if key not in computed
+            }
             if isinstance(data, Mapping)
             else data
         )
@@ -245,20 +251,21 @@ def _fields(kind: type) -> Mapping[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
-def _aliases(field: Any) -> Iterator[str]:
-    """The other names under which a field may come, paths into deeper data left out."""
-    if isinstance(field, FieldInfo):
-        given = field.validation_alias
-        for alias in (field.alias, *(given.choices if isinstance(given, AliasChoices) else [given])):
-            if isinstance(alias, str):
-                yield alias
-
-
-def _is_lost(kind: type, name: str, field: Any) -> bool:
-    """Whether a value is needed to build an instance, and the instance does not write it."""
-    if isinstance(field, FieldInfo):
-        return bool(field.exclude) and field.is_required()
-    return isinstance(field, dataclasses.InitVar) and not hasattr(kind, name)
+def _loss(kind: type, name: str, field: Any) -> str | None:
+    """Why the value of a field would not arrive where an instance is built; None if it would."""
+    place = f"{kind.__name__}.{name}"
+    if isinstance(field, FieldInfo) and is_read_by_path_only(kind, field):
+        return (
+            f"{place} travels by its name, and is read by an AliasPath only: it takes pydantic 2.11, or a "
+            "model with populate_by_name"
+        )
+    if (
+        field.exclude and field.is_required()
+        if isinstance(field, FieldInfo)
+        else isinstance(field, dataclasses.InitVar) and not hasattr(kind, name)
+    ):
+        return f"{place} must be given, and is excluded from what travels"
+    return None
 
 
 def _computed(kind: type) -> set[str]:

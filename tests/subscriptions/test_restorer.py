@@ -32,6 +32,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from fastapi_events.model_dumps import BY_EITHER_NAME
 from fastapi_events.subscriptions.restorer import Restorer
 
 T = TypeVar("T")
@@ -210,7 +211,12 @@ def test_a_type_that_holds_itself_and_no_bytes_is_left_as_it_is() -> None:
 def test_a_field_may_come_by_each_of_its_names() -> None:
     data = {"raw": TEXT, "rawBytes": TEXT, "more": TEXT, "MORE": TEXT, "deep": TEXT}
 
-    assert change(Aliased, data) == {"raw": RAW, "rawBytes": RAW, "more": RAW, "MORE": RAW, "deep": TEXT}
+    changed = change(Aliased, data)
+    assert changed == (
+        {"raw": RAW, "rawBytes": RAW, "more": RAW, "MORE": RAW, "deep": TEXT}
+        if BY_EITHER_NAME
+        else {"rawBytes": RAW, "MORE": RAW, "deep": TEXT}  # those by which pydantic reads it
+    )
 
 
 # Which of several

@@ -57,7 +57,7 @@ def travel(*args: Any, **kwargs: Any) -> Event:
     """Dispatch to a queue; what arrives is read from the message's JSON."""
     broker = StubBroker()
     broker.queues.clear()
-    handler = DramatiqHandler(broker)
+    handler = DramatiqHandler(broker, flush_deadline=30.0)
     with collect_events([handler], raise_errors=True):
         dispatch(*args, **kwargs)
     [argument] = json.loads(broker.queues["events"].get_nowait())["args"]
