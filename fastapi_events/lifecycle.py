@@ -34,6 +34,9 @@ logger: logging.Logger = logging.getLogger(__name__)
 NOT_DUE = "not due yet"
 """Why an event is `stored` that is to be handled later, and has nothing else the matter with it."""
 
+IN_ORDER = "waits for those before it"
+"""Why an event with an ordering key is `stored` that a relay puts into its lane; nothing is the matter."""
+
 P = ParamSpec("P")
 
 
@@ -110,7 +113,7 @@ class LogLifecycle(Lifecycle):
         logger.error("Event %r (%s) lost by %s: %s", wire_name(event.name), event.id, handler, reason)
 
     def stored(self, events: Sequence[Event], *, handler: str, reason: str) -> None:
-        level = logging.DEBUG if reason == NOT_DUE else logging.WARNING  # it was asked for
+        level = logging.DEBUG if reason in (NOT_DUE, IN_ORDER) else logging.WARNING  # it was asked for
         name, event_id = wire_name(events[0].name), events[0].id
         if len(events) == 1:
             logger.log(level, "Event %r (%s) of %s waits in the outbox: %s", name, event_id, handler, reason)

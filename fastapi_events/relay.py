@@ -1,4 +1,4 @@
-"""The relay as a process of its own: takes events from outboxes to brokers, and sweeps what is left behind.
+"""The relay as a process of its own: takes events from outboxes to brokers, and rings lost bells of lanes.
 
 The web process relays its own events as long as it runs. A process of its own goes on when no web process
 does, and several may run at once.
@@ -16,7 +16,7 @@ from fastapi_events.handlers.task_queue import TaskQueueHandler
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-_SWEEP_EVERY_SECONDS = 30.0
+_EXPIRE_EVERY_SECONDS = 30.0
 
 
 class Relay:
@@ -42,26 +42,30 @@ class Relay:
                     store.check()
         self._stopping = threading.Event()
         self._relay_thread = [each.relay_thread() for each in self._handlers if each.outbox is not None]
+        self._lookouts = [each.worker.lookout for each in self._handlers if each.worker.lookout is not None]
 
     def run(self) -> None:
         """Relay until `stop` is called from another thread or a signal handler."""
+        for lookout in self._lookouts:
+            lookout.start()
         for each in self._relay_thread:
             each.start()
-        next_sweep = time.monotonic()
-        while not self._stopping.wait(max(next_sweep - time.monotonic(), 0.0)):
-            self.sweep()
-            next_sweep = time.monotonic() + _SWEEP_EVERY_SECONDS
+        next_time = time.monotonic()
+        while not self._stopping.wait(max(next_time - time.monotonic(), 0.0)):
+            self.expire()
+            next_time = time.monotonic() + _EXPIRE_EVERY_SECONDS
         for each in self._relay_thread:
             each.stop(timeout=10.0)
+        for lookout in self._lookouts:
+            lookout.stop()
 
     def stop(self) -> None:
         """Let the batches in hand be published, and end."""
         self._stopping.set()
 
-    def sweep(self) -> None:
-        """Send lost heads of lanes once more, and forget what the inbox need not remember any longer."""
+    def expire(self) -> None:
+        """Forget what the inbox need not remember any longer."""
         for handler in self._handlers:
-            self._try(handler.sweep_lanes)
             if handler.inbox is not None:
                 self._try(handler.inbox.expire)
 
@@ -69,5 +73,5 @@ class Relay:
     def _try(action: Callable[[], object]) -> None:
         try:
             action()
-        except Exception as error:  # the store's or the broker's; the next sweep tries again
-            logger.warning("A sweep has to wait: %s: %s", type(error).__name__, error)
+        except Exception as error:  # the store's or the broker's; it is tried again in a while
+            logger.warning("The inbox has to wait: %s: %s", type(error).__name__, error)

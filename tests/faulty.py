@@ -31,7 +31,7 @@ CALLS: dict[type[Store], tuple[str, ...]] = {
     Outbox: ("add", "claim", "extend", "published", "release", "expect", "receipt", "discard"),
     Inbox: ("begin", "extend", "complete", "release"),
     DeadLetters: ("add", "discard"),
-    Lanes: ("push", "enter", "extend", "release", "leave"),
+    Lanes: ("put", "take", "extend", "started", "finish", "release", "due", "missed"),
 }
 """The calls of each interface that change or give out something."""
 
@@ -39,7 +39,7 @@ REPEATABLE: dict[type[Store], tuple[str, ...]] = {
     Outbox: ("add", "receipt"),
     Inbox: ("begin", "extend", "complete", "release"),
     DeadLetters: ("add",),
-    Lanes: ("push", "enter", "extend", "release"),
+    Lanes: ("put", "take", "extend", "missed"),
 }
 """Those whose answer is the same when they are repeated."""
 

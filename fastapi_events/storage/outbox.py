@@ -101,17 +101,31 @@ class Outbox(Store, ABC):
         """
 
     @abstractmethod
-    def claim(self, token: str, *, destinations: Collection[str], limit: int, lease: float) -> Entries:
+    def claim(
+        self,
+        token: str,
+        *,
+        destinations: Collection[str],
+        limit: int,
+        lease: float,
+        ordered: bool | None = None,
+    ) -> Entries:
         """Take the oldest entries that are due and that nobody holds, in the order in which they were added.
 
-        An entry with an ordering key is not given out while somebody else holds one before it. An entry that
+        An entry with an ordering key is not given out before all those of its key that came before it and
+        have not been published yet, be it that somebody holds them or that they are not due. An entry that
         waits for its receipts is given out again once its resend time has passed.
 
         Parameters:
             token: A token of the relay's own, which it uses nowhere else.
             destinations: The handlers whose entries the relay can publish.
             lease: Seconds until the entries may go to somebody else.
+            ordered: Only those with an ordering key, or only those without.
         """
+
+    @abstractmethod
+    def waiting_keys(self, destination: str, keys: Collection[str]) -> set[str]:
+        """Of which of these ordering keys there are entries that have not been published yet."""
 
     @abstractmethod
     def extend(self, token: str, entries: Sequence[Entry], *, lease: float) -> int:

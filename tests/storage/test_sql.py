@@ -131,9 +131,10 @@ class TestVersions:
 
     def test_what_is_missing_is_named(self, sql: SqlStore) -> None:
         sql._database.write(
-            lambda connection: connection.exec_driver_sql("DROP TABLE fastapi_events_lanes"), verify=False
+            lambda connection: connection.exec_driver_sql("DROP TABLE fastapi_events_lane_items"),
+            verify=False,
         )
-        with pytest.raises(StorageNotReady, match=r"lacks fastapi_events_lanes\..*setup\(\)"):
+        with pytest.raises(StorageNotReady, match=r"lacks fastapi_events_lane_items\..*setup\(\)"):
             sql.check()
 
     def test_missing_columns_too(self, sql: SqlStore) -> None:

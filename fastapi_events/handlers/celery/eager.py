@@ -12,7 +12,7 @@ from celery import Celery, Task
 from fastapi_events.handlers.task_queue.engine import Actor
 from fastapi_events.handlers.task_queue.in_place import raise_at_flush
 from fastapi_events.handlers.task_queue.messages import Message
-from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, decide
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt, Drop, GiveUp, decide
 from fastapi_events.storage.dead_letters import DeadLetter
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -52,6 +52,8 @@ def attempt_in_place(
                 actor.worker.dead_letters.give_up(outcome.letter)
                 if task.app.conf.task_eager_propagates:
                     raise_at_flush(error)
+                return error
+            if isinstance(outcome, Drop):
                 return error
             if not outcome.counts:  # its turn comes when another thread is done
                 time.sleep(outcome.after)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any, cast
 
 from celery import Celery, signals
+from celery.exceptions import TaskRevokedError
 from kombu.entity import Exchange, Queue
 
 from fastapi_events import recorder
@@ -20,16 +22,18 @@ from fastapi_events.handlers.celery.eager import is_eager, log_letter, run_in_pl
 from fastapi_events.handlers.celery.heartbeat import Heartbeat
 from fastapi_events.handlers.celery.options import MESSAGE_OPTIONS, options_of
 from fastapi_events.handlers.celery.publisher import CeleryPublisher, check_content, speaks_amqp
-from fastapi_events.handlers.celery.tasks import Tasks
+from fastapi_events.handlers.celery.tasks import Tasks, item_attempt
 from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.unclaimed import Responsible, answer_for
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
-from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.in_place import raise_at_flush
+from fastapi_events.handlers.task_queue.messages import Message, is_older
 from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt
 from fastapi_events.handlers.task_queue.worker.worker import Worker
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.catalogue import Catalogue
@@ -213,6 +217,21 @@ class CeleryEngine(Engine):
 
     # In a worker
 
+    def described(self, attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> Attempt | None:
+        found = item_attempt(attempt, error)
+        return replace(found, wait=0.0) if found is not None and self.runs_in_place else found
+
+    def refusal(self, options: Mapping[str, Any], argument: str) -> Exception | None:
+        expires = options.get("expires")
+        if expires is None or not is_older(argument, timedelta(seconds=expires)):
+            return None
+        error: Exception = TaskRevokedError("expired")
+        return error
+
+    def gave_up(self, attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> None:
+        if self.runs_in_place and self.app.conf.task_eager_propagates:
+            raise_at_flush(error)
+
     def keep(self, letter: DeadLetter) -> None:
         """Publish a message once more with its report, to a queue that nobody consumes."""
         if self.runs_in_place:
@@ -248,11 +267,11 @@ class CeleryEngine(Engine):
 
     def _on_worker_ready(self, sender: Any = None, **_: Any) -> None:
         if sender is not None and sender.app is self.app and self._worker is not None:
-            self._worker.fleet.start()
+            self._worker.start()
 
     def _on_worker_end(self, sender: Any = None, **_: Any) -> None:
         if sender is not None and sender.app is self.app and self._worker is not None:
-            self._worker.fleet.leave()
+            self._worker.leave()
 
     def _on_process_end(self, **_: Any) -> None:
         recorder.flush_all()  # a process of the pool ends without `atexit`

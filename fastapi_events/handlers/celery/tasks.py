@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -104,13 +105,12 @@ class Tasks:
             celery.exceptions.Reject: When the worker stops while the broker is away; it is delivered again.
         """
         queue = _queue_of(task) or actor.queue
-        dropped = isinstance(error, Ignore) or (isinstance(error, Reject) and not error.requeue)
         attempt = Attempt(
             handler=actor.worker.name,
             subscription=actor.name,
             queue=queue,
             message_id=task.request.id,
-            policy=NO_RETRY if dropped else actor.policy,
+            policy=NO_RETRY if _is_dropped(error) else actor.policy,
             arguments=arguments,
             keywords=keywords,
             failed_before=task.request.retries,
@@ -119,7 +119,8 @@ class Tasks:
         if isinstance(outcome, GiveUp):
             actor.worker.dead_letters.give_up(outcome.letter)
             raise _as_celery_may_see_it(error, arguments) from _cause(error, arguments)
-        self._again(task, queue, outcome, error)
+        if isinstance(outcome, TryAgain):
+            self._again(task, queue, outcome, error)
 
     def _again(self, task: Task, queue: str, outcome: TryAgain, error: BaseException) -> None:
         again = task.signature_from_request(
@@ -178,8 +179,8 @@ class Tasks:
             was_run=False,
         )
         outcome = decide(attempt, TaskRevokedError("expired" if expired else "revoked"))
-        assert isinstance(outcome, GiveUp)  # noqa: S101 - without retries it can be nothing else
-        actor.worker.dead_letters.give_up(outcome.letter)
+        if isinstance(outcome, GiveUp):
+            actor.worker.dead_letters.give_up(outcome.letter)
         state.revoked.discard(request.id)  # what is replayed has the same id
 
     def keep_unknown(self, worker: Worker, message: Any, name: str, identity: str, queue: str) -> None:
@@ -242,6 +243,22 @@ def _seconds_until(eta: Any) -> float:
 def _queue_of(task: Task) -> str | None:
     """The queue that the task's message came from, which a route may have chosen."""
     return queue_of(task.request.delivery_info)
+
+
+def item_attempt(attempt: Attempt, error: BaseException) -> Attempt | None:
+    """A failed attempt at an event with an ordering key; None where the error ends the worker."""
+    if _ends_the_worker(error):
+        return None
+    if _is_dropped(error):
+        return replace(attempt, policy=NO_RETRY)
+    # The function has called `retry()` of its task, which says when.
+    asked = error.when if isinstance(error, Retry) and isinstance(error.when, (int, float)) else None
+    return replace(attempt, wait=asked)
+
+
+def _is_dropped(error: BaseException) -> bool:
+    """Whether the function wants its message forgotten."""
+    return isinstance(error, Ignore) or (isinstance(error, Reject) and not error.requeue)
 
 
 def _ends_the_worker(error: BaseException) -> bool:

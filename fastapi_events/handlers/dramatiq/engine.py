@@ -5,26 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import SkipMessage
 
 from fastapi_events.errors import ConfigurationError, NotPublished
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.dramatiq import diagnosis, installed_brokers
 from fastapi_events.handlers.dramatiq.actors import ACTOR, declare
 from fastapi_events.handlers.dramatiq.depth import depths
-from fastapi_events.handlers.dramatiq.middleware import DEAD, FAILED, middleware_of
+from fastapi_events.handlers.dramatiq.middleware import (
+    DEAD,
+    FAILED,
+    middleware_of,
+    tell_exhausted,
+    with_wishes,
+)
 from fastapi_events.handlers.dramatiq.options import options_of
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
-from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.messages import Message, is_older
 from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.catalogue import Catalogue
 from fastapi_events.storage.dead_letters import DeadLetter
@@ -165,6 +174,23 @@ class DramatiqEngine(Engine):
         declare(self.broker, actor)
 
     # In a worker
+
+    def described(self, attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> Attempt | None:
+        attempt = with_wishes(attempt, options, error)
+        # The broker in memory is there for tests, which wait for each attempt.
+        return replace(attempt, wait=0.0) if isinstance(self.broker, StubBroker) else attempt
+
+    def refusal(self, options: Mapping[str, Any], argument: str) -> Exception | None:
+        max_age = options.get("max_age")
+        if max_age is None or not is_older(argument, timedelta(milliseconds=max_age)):
+            return None
+        return SkipMessage("Message age limit exceeded")
+
+    def gave_up(self, attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> None:
+        message, _ = _as_dramatiq_has_it(
+            Message(attempt.subscription, attempt.queue, attempt.arguments[0], attempt.message_id)
+        )
+        tell_exhausted(self.broker, message.asdict(), options, attempt.failed_before, attempt.policy)
 
     def keep(self, letter: DeadLetter) -> None:
         """Enqueue a message once more with its report, which a worker then rejects into the dead letters.

@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ from fastapi_events.handlers.task_queue.worker.dead_letters import failure_repor
 from fastapi_events.handlers.task_queue.worker.outcome import (
     NO_RETRY,
     Attempt,
+    Drop,
     TryAgain,
     TryLater,
     decide,
@@ -87,7 +88,7 @@ class Redelivery(Middleware):
         self._stopping.clear()
         for each in dict.fromkeys(self._workers.values()):
             each.fleet.boot(worker.consumer_whitelist or each.queues, engine="dramatiq")
-            each.fleet.start()
+            each.start()
         hide_payloads_of(logging.getLogger(WORKER_LOGGER))
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
@@ -95,7 +96,7 @@ class Redelivery(Middleware):
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: Any) -> None:
         for each in dict.fromkeys(self._workers.values()):
-            each.fleet.leave()
+            each.leave()
         recorder.flush_all()  # the process ends without `atexit`
 
     # Messages of our actors
@@ -155,15 +156,18 @@ class Redelivery(Middleware):
             subscription=actor.name,
             queue=q_name(message.queue_name),
             message_id=message.message_id,
-            policy=NO_RETRY if dropped else _policy(actor, failed_before, error),
+            policy=NO_RETRY if dropped else actor.policy,
             arguments=message.args,
             keywords=message.kwargs,
             failed_before=failed_before,
             was_run=not dropped,
-            wait=_asked_wait(error),
         )
+        if not dropped:
+            attempt = with_wishes(attempt, actor.options, error)
         outcome = decide(attempt, error)
-        if isinstance(outcome, TryAgain):
+        if isinstance(outcome, Drop):
+            message.failed = False
+        elif isinstance(outcome, TryAgain):
             counted = (
                 {counter: outcome.failed, "traceback": traceback_of(error, events_in(message.args))}
                 if outcome.counts
@@ -171,7 +175,7 @@ class Redelivery(Middleware):
             )
             self._try_again(message, outcome, counted)
         elif self._give_up(message, actor, outcome.letter, error):
-            _tell_exhausted(self._broker, message, actor, failed_before)
+            tell_exhausted(self._broker, message.asdict(), actor.options, failed_before, actor.policy)
 
     def _try_again(self, message: MessageProxy, outcome: TryAgain, counted: dict[str, Any]) -> None:
         successor = message.copy(options={**counted, "requeue_timestamp": int(time.time() * 1000)})
@@ -251,20 +255,32 @@ def _asked_wait(error: BaseException) -> float | None:
     return None if delay is None else delay / 1000
 
 
-def _policy(actor: Actor, failed_before: int, error: BaseException) -> RetryPolicy:
-    retry_when = actor.options.get("retry_when")
+def with_wishes(attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> Attempt:
+    """A failed attempt with what the function and its options ask for, in Dramatiq's own words."""
+    return replace(attempt, policy=_policy(attempt, options, error), wait=_asked_wait(error))
+
+
+def _policy(attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> RetryPolicy:
+    retry_when = options.get("retry_when")
     if retry_when is None or isinstance(error, (TryLater, DeliveredTooOften)):
-        return actor.policy
-    if not retry_when(failed_before, error):  # which counts before the number of retries, as in Dramatiq
+        return attempt.policy
+    # It counts before the number of retries, as in Dramatiq.
+    if not retry_when(attempt.failed_before, error):
         return NO_RETRY
-    return replace(actor.policy, max_retries=max(actor.policy.max_retries, failed_before + 1))
+    return replace(attempt.policy, max_retries=max(attempt.policy.max_retries, attempt.failed_before + 1))
 
 
-def _tell_exhausted(broker: dramatiq.Broker, message: MessageProxy, actor: Actor, retries: int) -> None:
-    target = actor.options.get("on_retry_exhausted")
+def tell_exhausted(
+    broker: dramatiq.Broker,
+    message: Mapping[str, Any],
+    options: Mapping[str, Any],
+    retries: int,
+    policy: RetryPolicy,
+) -> None:
+    """Send a message that was given up to the actor that the option names, if it names one."""
+    target = options.get("on_retry_exhausted")
     if target:
-        counted = {"retries": retries, "max_retries": actor.policy.max_retries}
-        broker.get_actor(target).send(message.asdict(), counted)
+        broker.get_actor(target).send(message, {"retries": retries, "max_retries": policy.max_retries})
 
 
 def middleware_of(broker: dramatiq.Broker) -> Redelivery:

@@ -7,15 +7,12 @@ from collections.abc import Iterator, Sequence
 from fastapi_events.event import Event, EventName
 from fastapi_events.handlers.task_queue.fleet import Fleet, Listener
 from fastapi_events.handlers.task_queue.messages import (
-    FAN_OUT_TURN,
     Message,
-    event_in,
     fan_out_message,
     fan_out_name,
     message_id,
 )
 from fastapi_events.handlers.task_queue.routes import Routes
-from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.subscription import Subscriptions
 
 
@@ -25,19 +22,15 @@ class Addresses:
     Parameters:
         routes: Its queues.
         subscriptions: What it has.
-        retry: The policy of subscriptions that have none of their own.
         fleet: What workers of other processes have.
     """
 
-    def __init__(
-        self, routes: Routes, subscriptions: Subscriptions, retry: RetryPolicy, fleet: Fleet
-    ) -> None:
+    def __init__(self, routes: Routes, subscriptions: Subscriptions, fleet: Fleet) -> None:
         self.routes = routes
         self.fleet = fleet
         self.subscriptions = subscriptions
         self.fan_outs: frozenset[str] = frozenset(fan_out_name(each) for each in routes)
         """The names of the actors that fan out."""
-        self._retry = retry
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -45,18 +38,12 @@ class Addresses:
         own = (each.queue or self.routes.default for each in self.subscriptions)
         return tuple(dict.fromkeys([*self.routes, *own]))
 
-    @property
-    def longest_wait(self) -> float:
-        """Seconds that a message may wait for its next attempt."""
-        policies = [self._retry, *(each.retry for each in self.subscriptions if each.retry is not None)]
-        return max(policy.longest_wait for policy in policies)
-
     def to_subscription(
         self, subscription: Listener, event: Event, text: str, *, delay: float = 0.0, failed: int = 0
     ) -> Message:
         """The message of one event to a subscription."""
         return Message(
-            subscription.name, self._queue(subscription, event.name), text,
+            subscription.name, self.queue(subscription, event.name), text,
             message_id(event.id, subscription.name), delay, failed, event.dispatched_at,
         )  # fmt: skip
 
@@ -65,35 +52,17 @@ class Addresses:
         size = subscription.batch_size or 1
         queues: dict[str, list[tuple[Event, str]]] = {}
         for event, text in items:
-            queues.setdefault(self._queue(subscription, event.name), []).append((event, text))
+            queues.setdefault(self.queue(subscription, event.name), []).append((event, text))
         for queue, waiting in queues.items():
             for begin in range(0, len(waiting), size):
                 part = waiting[begin : begin + size]
                 identity = message_id(subscription.name, *(event.id for event, _ in part))
                 yield Message(subscription.name, queue, f"[{','.join(text for _, text in part)}]", identity)
 
-    def of_item(self, target: str, item: str, text: str) -> Message:
-        """The message of an event whose turn has come.
-
-        Parameters:
-            target: What it has waited for: a subscription's name, or `FAN_OUT_TURN`.
-            item: The event's id.
-            text: Its envelope.
-        """
-        routed = self.routes.queue_for_envelope(text)
-        if target == FAN_OUT_TURN:
-            return fan_out_message(routed, [text], item)
-        subscription = self.fleet.named(target)
-        own = None if subscription is None else subscription.queue
-        event = event_in([text])
-        return Message(
-            target, self.routes.to_subscription(own, routed), text, message_id(item, target),
-            since=None if event is None else event.dispatched_at,
-        )  # fmt: skip
-
     def to_fan_out_of_unreadable(self, text: str) -> Message:
         """The message that carries something unreadable back to fan-out, to be given up alone."""
         return fan_out_message(self.routes.default, [text], text)
 
-    def _queue(self, subscription: Listener, name: EventName) -> str:
+    def queue(self, subscription: Listener, name: EventName) -> str:
+        """Where events of a name wait for a subscription."""
         return self.routes.to_subscription(subscription.queue, self.routes.queue_for(name))

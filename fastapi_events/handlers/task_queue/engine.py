@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from fastapi_events.errors import UnknownSubscription
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
+from fastapi_events.handlers.task_queue.messages import bell_in
 from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
@@ -41,6 +42,11 @@ class Actor:
     worker: Worker
     subscription: Subscription | None = None
 
+    @property
+    def counts_as(self) -> str:
+        """Whose attempts are counted at an event with an ordering key."""
+        return "failed"
+
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Run it with the arguments of a message.
 
@@ -48,6 +54,14 @@ class Actor:
             BaseException: When the attempt has failed, or `TryLater` when it was not its turn: ask
                 `decide` of `task_queue.worker.outcome` what follows.
         """
+        bell = bell_in(args, kwargs)
+        if bell is not None:
+            self.worker.hear(self, bell)
+        else:
+            self.handle(*args, **kwargs)
+
+    def handle(self, *args: Any, **kwargs: Any) -> None:
+        """Run it for the event that the arguments carry."""
         if self.subscription is None:
             self.worker.fan_out(*args, **kwargs)
         else:
@@ -62,6 +76,10 @@ class UnknownActor(Actor):
     knows of none it fails, and is tried again for a while, as during a rolling deploy.
     """
 
+    @property
+    def counts_as(self) -> str:
+        return "unknown"
+
     def run(self, *args: Any, **kwargs: Any) -> None:
         """Pass it on to the workers that have it, or fail.
 
@@ -72,6 +90,14 @@ class UnknownActor(Actor):
         seconds = self.worker.fleet.elsewhere(self.name, args)
         if seconds is not None:
             raise TryLater(seconds)
+        Actor.run(self, *args, **kwargs)  # slots: no super() without arguments
+
+    def handle(self, *args: Any, **kwargs: Any) -> None:
+        """Fail.
+
+        Raises:
+            UnknownSubscription: Always.
+        """
         raise UnknownSubscription(f"no worker of this queue has {self.name!r}")
 
 

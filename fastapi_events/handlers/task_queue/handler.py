@@ -35,6 +35,7 @@ from fastapi_events.handlers.task_queue.messages import RECEIPT_TO, fan_out_name
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
 from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
+from fastapi_events.handlers.task_queue.publish.lane_writer import LaneWriter
 from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
 from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
@@ -95,13 +96,12 @@ class TaskQueueHandler(Registering):
         self._catalogue_is_said = "catalogue" in settings
         self.fleet: Fleet = Fleet(self, forget_after=chosen.forget_after)
         """What this process knows of the handler's other workers."""
-        addresses = Addresses(self.routes, self.subscriptions, chosen.retry, self.fleet)
-        order = None if self.lanes is None else Order(self.lanes, self.name, engine, addresses)
+        addresses = Addresses(self.routes, self.subscriptions, self.fleet)
+        order = None if self.lanes is None else Order(self.lanes, self.name, engine)
         self._order = order
         sealer = Sealer(
             chosen.source,
             {RECEIPT_TO: self.name} if self.confirms_handled else {},
-            lanes_of=None if order is None else self.name,
             encryption=self._encryption,
         )
         self._publisher = Publisher(
@@ -112,8 +112,18 @@ class TaskQueueHandler(Registering):
             max_pending=chosen.max_pending_events,
             # Where an event cannot be kept, one failure does not yet speak for those that follow.
             breaker=CircuitBreaker(threshold=1 if self.outbox is not None else 3),
-            order=order,
         )
+        self._lane_writer: LaneWriter | None = None
+        if order is not None:
+            self._lane_writer = LaneWriter(
+                order,
+                routes=self.routes,
+                sealer=sealer,
+                deadline=chosen.flush_deadline,
+                max_pending=chosen.max_pending_events,
+                outbox=self.outbox,
+                runs_in_place=lambda: engine.runs_in_place,
+            )
         self._outbox_writer: OutboxWriter | None = None
         self._relay_thread: RelayThread | None = None
         if self.outbox is not None:
@@ -129,7 +139,11 @@ class TaskQueueHandler(Registering):
                 relay=self._relay_thread,
             )
         self.flusher: Flusher = Flusher(
-            self.name, self._publisher, self._outbox_writer, resend_after=chosen.resend_after
+            self.name,
+            self._publisher,
+            self._outbox_writer,
+            lanes=self._lane_writer,
+            resend_after=chosen.resend_after,
         )
         self.worker: Worker = Worker(
             self,
@@ -352,13 +366,15 @@ class TaskQueueHandler(Registering):
 
     async def on_shutdown(self) -> None:
         """Publish what waits, within the shutdown deadline; each flush keeps or reports what it could not."""
+        if self._lane_writer is not None:
+            await asyncio.to_thread(self._lane_writer.shutdown, self._shutdown_deadline)
         await asyncio.to_thread(self._publisher.shutdown, self._shutdown_deadline)
         await self.flusher.settle(self._shutdown_deadline)
         if self._outbox_writer is not None:
             await asyncio.to_thread(self._outbox_writer.shutdown, self._shutdown_deadline)
         if self._relay_thread is not None:
             await asyncio.to_thread(self._relay_thread.stop, self._shutdown_deadline)
-        await asyncio.to_thread(self.fleet.leave)
+        await asyncio.to_thread(self.worker.leave)
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.flush, self._shutdown_deadline)
         await self.engine.close_on_loop()
@@ -373,7 +389,12 @@ class TaskQueueHandler(Registering):
         if self.outbox is None:
             raise ConfigurationError(f"{self.name} has no outbox that could be relayed: outbox=…")
         return RelayThread(
-            self.name, self._publisher, self.outbox, self.name, resend_after=self.settings.resend_after
+            self.name,
+            self._publisher,
+            self.outbox,
+            self.name,
+            resend_after=self.settings.resend_after,
+            order=self._lane_writer,
         )
 
     def _start_relaying(self) -> None:
@@ -440,10 +461,14 @@ class TaskQueueHandler(Registering):
         """How the handler is in this process, found out within its `flush_deadline`."""
         return await self._health.health()
 
-    def sweep_lanes(self) -> None:
-        """Send the heads of lanes once more whose messages seem to be lost."""
+    def look_after_lanes(self) -> None:
+        """Tell workers once more of events with an ordering key that nobody has come for.
+
+        Raises:
+            StorageError: When the lanes cannot be asked.
+        """
         if self._order is not None:
-            self._order.sweep()
+            self._order.look()
 
     def diagnose(self) -> Iterable[Finding]:
         """What `fastapi-events doctor` should know of the engine and its broker."""
@@ -464,6 +489,8 @@ def _publish_the_rest(reference: weakref.ref[TaskQueueHandler]) -> None:
     if handler is None:
         return
     left = handler._publisher.shutdown(handler._shutdown_deadline)  # noqa: SLF001 - our own
+    if (lanes := handler._lane_writer) is not None:  # noqa: SLF001
+        left += lanes.shutdown(handler._shutdown_deadline)  # noqa: SLF001
     writer = handler._outbox_writer  # noqa: SLF001
     if not left:
         return

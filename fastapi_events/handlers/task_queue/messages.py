@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
-from fastapi_events import envelope
+from fastapi_events import clock, envelope
 from fastapi_events.constants import DEFAULT_QUEUE, FAN_OUT
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import Event
@@ -17,11 +19,10 @@ from fastapi_events.ids import named_id
 MAX_EVENTS_PER_MESSAGE = 1_000
 MAX_BYTES_PER_MESSAGE = 1_048_576
 
-LANE = "lane"
-"""The envelope attribute that names the handler in whose lanes an event with an ordering key waits."""
-
 FAN_OUT_TURN = "fan-out"
 """What an event with an ordering key waits for before it waits for subscriptions."""
+
+_BELL = "bell"
 
 RECEIPT_TO = "receiptto"
 """The envelope attribute that names the outbox entry's destination, where receipts are wanted."""
@@ -64,11 +65,15 @@ class Flush:
 
     Parameters:
         is_under_way: Whether the broker may have them: sending has begun.
+        refused: The ids of those that their lanes did not take, each with the reason.
+        bell: Done when the bells of the others have been rung, or could not be.
     """
 
     events: Sequence[Event]
     envelopes: Sequence[str]
     is_under_way: bool = False
+    refused: dict[str, str] = field(default_factory=dict)
+    bell: Future[None] | None = None
 
 
 def fan_out_name(queue: str) -> str:
@@ -118,6 +123,35 @@ def only_argument(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return args[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """Something waits in lanes.
+
+    Parameters:
+        keys: The ordering keys of these lanes.
+        queue: Where it was rung.
+    """
+
+    keys: Sequence[str]
+    queue: str
+
+    @property
+    def text(self) -> str:
+        """The argument of its message."""
+        return json.dumps({_BELL: list(self.keys), "queue": self.queue}, separators=(",", ":"))
+
+
+def bell_in(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bell | None:
+    """The bell that a message's arguments are; None if they carry events."""
+    if len(args) != 1 or kwargs or not isinstance(args[0], str) or not args[0].startswith(f'{{"{_BELL}"'):
+        return None
+    try:
+        read = json.loads(args[0])
+        return Bell([str(each) for each in read[_BELL]], str(read["queue"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def events_in(arguments: Sequence[Any]) -> list[Event]:
     """The events in a message, as far as they can be read."""
     found = []
@@ -133,3 +167,9 @@ def events_in(arguments: Sequence[Any]) -> list[Event]:
 def event_in(arguments: Sequence[Any]) -> Event | None:
     """The event in a message to a subscription, or the first in one to fan-out; None if it cannot be read."""
     return next(iter(events_in(arguments)), None)
+
+
+def is_older(argument: str, age: timedelta) -> bool:
+    """Whether the event in an envelope was dispatched longer ago than that."""
+    event = event_in([argument])
+    return event is not None and clock.now() - event.dispatched_at > age

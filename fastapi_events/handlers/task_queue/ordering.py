@@ -1,121 +1,87 @@
 """Ordering keys: events with the same key pass one after the other.
 
-An event with an ordering key waits in lanes: first in one for its fan-out, then in one for each
-subscription. Only the message of a lane's head is in the broker. Whoever has done with the head leaves the
-lane and then sends the message of the next. Should it die in between, its own message is delivered again,
-finds that its item is gone, and sends the next one's message instead.
+An event with an ordering key is put into lanes: first into one for its fan-out, then into one for each
+subscription. The store of the lanes keeps it, and its place; `worker/turn.py` takes it from there.
 """
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+import logging
+from collections.abc import Mapping, Sequence
 
+from fastapi_events.errors import StorageFull
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.addresses import Addresses
-from fastapi_events.handlers.task_queue.messages import LANE, Message
+from fastapi_events.handlers.task_queue.bells import Bells
+from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN
 from fastapi_events.handlers.task_queue.sender import Sender
-from fastapi_events.handlers.task_queue.worker.outcome import LONGEST_PAUSE_SECONDS, TryLater
-from fastapi_events.leases import LEASE_SECONDS, keeper
-from fastapi_events.storage.base import GONE, HEAD, Busy
-from fastapi_events.storage.lanes import Lanes
+from fastapi_events.storage.lanes import Item, Lane, Lanes, Placed
 
-_DIED_IN_BETWEEN_SECONDS = 10.0
-"""How long a lane may stand still until another delivery of an item that is done moves it on."""
-
-_SWEEP_EVERY_SECONDS = 30.0
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Order:
-    """Lets events with the same ordering key pass one after the other.
+    """The lanes of one handler.
 
     Parameters:
-        lanes: Where they wait.
-        destination: The handler's name, so that several may share the store.
-        sender: Enqueues the messages of those whose turn has come.
-        addresses: Where these go.
+        lanes: Where its events wait.
+        destination: Its name, so that several may share the store.
+        sender: Takes bells to the broker.
     """
 
-    def __init__(self, lanes: Lanes, destination: str, sender: Sender, addresses: Addresses) -> None:
-        self._lanes = lanes
+    def __init__(self, lanes: Lanes, destination: str, sender: Sender) -> None:
+        self.lanes = lanes
         self.destination = destination
-        self._sender = sender
-        self._addresses = addresses
-        self._next_sweep = time.monotonic() + _SWEEP_EVERY_SECONDS
+        self.bells: Bells = Bells(lanes, destination, sender)
+        self._incarnation: str | None = None
 
-    def concerns(self, event: Event) -> bool:
-        """Whether the event has a key, and waits in our lanes."""
-        return event.ordering_key is not None and event.headers.get(LANE) == self.destination
+    def lane(self, target: str, key: str) -> Lane:
+        """The lane of a key.
 
-    def queue_up(self, target: str, key: str, items: Sequence[tuple[str, str]]) -> list[Message]:
-        """Let items wait their turn.
-
-        Returns:
-            The message that has to be sent, if one of them is at the head.
+        Parameters:
+            target: What its items wait for: a subscription's name, or `FAN_OUT_TURN`.
         """
-        head = self._lanes.push(self._lane(target, key), items)
-        return [self._addresses.of_item(target, *item) for item in items if item[0] == head]
+        return Lane(self.destination, target, key)
 
-    @contextmanager
-    def turn(self, target: str, key: str, item: str) -> Iterator[bool]:
-        """A block that does an item's work; it gets whether it is to do so.
+    def put(self, items: Mapping[Lane, Sequence[Item]]) -> Placed:
+        """Put items into lanes; the caller rings the bells.
 
         Raises:
-            TryLater: When another worker is at it.
+            StorageError: When the lanes cannot be reached; some items may have been put.
         """
-        self._sweep()
-        lane, token = self._lane(target, key), str(uuid.uuid4())
-        entered = self._lanes.enter(lane, item, token=token, lease=LEASE_SECONDS)
-        if isinstance(entered, Busy):
-            raise TryLater(min(entered.seconds, LONGEST_PAUSE_SECONDS))
-        if entered is GONE:  # done before; whoever did it may have died before the next one was told
-            self._send_stalled(older_than=_DIED_IN_BETWEEN_SECONDS, lane=lane)
-        if entered is not HEAD:  # the message of one that waits is sent when its turn has come
-            yield False
-            return
-        extend = partial(self._lanes.extend, lane, item, token=token, lease=LEASE_SECONDS)
-        try:
-            with keeper.keep(extend):
-                yield True
-        except BaseException:
-            self._lanes.release(lane, item, token=token)
-            raise
-        self._pass_on(target, lane, item, token)
+        return self.lanes.put(items)
 
-    def give_up(self, target: str, key: str, item: str) -> None:
-        """An item is among the dead letters: those behind it go on."""
-        with suppress(TryLater), self.turn(target, key, item):  # another worker at it will pass on, too
-            pass
+    def put_one(self, target: str, event: Event, text: str, queue: str) -> None:
+        """Put an event into a lane, and ring.
 
-    def sweep(self) -> None:
-        """Send the messages of heads once more that seem to be lost."""
-        # For so long nobody may work at a message that is not lost: it waits for its retry.
-        self._send_stalled(older_than=self._addresses.longest_wait + 2 * LEASE_SECONDS)
+        Raises:
+            StorageError: When there is no room, or the lanes cannot be reached.
+        """
+        lane = self.lane(target, str(event.ordering_key))
+        placed = self.put({lane: [Item(event.id, text, queue)]})
+        if placed.full:
+            raise no_room(lane, self.lanes)
+        self.bells.ring(placed.due)
 
-    def _send_stalled(self, *, older_than: float, lane: str | None = None) -> None:
-        for name, item, text in self._lanes.stalled(older_than=older_than, lane=lane):
-            destination, target, _ = _split(name)
-            if destination == self.destination:
-                self._sender.send([self._addresses.of_item(target, item, text)])
+    def fan_out_lane(self, key: str) -> Lane:
+        """The lane of a key in which events wait for their fan-out."""
+        return self.lane(FAN_OUT_TURN, key)
 
-    def _sweep(self) -> None:
-        now = time.monotonic()
-        if now >= self._next_sweep:
-            self._next_sweep = now + _SWEEP_EVERY_SECONDS
-            self.sweep()
+    def look(self, *, unheard: bool = False) -> None:
+        """Ring the bells of lanes that have waited for too long, and see whether the store has forgotten.
 
-    def _pass_on(self, target: str, lane: str, item: str, token: str) -> None:
-        head = self._lanes.leave(lane, item, token=token)
-        if head is not None:
-            self._sender.send([self._addresses.of_item(target, *head)])
-
-    def _lane(self, target: str, key: str) -> str:
-        return f"{self.destination}\n{target}\n{key}"
+        Raises:
+            StorageError: When the lanes cannot be asked.
+        """
+        incarnation = self.lanes.incarnation()
+        if self._incarnation not in (None, incarnation):
+            logger.error(
+                "The store of the lanes of %s has forgotten what it held: events that waited there in order "
+                "are lost. It needs persistence.", self.destination,
+            )  # fmt: skip
+        self._incarnation = incarnation
+        self.bells.look(unheard=unheard)
 
 
-def _split(lane: str) -> tuple[str, str, str]:
-    destination, target, key = lane.split("\n", 2)
-    return destination, target, key
+def no_room(lane: Lane, lanes: Lanes) -> StorageFull:
+    """The error of a lane that is full."""
+    return StorageFull(f"The lane of {lane.key!r} for {lane.target} holds {lanes.max_items} items at most.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from fastapi_events.handlers.task_queue.messages import Message
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt
 from fastapi_events.storage.dead_letters import DeadLetter
 
 
@@ -56,6 +57,37 @@ class Sender(Protocol):
             Exception: As good as not confirmed.
         """
         return False
+
+    # In a worker
+
+    def described(self, attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> Attempt | None:
+        """Add to a failed attempt at an event with an ordering key what only the engine knows.
+
+        Parameters:
+            options: The engine's own, of the subscription.
+
+        Returns:
+            The attempt, such as with the wait that the function has asked for. None where it has not failed:
+            the error ends the worker.
+        """
+        return attempt
+
+    def refusal(self, options: Mapping[str, Any], argument: str) -> Exception | None:
+        """Why the engine would drop an event with an ordering key, such as one that is too old; or None.
+
+        Parameters:
+            options: The engine's own, of the subscription.
+            argument: Its envelope.
+        """
+        return None
+
+    def gave_up(self, attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> None:
+        """Note that an event with an ordering key has been given up, and its dead letter is kept.
+
+        Parameters:
+            options: The engine's own, of the subscription.
+        """
+        return
 
     def keep(self, letter: DeadLetter) -> None:
         """Keep a dead letter by the engine's own means, because the handler has no store or it failed.

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
-from fastapi_events.errors import StorageFull
-from fastapi_events.storage.base import CLOCK_SLACK_SECONDS, GONE, HEAD, WAITING, Clock
-from fastapi_events.storage.lanes import MAX_LANE_ITEMS, Entered, Item, Lanes
-from fastapi_events.storage.memory.held import Held
+from fastapi_events.storage.base import Clock
+from fastapi_events.storage.lanes import (
+    MAX_LANE_ITEMS,
+    Due,
+    Finished,
+    Item,
+    Lane,
+    Lanes,
+    Move,
+    Outcome,
+    Placed,
+    Taken,
+    Turn,
+)
 
 
 @dataclass(slots=True)
-class _Lane(Held):
-    """A lane's items; it is the head that is held."""
+class _Kept:
+    """A lane's items, and who holds them."""
 
-    items: dict[str, str] = field(default_factory=dict)
-    head_since: float = 0.0
+    items: dict[str, Item] = field(default_factory=dict)
+    turn: Turn = field(default_factory=Turn)
 
-    def first(self) -> Item | None:
-        return next(iter(self.items.items()), None)
-
-    def has_head(self, id_: str) -> bool:
-        first = self.first()
-        return first is not None and first[0] == id_
+    @property
+    def queue(self) -> str:
+        """Where a bell for it is rung."""
+        return next(iter(self.items.values())).queue
 
 
 class MemoryLanes(Lanes):
@@ -35,77 +44,105 @@ class MemoryLanes(Lanes):
         super().__init__(max_items=max_items)
         self._clock = clock
         self._lock = threading.RLock()
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[Lane, _Kept] = {}
 
-    def push(self, lane: str, items: Sequence[Item]) -> str | None:
+    def put(self, items: Mapping[Lane, Sequence[Item]]) -> Placed:
         with self._lock:
-            waiting = self._lanes.get(lane) or _Lane(head_since=self._clock())
-            all_items = dict(items) | waiting.items
-            if len(all_items) > max(self.max_items, len(waiting.items)):
-                raise StorageFull(f"The lane {lane!r} holds {len(waiting.items)} of {self.max_items} items.")
-            for id_, text in items:
-                waiting.items.setdefault(id_, text)
-            if waiting.items:
-                self._lanes[lane] = waiting
-            return next((id_ for id_, _ in items if waiting.has_head(id_)), None)
+            full = [lane for lane, new in items.items() if not self._has_room(lane, new)]
+            due = self._put({lane: new for lane, new in items.items() if lane not in full})
+            return Placed(due, full)
 
-    def enter(self, lane: str, id: str, *, token: str, lease: float) -> Entered:  # noqa: A002
+    def take(self, lanes: Sequence[Lane], *, token: str, lease: float, limit: int) -> Sequence[Taken]:
+        taken = []
         with self._lock:
             now = self._clock()
-            waiting = self._lanes.get(lane)
-            if waiting is None or id not in waiting.items:
-                return GONE
-            if not waiting.has_head(id):
-                return WAITING
-            if waiting.is_held_by_another(token, now):
-                return waiting.busy(now)
-            waiting.take(token, now, lease)
-            return HEAD
+            for lane in lanes:
+                kept = self._lanes.get(lane)
+                if kept is None or not kept.turn.may_take(token, now):
+                    continue
+                is_suspect = kept.turn.take(token, now, lease)
+                items = tuple(islice(kept.items.values(), limit))
+                taken.append(Taken(lane, items, kept.turn.note, is_suspect))
+        return taken
 
-    def extend(self, lane: str, id: str, *, token: str, lease: float) -> bool:  # noqa: A002
+    def extend(self, lanes: Sequence[Lane], *, token: str, lease: float) -> bool:
         with self._lock:
-            waiting = self._lanes.get(lane)
-            if waiting is None or waiting.token != token or not waiting.has_head(id):
-                return False
-            waiting.take(token, self._clock(), lease)
-            return True
+            held = [kept for lane in lanes if (kept := self._held(lane, token)) is not None]
+            for kept in held:
+                kept.turn.extend(self._clock(), lease)
+            return len(held) == len(lanes)
 
-    def release(self, lane: str, id: str, *, token: str) -> None:  # noqa: A002
+    def started(self, lane: Lane, *, token: str) -> int:
         with self._lock:
-            waiting = self._lanes.get(lane)
-            if waiting is not None and waiting.token == token and waiting.has_head(id):
-                waiting.let_go()
+            kept = self._held(lane, token)
+            if kept is None:
+                return 0
+            kept.turn.starts += 1
+            return kept.turn.starts
 
-    def leave(self, lane: str, id: str, *, token: str) -> Item | None:  # noqa: A002
+    def finish(self, moves: Sequence[Move], *, token: str) -> Sequence[Finished]:
         with self._lock:
-            waiting = self._lanes.get(lane)
-            if waiting is None:
+            return [self._finish(move, token) for move in moves]
+
+    def release(self, lane: Lane, *, token: str, after: float = 0.0, note: str | None = None) -> Due | None:
+        with self._lock:
+            kept = self._held(lane, token)
+            if kept is None:
                 return None
-            if id in waiting.items:
-                if not waiting.has_head(id) or waiting.token not in (None, token):
-                    return None
-                del waiting.items[id]
-                waiting.let_go()
-                waiting.head_since = self._clock()
-            if not waiting.items:
-                del self._lanes[lane]
-            return waiting.first()
+            kept.turn.release(self._clock(), after, note)
+            return Due(lane, kept.queue)
 
-    def stalled(
-        self, *, older_than: float, limit: int = 100, lane: str | None = None
-    ) -> list[tuple[str, str, str]]:
+    def due(self, destination: str, *, limit: int = 100, unheard: bool = False) -> Sequence[Due]:
         with self._lock:
             now = self._clock()
-            heads = [
-                (waiting.head_since, name, *first)
-                for name, waiting in self._lanes.items()
-                if lane in (None, name)
-                and (first := waiting.first()) is not None
-                and not waiting.is_held(now)
-            ]
-        waited = [
-            head[1:]
-            for head in sorted(heads)
-            if now - head[0] > older_than or head[0] > now + CLOCK_SLACK_SECONDS  # set back meanwhile
-        ]
-        return waited[:limit]
+            found = [
+                (lane, kept)
+                for lane, kept in self._lanes.items()
+                if lane.destination == destination and kept.turn.is_due(now, unheard=unheard)
+            ][:limit]
+            for _, kept in found:
+                kept.turn.rung(now)
+            return [Due(lane, kept.queue) for lane, kept in found]
+
+    def missed(self, lanes: Sequence[Lane]) -> None:
+        with self._lock:
+            for lane in lanes:
+                if (kept := self._lanes.get(lane)) is not None:
+                    kept.turn.missed(self._clock())
+
+    def _has_room(self, lane: Lane, items: Sequence[Item]) -> bool:
+        waiting = self._lanes[lane].items if lane in self._lanes else {}
+        new = {each.id for each in items} - waiting.keys()
+        return not new or len(waiting) + len(new) <= self.max_items
+
+    def _put(self, items: Mapping[Lane, Sequence[Item]]) -> list[Due]:
+        now, due = self._clock(), []
+        for lane, new in items.items():
+            if not new:
+                continue
+            kept = self._lanes.setdefault(lane, _Kept())
+            for item in new:
+                kept.items.setdefault(item.id, item)
+            kept.turn.size = len(kept.items)
+            if kept.turn.is_due(now):
+                kept.turn.rung(now)
+                due.append(Due(lane, kept.queue))
+        return due
+
+    def _finish(self, move: Move, token: str) -> Finished:
+        kept = self._held(move.lane, token)
+        if kept is None:
+            return Finished(Outcome.LOST)
+        if not all(self._has_room(lane, items) for lane, items in move.into.items()):
+            return Finished(Outcome.FULL, len(kept.items))
+        due = self._put(move.into)
+        for each in move.ids:
+            kept.items.pop(each, None)
+        kept.turn.size, kept.turn.note, kept.turn.starts = len(kept.items), "", 0
+        if not kept.items:
+            del self._lanes[move.lane]
+        return Finished(Outcome.DONE, len(kept.items), due)
+
+    def _held(self, lane: Lane, token: str) -> _Kept | None:
+        kept = self._lanes.get(lane)
+        return kept if kept is not None and kept.turn.token == token else None

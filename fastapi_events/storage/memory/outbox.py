@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 from fastapi_events.errors import StorageFull
 from fastapi_events.storage.base import Clock, moment
-from fastapi_events.storage.lanes import Item
 from fastapi_events.storage.memory.held import Held
 from fastapi_events.storage.outbox import (
     MAX_ENTRIES,
@@ -51,7 +50,7 @@ class MemoryOutbox(Outbox):
         super().__init__(max_entries=max_entries)
         self._clock = clock
         self._lock = threading.RLock()
-        self._kept: dict[Item, _Kept] = {}
+        self._kept: dict[tuple[str, str], _Kept] = {}
         self._places = count(1)
 
     def add(self, entries: Sequence[Entry]) -> None:
@@ -65,7 +64,15 @@ class MemoryOutbox(Outbox):
                 self._kept[key] = _Kept(entry=entry, added=self._clock(), place=next(self._places))
         self._bell.ring()
 
-    def claim(self, token: str, *, destinations: Collection[str], limit: int, lease: float) -> Entries:
+    def claim(
+        self,
+        token: str,
+        *,
+        destinations: Collection[str],
+        limit: int,
+        lease: float,
+        ordered: bool | None = None,
+    ) -> Entries:
         with self._lock:
             now = self._clock()
             claimed: list[Entry] = []
@@ -75,12 +82,24 @@ class MemoryOutbox(Outbox):
                     break
                 entry = kept.entry
                 lane = entry.destination, entry.ordering_key
-                if kept.is_held_by_another(token, now) and entry.ordering_key is not None:
-                    blocked.add(lane)
-                if entry.destination in destinations and lane not in blocked and kept.is_claimable(now):
+                is_asked = ordered is None or ordered == (entry.ordering_key is not None)
+                if not is_asked or entry.destination not in destinations:
+                    continue
+                if lane not in blocked and kept.is_claimable(now):
                     kept.take(token, now, lease)
                     claimed.append(entry)
+                elif entry.ordering_key is not None and not kept.published and kept.token != token:
+                    blocked.add(lane)
             return claimed
+
+    def waiting_keys(self, destination: str, keys: Collection[str]) -> set[str]:
+        with self._lock:
+            return {
+                key
+                for kept in self._kept.values()
+                if kept.entry.destination == destination and not kept.published
+                and (key := kept.entry.ordering_key) is not None and key in keys
+            }  # fmt: skip
 
     def extend(self, token: str, entries: Sequence[Entry], *, lease: float) -> int:
         with self._lock:
@@ -179,5 +198,5 @@ class MemoryOutbox(Outbox):
             self._kept.pop(_key(kept.entry), None)
 
 
-def _key(entry: Entry) -> Item:
+def _key(entry: Entry) -> tuple[str, str]:
     return entry.id, entry.destination

@@ -2,119 +2,236 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi_events.errors import StorageFull
-from fastapi_events.storage.base import GONE, HEAD, WAITING, Busy
-from fastapi_events.storage.lanes import MAX_LANE_ITEMS, Entered, Item, Lanes
+from fastapi_events.ids import random_id
+from fastapi_events.storage.lanes import (
+    LONGEST_UNHEARD_SECONDS,
+    MAX_LANE_ITEMS,
+    UNHEARD_AGAIN_SECONDS,
+    UNHEARD_SECONDS,
+    Due,
+    Finished,
+    Item,
+    Lane,
+    Lanes,
+    Move,
+    Outcome,
+    Placed,
+    Taken,
+)
 from fastapi_events.storage.redis.scripts import COMMON
 from fastapi_events.storage.redis.server import RedisPart, Server, text_of
 
-_LANE = """
-local lane, id, owner, seconds = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local ids, texts = prefix .. 'lane:ids:' .. lane, prefix .. 'lane:texts:' .. lane
-local held, heads = prefix .. 'lane:hold:' .. lane, prefix .. 'lane:heads'
-local head = redis.call('LINDEX', ids, 0)
-"""
-
-
-_PUSH = (
+_LANES = (
     COMMON
-    + _LANE
+    + f"""
+local unheard, again, longest = {UNHEARD_SECONDS}, {UNHEARD_AGAIN_SECONDS}, {LONGEST_UNHEARD_SECONDS}
+"""
     + """
-local new, seen = {}, {}
-for argument = 5, #ARGV, 2 do
-    local each = ARGV[argument]
-    if not seen[each] and redis.call('HEXISTS', texts, each) == 0 then new[#new + 1] = argument end
-    seen[each] = true
+local given = cjson.decode(ARGV[3])
+local function open(lane) -- {destination, target, key}
+    local name = table.concat(lane, '\\n')
+    local it = {lane = lane, ids = prefix .. 'lane:ids:' .. name, texts = prefix .. 'lane:texts:' .. name}
+    it.turn = prefix .. 'lane:turn:' .. name
+    it.looks, it.member = prefix .. 'lane:looks:' .. lane[1], lane[2] .. '\\n' .. lane[3]
+    local row = redis.call(
+        'HMGET', it.turn, 'owner', 'changed', 'till', 'before', 'look', 'rings', 'starts', 'note')
+    it.owner = row[1] or ''
+    it.changed, it.till = tonumber(row[2] or 0), tonumber(row[3] or 0)
+    it.before, it.look = tonumber(row[4] or 0), tonumber(row[5] or 0)
+    it.rings, it.starts, it.note = tonumber(row[6] or 0), tonumber(row[7] or 0), row[8] or ''
+    it.void = it.changed > now + slack -- the clock was set back meanwhile
+    it.held = it.owner ~= '' and now < it.till and not it.void
+    return it
 end
-if #new > 0 and redis.call('LLEN', ids) + #new > tonumber(ARGV[4]) then return -1 end
-for _, argument in ipairs(new) do
-    redis.call('HSET', texts, ARGV[argument], ARGV[argument + 1])
-    redis.call('RPUSH', ids, ARGV[argument])
+local function save(it)
+    redis.call('HSET', it.turn, 'owner', it.owner, 'changed', number(it.changed), 'till', number(it.till),
+        'before', number(it.before), 'look', number(it.look), 'rings', it.rings, 'starts', it.starts,
+        'note', it.note)
+    redis.call('ZADD', it.looks, number(it.look), it.member)
 end
-if not head and #new > 0 then
-    head = ARGV[new[1]]
-    redis.call('ZADD', heads, number(now), lane)
+local function hold(it, owner, seconds)
+    it.owner, it.changed, it.till, it.look = owner, now, now + seconds, now + seconds
+    save(it)
 end
-return head and seen[head] and head or false
+local function first(it)
+    local text = redis.call('HGET', it.texts, redis.call('LINDEX', it.ids, 0))
+    return {it.lane[1], it.lane[2], it.lane[3], string.sub(text, 1, string.find(text, '\\n', 1, true) - 1)}
+end
+local function is_due(it)
+    return it.void or not it.held and now >= it.before and now >= it.look
+end
+local function ring(it)
+    local pause = it.rings == 0 and unheard or again * 2 ^ (it.rings - 1)
+    if it.void then it.before, it.till = 0, 0 end
+    it.changed, it.look, it.rings = now, now + math.min(pause, longest), math.min(it.rings + 1, 16)
+    save(it)
+    return first(it)
+end
+local function has_room(it, items)
+    local new, seen = 0, {}
+    for _, item in ipairs(items) do
+        if not seen[item[1]] and redis.call('HEXISTS', it.texts, item[1]) == 0 then new = new + 1 end
+        seen[item[1]] = true
+    end
+    return new == 0 or redis.call('LLEN', it.ids) + new <= given.most
+end
+local function put(it, items, due)
+    for _, item in ipairs(items) do
+        if redis.call('HSETNX', it.texts, item[1], item[3] .. '\\n' .. item[2]) == 1 then
+            redis.call('RPUSH', it.ids, item[1])
+        end
+    end
+    if #items > 0 and is_due(it) then due[#due + 1] = ring(it) end
+end
 """
 )
 
-_ENTER = (
-    COMMON
-    + _LANE
+_PUT = (
+    _LANES
     + """
-if redis.call('HEXISTS', texts, id) == 0 then return {'gone', '0'} end
-if head ~= id then return {'waiting', '0'} end
-local hold = read(held)
-if hold.lasts and hold.owner ~= owner then return {'busy', number(hold.till - now)} end
-take(held, owner, seconds, '0')
-return {'head', '0'}
+local due, full = {}, {}
+for at, each in ipairs(given.items) do
+    local it = open(each[1])
+    if has_room(it, each[2]) then put(it, each[2], due) else full[#full + 1] = at end
+end
+return {due, full}
+"""
+)
+
+_TAKE = (
+    _LANES
+    + """
+local taken = {}
+for at, lane in ipairs(given.lanes) do
+    local it = open(lane)
+    local others = it.held and it.owner ~= given.owner
+    if redis.call('EXISTS', it.ids) == 1 and not others and (now >= it.before or it.void) then
+        local suspect = (it.owner ~= '' and it.owner ~= given.owner) or it.starts > 0
+        it.before, it.rings = 0, 0
+        hold(it, given.owner, given.seconds)
+        local ids = redis.call('LRANGE', it.ids, 0, given.limit - 1)
+        taken[#taken + 1] = {at, it.note, suspect and 1 or 0, ids, redis.call('HMGET', it.texts, unpack(ids))}
+    end
+end
+return taken
 """
 )
 
 _EXTEND = (
-    COMMON
-    + _LANE
+    _LANES
     + """
-if head ~= id or read(held).owner ~= owner then return 0 end
-take(held, owner, seconds, '0')
-return 1
+local all = 1
+for _, lane in ipairs(given.lanes) do
+    local it = open(lane)
+    if it.owner == given.owner then hold(it, given.owner, given.seconds) else all = 0 end
+end
+return all
+"""
+)
+
+_STARTED = (
+    _LANES
+    + """
+local it = open(given.lane)
+if it.owner ~= given.owner then return 0 end
+return redis.call('HINCRBY', it.turn, 'starts', 1)
+"""
+)
+
+_FINISH = (
+    _LANES
+    + """
+local answers = {}
+for at, move in ipairs(given.moves) do
+    local it, due, outcome, into = open(move[1]), {}, 'done', {}
+    if it.owner ~= given.owner then outcome = 'lost' end
+    for number_of, each in ipairs(move[3]) do
+        into[number_of] = open(each[1])
+        if not has_room(into[number_of], each[2]) and outcome == 'done' then outcome = 'full' end
+    end
+    if outcome == 'done' then
+        for number_of, each in ipairs(move[3]) do put(into[number_of], each[2], due) end
+        for _, id in ipairs(move[2]) do
+            if redis.call('HDEL', it.texts, id) == 1 then redis.call('LREM', it.ids, 1, id) end
+        end
+    end
+    local left = redis.call('LLEN', it.ids)
+    if outcome == 'done' then
+        if left == 0 then
+            redis.call('DEL', it.turn)
+            redis.call('ZREM', it.looks, it.member)
+        elseif it.note ~= '' or it.starts > 0 then
+            redis.call('HSET', it.turn, 'note', '', 'starts', 0)
+        end
+    end
+    answers[at] = {outcome, left, due}
+end
+return answers
 """
 )
 
 _RELEASE = (
-    COMMON
-    + _LANE
+    _LANES
     + """
-if head == id and read(held).owner == owner then redis.call('DEL', held) end
+local it = open(given.lane)
+if it.owner ~= given.owner then return false end
+it.owner, it.starts, it.changed, it.rings, it.before = '', 0, now, 1, 0
+if given.after > 0 then it.before = now + given.after end
+if given.note ~= cjson.null then it.note = given.note end
+it.look = now + given.after + unheard
+save(it)
+return first(it)
+"""
+)
+
+_DUE = (
+    _LANES
+    + """
+local looks, due, seen = prefix .. 'lane:looks:' .. given.destination, {}, {}
+local function look(from, to)
+    -- More than are asked for: what is held, or waits for its time, is passed over.
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', looks, from, to, 'LIMIT', 0, given.limit + 10000)) do
+        if #due >= given.limit then return end
+        local cut = string.find(member, '\\n', 1, true)
+        local it = open({given.destination, string.sub(member, 1, cut - 1), string.sub(member, cut + 1)})
+        local early = given.unheard and not it.held and now >= it.before and now >= it.changed + unheard
+        if redis.call('EXISTS', it.ids) == 0 then
+            redis.call('ZREM', looks, member)
+        elseif not seen[member] and (is_due(it) or early) then
+            seen[member] = true
+            due[#due + 1] = ring(it)
+        end
+    end
+end
+if given.unheard then look('-inf', '+inf') else look('-inf', number(now)) end
+look('(' .. number(now + slack + longest), '+inf') -- the clock was set back
+return due
+"""
+)
+
+_MISSED = (
+    _LANES
+    + """
+for _, lane in ipairs(given.lanes) do
+    local it = open(lane)
+    if redis.call('EXISTS', it.ids) == 1 and not it.held then
+        it.rings, it.look = math.max(it.rings - 1, 0), math.max(now, it.before)
+        save(it)
+    end
+end
 return 1
 """
 )
 
-_LEAVE = (
-    COMMON
-    + _LANE
-    + """
-if redis.call('HEXISTS', texts, id) == 1 then
-    local hold = read(held)
-    if head ~= id or (hold.owner and hold.owner ~= owner) then return false end
-    redis.call('LPOP', ids)
-    redis.call('HDEL', texts, id)
-    redis.call('DEL', held)
-    head = redis.call('LINDEX', ids, 0)
-    if head then
-        redis.call('ZADD', heads, number(now), lane)
-    else
-        redis.call('ZREM', heads, lane)
-    end
-end
-if not head then return false end
-return {head, redis.call('HGET', texts, head)}
-"""
-)
-
-_STALLED = (
+_INCARNATION = (
     COMMON
     + """
-local heads, limit, only, found = prefix .. 'lane:heads', tonumber(ARGV[4]), ARGV[5], {}
-local function look(lane)
-    if #found < limit and not read(prefix .. 'lane:hold:' .. lane).lasts then
-        local id = redis.call('LINDEX', prefix .. 'lane:ids:' .. lane, 0)
-        found[#found + 1] = {lane, id, redis.call('HGET', prefix .. 'lane:texts:' .. lane, id)}
-    end
-end
-local waited, ahead = now - tonumber(ARGV[3]), now + slack -- ahead: the clock was set back meanwhile
-if only ~= '' then
-    local since = tonumber(redis.call('ZSCORE', heads, only) or now)
-    if since < waited or since > ahead then look(only) end
-    return found
-end
-for _, lane in ipairs(redis.call('ZRANGEBYSCORE', heads, '-inf', '(' .. number(waited))) do look(lane) end
-for _, lane in ipairs(redis.call('ZRANGEBYSCORE', heads, '(' .. number(ahead), '+inf')) do look(lane) end
-return found
+redis.call('SET', prefix .. 'lane:incarnation', ARGV[3], 'NX')
+return redis.call('GET', prefix .. 'lane:incarnation')
 """
 )
 
@@ -126,35 +243,55 @@ class RedisLanes(RedisPart, Lanes):
         RedisPart.__init__(self, server)
         Lanes.__init__(self, max_items=max_items)
 
-    def push(self, lane: str, items: Sequence[Item]) -> str | None:
-        flat = [part for item in items for part in item]
-        answer = self._server.run(_PUSH, lane, self.max_items, *flat)
-        if answer == -1:
-            raise StorageFull(f"The lane {lane!r} has no room for more than {self.max_items} items.")
-        return None if answer is None else text_of(answer)
+    def put(self, items: Mapping[Lane, Sequence[Item]]) -> Placed:
+        lanes = list(items)
+        due, full = self._run(_PUT, items=list(items.items()), most=self.max_items)
+        return Placed(list(map(_due, due)), [lanes[at - 1] for at in full])
 
-    def enter(self, lane: str, id: str, *, token: str, lease: float) -> Entered:  # noqa: A002
-        answer, seconds = self._server.run(_ENTER, lane, id, token, lease)
-        found = text_of(answer)
-        if found == "busy":
-            return Busy(float(seconds))
-        return HEAD if found == "head" else WAITING if found == "waiting" else GONE
+    def take(self, lanes: Sequence[Lane], *, token: str, lease: float, limit: int) -> Sequence[Taken]:
+        return [
+            Taken(lanes[at - 1], list(map(_item, ids, texts)), text_of(note), bool(is_suspect))
+            for at, note, is_suspect, ids, texts in self._run(
+                _TAKE, lanes=lanes, owner=token, seconds=lease, limit=limit
+            )
+        ]
 
-    def extend(self, lane: str, id: str, *, token: str, lease: float) -> bool:  # noqa: A002
-        return bool(self._server.run(_EXTEND, lane, id, token, lease))
+    def extend(self, lanes: Sequence[Lane], *, token: str, lease: float) -> bool:
+        return bool(self._run(_EXTEND, lanes=lanes, owner=token, seconds=lease))
 
-    def release(self, lane: str, id: str, *, token: str) -> None:  # noqa: A002
-        self._server.run(_RELEASE, lane, id, token)
+    def started(self, lane: Lane, *, token: str) -> int:
+        return int(self._run(_STARTED, lane=lane, owner=token))
 
-    def leave(self, lane: str, id: str, *, token: str) -> Item | None:  # noqa: A002
-        return _item(self._server.run(_LEAVE, lane, id, token))
+    def finish(self, moves: Sequence[Move], *, token: str) -> Sequence[Finished]:
+        given = [(move.lane, move.ids, list(move.into.items())) for move in moves]
+        answers = self._run(_FINISH, moves=given, owner=token, most=self.max_items)
+        return [
+            Finished(Outcome(text_of(outcome)), left, list(map(_due, due))) for outcome, left, due in answers
+        ]
 
-    def stalled(
-        self, *, older_than: float, limit: int = 100, lane: str | None = None
-    ) -> list[tuple[str, str, str]]:
-        found = self._server.run(_STALLED, older_than, limit, lane or "")
-        return [(text_of(name), text_of(id_), text_of(text)) for name, id_, text in found]
+    def release(self, lane: Lane, *, token: str, after: float = 0.0, note: str | None = None) -> Due | None:
+        due = self._run(_RELEASE, lane=lane, owner=token, after=after, note=note)
+        return None if due is None else _due(due)
+
+    def due(self, destination: str, *, limit: int = 100, unheard: bool = False) -> Sequence[Due]:
+        found = self._run(_DUE, destination=destination, limit=limit, unheard=unheard)
+        return list(map(_due, found))
+
+    def missed(self, lanes: Sequence[Lane]) -> None:
+        self._run(_MISSED, lanes=lanes)
+
+    def incarnation(self) -> str:
+        return text_of(self._server.run(_INCARNATION, random_id()))
+
+    def _run(self, script: str, **given: Any) -> Any:
+        return self._server.run(script, json.dumps(given))
 
 
-def _item(answer: Any) -> Item | None:
-    return (text_of(answer[0]), text_of(answer[1])) if answer else None
+def _due(answer: Sequence[Any]) -> Due:
+    destination, target, key, queue = map(text_of, answer)
+    return Due(Lane(destination, target, key), queue)
+
+
+def _item(id_: Any, kept: Any) -> Item:
+    queue, _, text = text_of(kept).partition("\n")
+    return Item(text_of(id_), text, queue)

@@ -10,9 +10,11 @@ Keys, behind the prefix:
     dead:letters             hash: id to letter (JSON)
     dead:all                 sorted set: ids by the time at which they were given up; likewise
     dead:by:FIELD:VALUE      for each subscription, event_name and handler
-    lane:ids:LANE            list: ids, the head first
-    lane:texts:LANE          hash: id to text
-    lane:hold:LANE           hash: owner, from, till of the head
+    lane:ids:LANE            list: ids, the first one first
+    lane:texts:LANE          hash: id to queue, line break, text
+    lane:turn:LANE           hash: owner, changed, till, before, look, rings, starts, note
+    lane:looks:DESTINATION   sorted set: lanes by the time at which their bells have to be rung
+    lane:incarnation         string: a random name
     catalogue:DESTINATION    hash: fields to JSON, see docs/wire.md
     journal:event:ID         hash: name, first, last, outcomes, cause, correlation, payload
     journal:records:ID       list: records (JSON)
@@ -22,7 +24,6 @@ Keys, behind the prefix:
     journal:chain:ID         sorted set: ids of a correlation, by the first that happened to them
     journal:minutes          sorted set: minutes of which there are counts
     journal:minute:MINUTE    hash: what is counted (JSON) to its count
-    lane:heads               sorted set: lanes by the time at which their heads came there
 """
 
 from __future__ import annotations

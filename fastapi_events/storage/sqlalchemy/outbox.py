@@ -67,13 +67,36 @@ class SqlOutbox(SqlPart, Outbox):
             connection.execute(sa.update(outbox).where(sa.false()).values(expected=False))
         self._add(connection, entries)
 
-    def claim(self, token: str, *, destinations: Collection[str], limit: int, lease: float) -> Entries:
+    def claim(
+        self,
+        token: str,
+        *,
+        destinations: Collection[str],
+        limit: int,
+        lease: float,
+        ordered: bool | None = None,
+    ) -> Entries:
         if not destinations or limit < 1:
             return []
         rows = self._database.write(
-            lambda connection: self._claim(connection, token, destinations, limit, lease)
+            lambda connection: self._claim(connection, token, destinations, limit, lease, ordered)
         )
         return [_entry(row) for row in rows]
+
+    def waiting_keys(self, destination: str, keys: Collection[str]) -> set[str]:
+        def look(connection: sa.Connection) -> set[str]:
+            query = (
+                sa.select(outbox.c.ordering_key)
+                .where(
+                    outbox.c.destination == destination,
+                    among(connection, outbox.c.ordering_key, sorted(keys)),
+                    sa.not_(outbox.c.published),
+                )
+                .distinct()
+            )
+            return set(connection.scalars(query))
+
+        return self._database.read(look)
 
     def extend(self, token: str, entries: Sequence[Entry], *, lease: float) -> int:
         now = self._database.now()
@@ -259,7 +282,13 @@ class SqlOutbox(SqlPart, Outbox):
         notify(connection)
 
     def _claim(
-        self, connection: sa.Connection, token: str, destinations: Collection[str], limit: int, lease: float
+        self,
+        connection: sa.Connection,
+        token: str,
+        destinations: Collection[str],
+        limit: int,
+        lease: float,
+        ordered: bool | None,
     ) -> _Rows:
         if self._database.dialect == "postgresql":
             # The planner would sort a long backlog at each claim where its statistics are old; the primary
@@ -272,9 +301,18 @@ class SqlOutbox(SqlPart, Outbox):
         blocked = (
             sa.exists(sa.literal(1))
             .select_from(before)
-            .where(_precedes(before, outbox), held_by_another(before, token, now))
+            .where(
+                _precedes(before, outbox),
+                sa.not_(before.c.published),
+                sa.or_(held_by_another(before, token, now), before.c.due > now),
+            )
             .correlate(outbox)
         )
+        kind = {
+            None: sa.or_(outbox.c.ordering_key.is_(None), sa.not_(blocked)),
+            True: sa.and_(outbox.c.ordering_key.is_not(None), sa.not_(blocked)),
+            False: outbox.c.ordering_key.is_(None),
+        }[ordered]
         rows: _Rows = list(
             connection.execute(
                 sa.select(outbox)
@@ -282,7 +320,7 @@ class SqlOutbox(SqlPart, Outbox):
                     outbox.c.destination.in_(sorted(destinations)),
                     _is_due(outbox, now),
                     free(outbox, now),
-                    sa.or_(outbox.c.ordering_key.is_(None), sa.not_(blocked)),
+                    kind,
                 )
                 .order_by(outbox.c.seq)
                 .limit(limit)

@@ -59,11 +59,11 @@ outbox: sa.Table = sa.Table(
 )
 # None begins with the destination: claims shall follow the primary key, and stop when they have enough.
 sa.Index(
-    f"{PREFIX}outbox_held",
+    f"{PREFIX}outbox_keys",
     outbox.c.ordering_key,
     outbox.c.destination,
-    sqlite_where=outbox.c.owner.is_not(None),
-    postgresql_where=outbox.c.owner.is_not(None),
+    sqlite_where=outbox.c.ordering_key.is_not(None),
+    postgresql_where=outbox.c.ordering_key.is_not(None),
 )
 
 receipts: sa.Table = sa.Table(
@@ -104,17 +104,32 @@ dead_letters: sa.Table = sa.Table(
 )
 
 lanes: sa.Table = sa.Table(
-    f"{PREFIX}lanes",
+    f"{PREFIX}lane_turns",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("token", sa.Text),
+    sa.Column("changed", sa.Double, nullable=False),
+    sa.Column("held_until", sa.Double, nullable=False),
+    sa.Column("not_before", sa.Double, nullable=False),
+    sa.Column("look_at", sa.Double, nullable=False),
+    sa.Column("rings", sa.Integer, nullable=False),
+    sa.Column("starts", sa.Integer, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Index(f"{PREFIX}lane_turns_look", "destination", "look_at"),
+)
+
+lane_items: sa.Table = sa.Table(
+    f"{PREFIX}lane_items",
     metadata,
     sa.Column("seq", _Sequence, primary_key=True, autoincrement=True),
     sa.Column("lane", sa.Text, nullable=False),
     sa.Column("id", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
-    sa.Column("head_since", sa.Double),
-    *_hold(),
-    sa.UniqueConstraint("lane", "id", name=f"{PREFIX}lanes_key"),
-    sa.Index(f"{PREFIX}lanes_order", "lane", "seq"),
-    sa.Index(f"{PREFIX}lanes_head", "head_since"),
+    sa.Column("queue", sa.Text, nullable=False),
+    sa.UniqueConstraint("lane", "id", name=f"{PREFIX}lane_items_key"),
+    sa.Index(f"{PREFIX}lane_items_order", "lane", "seq"),
     sqlite_autoincrement=True,
 )
 

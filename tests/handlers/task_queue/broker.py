@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastapi_events.handlers.task_queue import Actor, Engine, Message, TaskQueueHandler
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt
 from fastapi_events.storage.dead_letters import DeadLetter
 
 
@@ -29,6 +31,9 @@ class ListEngine(Engine):
         if self.refusing is not None:
             raise self.refusing
         self.sent.extend(messages)
+
+    def described(self, attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> Attempt | None:
+        return replace(attempt, wait=0.0)  # a list does not wait
 
     def keep(self, letter: DeadLetter) -> None:
         self.kept.append(letter)

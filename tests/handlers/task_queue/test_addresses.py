@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fastapi_events.envelope import seal
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.addresses import Addresses
-from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, message_id
+from fastapi_events.handlers.task_queue.messages import message_id
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.batch import batch
@@ -35,7 +34,6 @@ def addresses() -> Addresses:
     return Addresses(
         Routes("events", {"bill*": "bills"}),
         subscriptions,
-        RetryPolicy(max_backoff=10),
         fleet_of(subscriptions),
     )
 
@@ -43,10 +41,6 @@ def addresses() -> Addresses:
 def test_a_worker_consumes_the_queues_of_routes_and_of_subscriptions_each_once(addresses: Addresses) -> None:
     assert addresses.queues == ("events", "bills", "kitchen")
     assert addresses.fan_outs == {"fastapi_events.fan_out", "fastapi_events.fan_out.bills"}
-
-
-def test_the_longest_wait_is_that_of_all_policies(addresses: Addresses) -> None:
-    assert addresses.longest_wait == 60
 
 
 def test_a_subscription_gets_its_message_on_its_own_queue_or_on_that_of_the_route(
@@ -71,15 +65,9 @@ def test_batches_are_cut_to_size_and_keep_their_identity(addresses: Addresses) -
     assert len({message.id for message in once}) == 2
 
 
-def test_an_event_whose_turn_has_come_goes_where_it_was_on_its_way_to(addresses: Addresses) -> None:
-    text = seal(Event("bill", id="1"), source="shop")
-
-    assert addresses.of_item(FAN_OUT_TURN, "1", text).task == "fastapi_events.fan_out.bills"
-    eat = addresses.of_item("eat", "1", text)
-    assert (eat.task, eat.queue, eat.argument) == ("eat", "bills", text)
-    assert eat.since is not None
-    assert addresses.of_item("cook", "1", text).queue == "kitchen"
-    assert addresses.of_item("gone by now", "1", text).queue == "bills"
+def test_an_event_in_order_waits_for_a_subscription_where_its_message_would(addresses: Addresses) -> None:
+    assert addresses.queue(EAT, "bill") == "bills"
+    assert addresses.queue(COOK, "bill") == "kitchen"
 
 
 def test_what_cannot_be_read_goes_back_to_fan_out_alone(addresses: Addresses) -> None:

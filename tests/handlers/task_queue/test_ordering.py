@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from fastapi_events.errors import StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import Message
-from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, TryLater, letter_of
+from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, TryLater
+from fastapi_events.retry import RetryPolicy
 from fastapi_events.scope import collect_events
+from fastapi_events.storage.lanes import UNHEARD_SECONDS
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
 from tests.handlers.task_queue.broker import ListEngine, ListHandler
 from tests.recording import Diary
@@ -32,22 +35,8 @@ def flush(handler: ListHandler, *events: Event) -> None:
 
 
 def take(handler: ListHandler, message: Message) -> None:
-    """Do what a worker does with a message; it is sent again where it is not its turn."""
-    subscription = handler.subscriptions.named(message.task)
-    try:
-        if subscription is None:
-            handler.worker.fan_out(message.argument)
-        else:
-            handler.worker.perform(subscription, message.argument)
-    except TryLater:
-        handler.sent.append(message)
-
-
-def _attempt(message: Message) -> Attempt:
-    return Attempt(
-        handler="list:events", subscription=message.task, queue=message.queue, message_id=message.id,
-        policy=NO_RETRY, arguments=[message.argument],
-    )  # fmt: skip
+    """Do what a worker does with a message."""
+    handler.engine.actors[message.task].run(message.argument)
 
 
 # Once
@@ -110,53 +99,72 @@ def test_two_deliveries_at_once_do_not_run_side_by_side() -> None:
 # Order
 
 
-def test_events_of_a_key_have_one_message_in_the_broker() -> None:
+def test_the_events_of_many_keys_take_one_bell() -> None:
     handler = ListHandler(lanes=MemoryLanes())
     handler.register(lambda event: None, name="one")
 
     flush(handler, *[ordered("a", n, "k") for n in range(5)], ordered("a", 0, "other"))
 
-    assert len(handler.sent) == 2
+    [bell] = handler.sent
+    assert json.loads(bell.argument) == {"bell": ["k", "other"], "queue": "events"}
+
+
+class Shop:
+    """A handler with two functions, one of which fails now and then, and bells that are lost or doubled.
+
+    Parameters:
+        seed: Of all that happens.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.clock = Clock()
+        self.handler = ListHandler(lanes=MemoryLanes(clock=self.clock), retry=RetryPolicy(max_retries=1_000))
+        self.got: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self.left = {"x": list(range(10)), "y": list(range(10))}
+        self.handler.register(self.function("steady", 0.0), name="steady")
+        self.handler.register(self.function("flaky", 0.3), name="flaky")
+
+    def function(self, name: str, failing: float) -> Callable[[Event], None]:
+        def run(event: Event) -> None:
+            if self.chance.random() < failing:
+                raise ValueError("not yet")
+            self.got[name, str(event.ordering_key)].append(event.payload)
+
+        return run
+
+    def dispatch(self) -> None:
+        key = self.chance.choice([key for key, numbers in self.left.items() if numbers])
+        flush(self.handler, *[ordered("a", self.left[key].pop(0), key) for _ in range(2)])
+
+    def deliver(self) -> None:
+        message = self.handler.sent.pop(self.chance.randrange(len(self.handler.sent)))
+        fate = self.chance.random()
+        if fate < 0.1:
+            self.handler.sent.append(message)
+        if fate < 0.9:
+            take(self.handler, message)
+
+    @property
+    def is_done(self) -> bool:
+        return sum(map(len, self.got.values())) == 40
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_each_function_gets_the_events_of_a_key_in_order_whatever_the_broker_does(seed: int) -> None:
-    # Given two functions, of which one fails now and then
-    chance = random.Random(seed)
-    handler = ListHandler(lanes=MemoryLanes())
-    got: dict[tuple[str, str], list[int]] = defaultdict(list)
+    shop = Shop(seed)
 
-    def function(name: str, failing: float) -> Callable[[Event], None]:
-        def run(event: Event) -> None:
-            if chance.random() < failing:
-                raise ValueError("not yet")
-            got[name, str(event.ordering_key)].append(event.payload)
+    while not shop.is_done:
+        if any(shop.left.values()) and (not shop.handler.sent or shop.chance.random() < 0.3):
+            shop.dispatch()
+        elif shop.handler.sent:
+            shop.deliver()
+        else:
+            shop.clock.now += 60
+            shop.handler.look_after_lanes()
 
-        return run
-
-    handler.register(function("steady", 0.0), name="steady")
-    handler.register(function("flaky", 0.3), name="flaky")
-
-    # When flushes come while messages are taken in any order, some of them twice
-    left = {"x": list(range(10)), "y": list(range(10))}
-    while any(left.values()) or handler.sent:
-        if any(left.values()) and (not handler.sent or chance.random() < 0.3):
-            key = chance.choice([key for key, numbers in left.items() if numbers])
-            flush(handler, *[ordered("a", left[key].pop(0), key) for _ in range(min(2, len(left[key])))])
-        if not handler.sent:
-            continue
-        message = handler.sent.pop(chance.randrange(len(handler.sent)))
-        if chance.random() < 0.1:
-            handler.sent.append(message)
-        try:
-            take(handler, message)
-        except ValueError:
-            handler.sent.append(message)  # the engine retries it
-
-    # Then nobody has noticed
-    for numbers in got.values():
+    for numbers in shop.got.values():
         assert numbers == list(range(10))
-    assert len(got) == 4
 
 
 def test_an_event_that_nobody_listens_to_does_not_stand_in_the_way_of_those_behind_it() -> None:
@@ -171,7 +179,7 @@ def test_an_event_that_nobody_listens_to_does_not_stand_in_the_way_of_those_behi
 
 
 def test_who_is_given_up_lets_the_next_one_go_on() -> None:
-    handler = ListHandler(lanes=MemoryLanes())
+    handler = ListHandler(lanes=MemoryLanes(), retry=NO_RETRY)
     got: list[int] = []
 
     @handler.register(name="one")
@@ -181,17 +189,13 @@ def test_who_is_given_up_lets_the_next_one_go_on() -> None:
         got.append(event.payload)
 
     flush(handler, ordered("a", 1, "k"), ordered("a", 2, "k"))
-    while handler.sent:
-        message = handler.sent.pop(0)
-        try:
-            take(handler, message)
-        except ValueError:
-            handler.worker.dead_letters.give_up(letter_of(_attempt(message), ValueError("never"), attempts=1))
+    handler.run()
 
     assert got == [2]
+    assert [letter.reason for letter in handler.engine.kept] == ["ValueError: never"]
 
 
-def test_a_lane_whose_message_was_lost_is_swept() -> None:
+def test_a_lane_whose_bell_was_lost_is_rung_again() -> None:
     clock = Clock()
     handler = ListHandler(lanes=MemoryLanes(clock=clock))
     got: list[int] = []
@@ -199,13 +203,31 @@ def test_a_lane_whose_message_was_lost_is_swept() -> None:
 
     flush(handler, ordered("a", 1, "k"))
     handler.sent.clear()
-    handler.sweep_lanes()
-    assert handler.sent == []  # it may still be waiting for its retry
+    handler.look_after_lanes()
+    assert handler.sent == []  # it may still be on its way
 
-    clock.now += 3_600
-    handler.sweep_lanes()
+    clock.now += UNHEARD_SECONDS
+    handler.look_after_lanes()
     handler.run()
     assert got == [1]
+
+
+def test_a_broker_that_is_away_delays_events_and_costs_none_their_place() -> None:
+    clock = Clock()
+    handler = ListHandler(lanes=MemoryLanes(clock=clock))
+    got: list[int] = []
+    handler.register(lambda event: got.append(event.payload), name="one")
+
+    handler.refusing = ConnectionError("away")
+    flush(handler, ordered("a", 1, "k"))
+    handler.look_after_lanes()
+    flush(handler, ordered("a", 2, "k"))
+    handler.refusing = None
+    handler.look_after_lanes()  # at once: nobody has to wait for what could not be rung
+    flush(handler, ordered("a", 3, "k"))
+    handler.run()
+
+    assert got == [1, 2, 3]
 
 
 def test_what_a_stranger_produced_is_put_in_order_as_well() -> None:
@@ -222,19 +244,37 @@ def test_what_a_stranger_produced_is_put_in_order_as_well() -> None:
     assert got == [1, 2]
 
 
-def test_order_survives_the_outbox() -> None:
-    handler = ListHandler(lanes=MemoryLanes(), outbox=MemoryOutbox(), relay=False)
+class Away(MemoryLanes):
+    """Lanes that can be taken away."""
+
+    is_away = False
+
+    def put(self, items: Any) -> Any:
+        if self.is_away:
+            raise StorageError("away")
+        return super().put(items)
+
+
+def test_order_survives_lanes_that_are_away_and_the_outbox() -> None:
+    lanes = Away()
+    handler = ListHandler(lanes=lanes, outbox=MemoryOutbox(), relay=False)
     got: list[int] = []
     handler.register(lambda event: got.append(event.payload), name="one")
 
-    handler.refusing = ConnectionError("away")
-    flush(handler, ordered("a", 1, "k"))  # has been put into its lane
-    flush(handler, ordered("a", 2, "k"))  # not even that, since the broker is known to be away
-    handler.refusing = None
-    assert handler.relay_thread().step() == 2
+    lanes.is_away = True
+    flush(handler, ordered("a", 1, "k"))
+    lanes.is_away = False
+    flush(handler, ordered("a", 2, "k"))  # the lanes are back, and it must not pass the first
     handler.run()
+    assert got == []
+    while handler.relay_thread().step():
+        pass
+    flush(handler, ordered("a", 3, "k"))
+    handler.run()
+    while handler.relay_thread().step():
+        handler.run()
 
-    assert got == [1, 2]
+    assert got == [1, 2, 3]
 
 
 class Clock:
@@ -245,7 +285,7 @@ class Clock:
         return self.now
 
 
-def test_a_message_that_arrives_at_once_finds_its_turn() -> None:
+def test_a_bell_that_is_heard_at_once_finds_its_lane() -> None:
     # Given a broker so fast that a message is taken while it is still being sent
     class Fast(ListEngine):
         def send(self, messages: Any, *, timeout: float | None = None) -> None:
@@ -261,48 +301,29 @@ def test_a_message_that_arrives_at_once_finds_its_turn() -> None:
     assert got == list(range(5))
 
 
-def test_a_worker_that_died_before_the_next_one_was_told_is_made_up_for() -> None:
-    clock = Clock()
-    lanes = MemoryLanes(clock=clock)
-    handler = ListHandler(lanes=lanes)
-    got: list[int] = []
-    handler.register(lambda event: got.append(event.payload), name="one")
+def test_a_fan_out_that_was_given_up_waits_again_when_it_is_replayed() -> None:
+    class Broken(MemoryOutbox):
+        failing = True
 
-    # Given a worker that dies after it has left the lane
-    flush(handler, ordered("a", 1, "k"), ordered("a", 2, "k"))
-    handler.worker.fan_out(handler.sent.pop(0).argument)
-    first = next(each for each in handler.sent if each.task == "one")
-    handler.sent.remove(first)
-    take(handler, handler.sent.pop(0))  # fans out the second
-    send, handler.engine.send = handler.engine.send, _die  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        take(handler, first)
-    handler.engine.send = send  # type: ignore[method-assign]
+        def expect(self, *about: Any) -> set[str]:
+            if self.failing:
+                raise StorageError("away")
+            return super().expect(*about)
 
-    # When its message is delivered again
-    clock.now += 15
-    take(handler, first)
-    handler.run()
-
-    assert got == [1, 2]
-
-
-def _die(messages: Any, **_: Any) -> None:
-    raise KeyboardInterrupt
-
-
-def test_a_fan_out_that_was_given_up_queues_up_again_when_it_is_replayed() -> None:
-    handler = ListHandler(lanes=MemoryLanes(), dead_letters=MemoryDeadLetters())
-    got: list[int] = []
-    handler.register(lambda event: got.append(event.payload), name="one")
-
-    # Given a fan-out that was given up, so that the next event went on
-    flush(handler, ordered("a", 1, "k"), ordered("a", 2, "k"))
-    [message] = handler.sent
-    handler.sent.clear()
-    handler.worker.dead_letters.give_up(
-        letter_of(_attempt(message), ConnectionError("the broker was away"), attempts=20)
+    outbox = Broken()
+    handler = ListHandler(
+        lanes=MemoryLanes(), dead_letters=MemoryDeadLetters(), outbox=outbox, relay=False, confirm="handled"
     )
+    got: list[int] = []
+    handler.register(lambda event: got.append(event.payload), name="one")
+
+    # Given a fan-out that was given up after all its attempts, so that the next event went on
+    flush(handler, ordered("a", 1, "k"))
+    handler.relay_thread().step()
+    handler.run()
+    outbox.failing = False
+    flush(handler, ordered("a", 2, "k"))
+    handler.relay_thread().step()
     handler.run()
     assert got == [2]
 
@@ -311,3 +332,22 @@ def test_a_fan_out_that_was_given_up_queues_up_again_when_it_is_replayed() -> No
     handler.run()
 
     assert got == [2, 1]
+
+
+def test_a_store_that_has_forgotten_its_lanes_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    class Forgetful(MemoryLanes):
+        name = "one"
+
+        def incarnation(self) -> str:
+            return self.name
+
+    lanes = Forgetful()
+    handler = ListHandler(lanes=lanes)
+    handler.look_after_lanes()
+    handler.look_after_lanes()
+    assert caplog.text == ""
+
+    lanes.name = "another"
+    handler.look_after_lanes()
+
+    assert "lanes of list:events has forgotten what it held" in caplog.text

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from typing import Any
 
 from fastapi_events import clock
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.publish.lane_writer import LaneWriter
 from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
 from fastapi_events.handlers.task_queue.publish.publisher import Publisher
-from fastapi_events.lifecycle import NOT_DUE, Lifecycle, tell
+from fastapi_events.lifecycle import IN_ORDER, NOT_DUE, Lifecycle, tell
 from fastapi_events.storage.outbox import Entry, Outbox
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -32,15 +33,23 @@ class Flusher:
         handler_name: Who publishes, stores and loses, in the words of the lifecycle hooks.
         publishing: The way to the broker.
         writer: The way into the outbox.
+        lanes: The way of events with an ordering key.
         resend_after: Seconds that a published event may wait for its receipts.
     """
 
     def __init__(
-        self, handler_name: str, publishing: Publisher, writer: OutboxWriter | None, *, resend_after: float
+        self,
+        handler_name: str,
+        publishing: Publisher,
+        writer: OutboxWriter | None,
+        *,
+        lanes: LaneWriter | None,
+        resend_after: float,
     ) -> None:
         self._handler_name = handler_name
         self._publisher = publishing
         self._outbox_writer = writer
+        self._lanes = lanes
         self._resend_after = resend_after
         self._held = publishing.deadline + _HELD_BEYOND_DEADLINE_SECONDS
         if writer is not None and writer.confirm == "handled":
@@ -58,7 +67,17 @@ class Flusher:
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._running.add(task)
         try:
-            await self._flush(events, self._outbox_writer)
+            ordered = [each for each in events if each.ordering_key is not None]
+            if self._lanes is None or not ordered:
+                await self._flush(events, self._outbox_writer)
+            elif len(ordered) == len(events):
+                await self._flush_in_order(ordered, self._outbox_writer, self._lanes)
+            else:
+                others = [each for each in events if each.ordering_key is None]
+                await _both(
+                    self._flush(others, self._outbox_writer),
+                    self._flush_in_order(ordered, self._outbox_writer, self._lanes),
+                )
         finally:
             self._running.discard(task)
 
@@ -89,6 +108,48 @@ class Flusher:
         elif ready:
             await self._publish_or_keep(ready, writer)
 
+    async def _flush_in_order(
+        self, events: Sequence[Event], writer: OutboxWriter | None, lanes: LaneWriter
+    ) -> None:
+        """Put events into their lanes. What is in the outbox already goes there by a relay, in its order."""
+        persisted, others = self._take_persisted(events)
+        if persisted and writer is not None:
+            tell(Lifecycle.stored, persisted, handler=self._handler_name, reason=IN_ORDER)
+            await self._hand_over(persisted, writer)
+        if others:
+            await self._put(others, writer, lanes)
+
+    async def _put(self, events: Sequence[Event], writer: OutboxWriter | None, lanes: LaneWriter) -> None:
+        """Put events into their lanes, and keep those that are refused."""
+        kept = writer is not None and writer.confirm == "handled" and await self._kept(events, writer)
+        try:
+            await lanes.publish(events)
+        except NotPublished as error:
+            refused = [Event.of(each) for each in error.events]
+            there = {each.id for each in refused}
+            if put := [each for each in events if each.id not in there]:
+                tell(Lifecycle.published, put, handler=self._handler_name)
+            try:
+                if writer is None:
+                    raise
+                if kept:
+                    await self._hand_to_relay(refused, writer, str(error))
+                else:
+                    await self._keep(refused, writer, str(error))
+            finally:
+                lanes.arrived(refused)
+        else:
+            tell(Lifecycle.published, events, handler=self._handler_name)
+
+    async def _kept(self, events: Sequence[Event], writer: OutboxWriter) -> bool:
+        """Keep events until their subscriptions have run; whether the outbox has them."""
+        try:
+            await writer.write(events, held=self._resend_after)
+        except StorageError as error:
+            logger.error("The outbox took none of %d events: %s", len(events), error)
+            return False
+        return True
+
     async def persist(self, events: Sequence[Event]) -> None:
         """Keep events before the response that they belong to goes out; `flush` publishes them after it.
 
@@ -100,6 +161,7 @@ class Flusher:
         ):
             await self._outbox_writer.write(new, held=self._held)
             self._persisted.update(dict.fromkeys([each.id for each in new], clock.monotonic()))
+            self._let_others_follow(new)
 
     @property
     def outbox(self) -> Outbox | None:
@@ -119,6 +181,7 @@ class Flusher:
         """
         assert self._outbox_writer is not None  # noqa: S101 - it has made the entries
         self._persisted.update(dict.fromkeys([each.id for each in events], since))
+        self._let_others_follow(events)
         self._outbox_writer.announce()
 
     async def forget(self, events: Sequence[Event]) -> None:
@@ -126,6 +189,11 @@ class Flusher:
         persisted = [each for each in events if self._persisted.pop(each.id, None) is not None]
         if self._outbox_writer is not None and persisted:
             await self._outbox_writer.remove(persisted)
+
+    def _let_others_follow(self, events: Sequence[Event]) -> None:
+        """What has the key of an event that is in the outbox goes there as well."""
+        if self._lanes is not None:
+            self._lanes.behind.add([each.ordering_key for each in events if each.ordering_key is not None])
 
     def _is_left_to_the_relay(self, event: Event) -> bool:
         """Whether the event was persisted so long ago that a relay may have taken it."""
@@ -137,21 +205,6 @@ class Flusher:
 
     async def _publish(self, events: Sequence[Event]) -> None:
         """Publish events that nobody keeps."""
-        groups = self._publisher.independent_groups(events)
-        if len(groups) == 1:
-            await self._publish_group(events)
-            return
-        outcomes = await asyncio.gather(*map(self._publish_group, groups), return_exceptions=True)
-        refused = [each for each in outcomes if isinstance(each, NotPublished)]
-        for each in outcomes:
-            if each is not None and each not in refused:
-                raise each
-        if refused:
-            reasons = "; ".join(dict.fromkeys(map(str, refused)))
-            lost = [event for each in refused for event in each.events]
-            raise NotPublished(reasons, events=lost) from refused[0].__cause__
-
-    async def _publish_group(self, events: Sequence[Event]) -> None:
         try:
             await self._publisher.publish(events)
         except NotPublished as refused:
@@ -176,11 +229,9 @@ class Flusher:
         """They are kept until their subscriptions have run, whatever comes of publishing them."""
         kept, others = self._take_persisted(events)
         if others:
-            try:
-                await writer.write(others, held=self._resend_after)
+            if await self._kept(others, writer):
                 kept = list(events)
-            except StorageError as error:
-                logger.error("The outbox took none of %d events: %s", len(others), error)
+            else:
                 await self._publish(others)
         if not kept:
             return
@@ -194,6 +245,9 @@ class Flusher:
     async def _hand_to_relay(self, events: Sequence[Event], writer: OutboxWriter, reason: str) -> None:
         """The outbox has them already, for this process to publish, which has failed."""
         tell(Lifecycle.stored, events, handler=self._handler_name, reason=reason)
+        await self._hand_over(events, writer)
+
+    async def _hand_over(self, events: Sequence[Event], writer: OutboxWriter) -> None:
         try:
             await writer.hand_to_relay(events)
         except StorageError as error:  # they are due in a while all the same
@@ -222,3 +276,20 @@ class Flusher:
         for event in events:
             (persisted if self._persisted.pop(event.id, None) is not None else others).append(event)
         return persisted, others
+
+
+async def _both(*ways: Awaitable[None]) -> None:
+    """Await independent ways of a flush; the failure of one is not that of the other.
+
+    Raises:
+        NotPublished: With the events of all ways that failed.
+    """
+    outcomes = await asyncio.gather(*ways, return_exceptions=True)
+    refused = [each for each in outcomes if isinstance(each, NotPublished)]
+    for each in outcomes:
+        if each is not None and each not in refused:
+            raise each
+    if refused:
+        reasons = "; ".join(dict.fromkeys(map(str, refused)))
+        lost = [event for each in refused for event in each.events]
+        raise NotPublished(reasons, events=lost) from refused[0].__cause__

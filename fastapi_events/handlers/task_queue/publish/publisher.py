@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 
@@ -12,14 +12,12 @@ from fastapi_events import clock
 from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import (
-    FAN_OUT_TURN,
     MAX_EVENTS_PER_MESSAGE,
     Flush,
     Message,
     chunks,
     fan_out_message,
 )
-from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingThread
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
 from fastapi_events.handlers.task_queue.publish.sealer import Sealer
@@ -40,7 +38,6 @@ class Publisher:
         deadline: Seconds that a flush may take.
         max_pending: How many events may wait for the broker.
         breaker: Remembers that the broker is away.
-        order: Lets events with an ordering key pass one after the other.
     """
 
     def __init__(
@@ -52,14 +49,12 @@ class Publisher:
         deadline: float,
         max_pending: int,
         breaker: CircuitBreaker,
-        order: Order | None,
     ) -> None:
         self.deadline = deadline
         self.breaker = breaker
         self._sender = sender
         self._routes = routes
         self._sealer = sealer
-        self._order = order
         self._thread: BatchingThread[Flush] = BatchingThread(
             self,
             name=f"fastapi-events-publisher-{routes.default}",
@@ -102,7 +97,7 @@ class Publisher:
         Returns:
             Whether the broker has confirmed it; if not, the thread finds out why.
         """
-        if self._order is not None or not self._thread.is_idle:  # the store of lanes may block
+        if not self._thread.is_idle:
             return False
         if len(flush.events) > MAX_EVENTS_PER_MESSAGE:  # to make several messages takes the loop too long
             return False
@@ -138,14 +133,6 @@ class Publisher:
         now = clock.now()
         self._send([message for flush in items for message in self._messages(flush, now)])
 
-    def independent_groups(self, events: Sequence[Event]) -> list[Sequence[Event]]:
-        """Events in groups that need not share a failure: those that have to queue up, and the others."""
-        if self._order is None:
-            return [events]
-        ordered = [event for event in events if event.ordering_key is not None]
-        others = [event for event in events if event.ordering_key is None]
-        return [group for group in (others, ordered) if group]
-
     def publish_entries(self, entries: Sequence[Entry]) -> None:
         """Publish what an outbox held, from a thread of the caller's.
 
@@ -153,13 +140,9 @@ class Publisher:
             Exception: Whatever the broker's client raises.
         """
         queues: dict[str, list[Entry]] = {}
-        lanes: dict[str, list[tuple[str, str]]] = {}
         for entry in entries:
-            if entry.ordering_key is not None and self._order is not None:
-                lanes.setdefault(entry.ordering_key, []).append((entry.id, entry.envelope))
-            else:
-                queues.setdefault(self._routes.queue_for_envelope(entry.envelope), []).append(entry)
-        messages = self._in_order(lanes)
+            queues.setdefault(self._routes.queue_for_envelope(entry.envelope), []).append(entry)
+        messages: list[Message] = []
         for queue, part in queues.items():
             messages += _batches(queue, part, [entry.envelope for entry in part])
         self._send(messages)
@@ -190,31 +173,17 @@ class Publisher:
 
     def _messages(self, flush: Flush, now: datetime) -> Iterable[Message]:
         """One message; more only where events go to several queues, at several times, or are many."""
-        if self._order is None and self._routes.is_one and not any(each.due for each in flush.events):
+        if self._routes.is_one and not any(each.due for each in flush.events):
             yield from _batches(self._routes.default, flush.events, flush.envelopes)  # most flushes
             return
         parts: dict[tuple[str, datetime | None], tuple[list[Event], list[str]]] = {}
-        lanes: dict[str, list[tuple[str, str]]] = {}
         for event, text in zip(flush.events, flush.envelopes, strict=True):
-            if event.ordering_key is not None and self._order is not None:
-                lanes.setdefault(event.ordering_key, []).append((event.id, text))
-                continue
             part = parts.setdefault((self._routes.queue_for(event.name), event.due), ([], []))
             part[0].append(event)
             part[1].append(text)
-        yield from self._in_order(lanes)
         for (queue, due), part in parts.items():
             delay = 0.0 if due is None else max((due - now).total_seconds(), 0.0)
             yield from _batches(queue, *part, delay=delay)
-
-    def _in_order(self, lanes: Mapping[str, Sequence[tuple[str, str]]]) -> list[Message]:
-        """The messages of those events with an ordering key whose turn it is already."""
-        if self._order is None:
-            return []
-        messages = []
-        for key, items in lanes.items():
-            messages += self._order.queue_up(FAN_OUT_TURN, key, items)
-        return messages
 
 
 def _batches(

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from fastapi_events import envelope
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.encryption import Encryption
-from fastapi_events.handlers.task_queue.messages import LANE
 from fastapi_events.registry.payload_schema import registry
 
 
@@ -17,32 +16,23 @@ class Sealer:
     Parameters:
         source: The `source` of the envelopes.
         extensions: Attributes beside those of the event.
-        lanes_of: Whose lanes events with an ordering key wait in; None where there are none.
         encryption: Of the values of sensitive fields.
     """
 
     def __init__(
-        self,
-        source: str,
-        extensions: Mapping[str, str],
-        lanes_of: str | None,
-        encryption: Encryption | None = None,
+        self, source: str, extensions: Mapping[str, str], encryption: Encryption | None = None
     ) -> None:
         self._source = source
         self._encryption = encryption
         self._extensions = extensions
-        self._in_lane = None if lanes_of is None else {**extensions, LANE: lanes_of}
 
     def seal(self, events: Sequence[Event]) -> list[str]:
         """The envelopes of events, as JSON text."""
         texts = []
-        seal, source = envelope.seal, self._source
+        seal, source, extensions = envelope.seal, self._source, self._extensions
         for event in events:
             schema = registry.get(event[0])
             uri = None if schema is None else f"urn:fastapi-events:{schema.__module__}.{schema.__qualname__}"
-            extensions = self._extensions
-            if self._in_lane is not None and event.ordering_key is not None:
-                extensions = self._in_lane
             if self._encryption is not None and event.locked is not None:
                 event = self._encryption.locked(event)
             texts.append(seal(event, source=source, dataschema=uri, extensions=extensions))

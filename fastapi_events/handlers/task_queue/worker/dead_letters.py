@@ -85,7 +85,7 @@ class DeadLetterKeeper:
         store: Where letters are kept; with the engine if not given, or if it fails.
         sender: The engine.
         fan_outs: The names of the handler's fan-out actors.
-        order: Where events wait behind one that is given up.
+        order: Where replayed events wait for their turn.
         receipts: Given for it, though nobody has handled it.
     """
 
@@ -107,7 +107,7 @@ class DeadLetterKeeper:
         self._receipts = receipts
 
     def give_up(self, letter: DeadLetter) -> None:
-        """Keep a letter, tell of it, and let those go on who waited for its events.
+        """Keep a letter, tell of it, and give receipts for its events.
 
         Raises:
             Exception: When nobody could keep it; its message must not be acknowledged then.
@@ -131,7 +131,7 @@ class DeadLetterKeeper:
         return True
 
     def tell(self, letter: DeadLetter) -> None:
-        """A letter is kept: say so, and let those go on who waited for its events."""
+        """A letter is kept: say so, and give receipts for its events."""
         events = events_in([letter.argument])
         tell(
             Lifecycle.dead,
@@ -142,17 +142,14 @@ class DeadLetterKeeper:
         )
         for event in events:
             try:
-                self._let_others_go_on(letter.subscription, event)
-            except Exception as error:  # the store's; a lane is swept, and an event sent again, in a while
+                self._give_receipt(letter.subscription, event)
+            except Exception as error:  # the store's; the event is sent again in a while
                 logger.warning(
-                    "Those behind event %s in %s have to wait: %s", event.id, letter.subscription, error
+                    "No receipt for event %s of %s could be given: %s", event.id, letter.subscription, error
                 )
 
-    def _let_others_go_on(self, subscription: str, event: Event) -> None:
-        target = FAN_OUT_TURN if subscription in self._fan_outs else subscription
-        if self._order is not None and self._order.concerns(event):
-            self._order.give_up(target, str(event.ordering_key), event.id)
-        if target == FAN_OUT_TURN:
+    def _give_receipt(self, subscription: str, event: Event) -> None:
+        if subscription in self._fan_outs:
             self._receipts.end(event)
         else:
             self._receipts.give(subscription, event)
@@ -166,8 +163,8 @@ class DeadLetterKeeper:
             NotPublished: When the broker did not take them.
         """
         try:
-            self._sender.send([message for each in letters for message in self._messages_of(each)])
-        except Exception as error:  # whatever the broker's client raises
+            self._sender.send([each for each in map(self._message_of, letters) if each is not None])
+        except Exception as error:  # whatever the broker's client or the store of the lanes raises
             raise NotPublished(f"{type(error).__name__}: {error}") from error
         if Lifecycle.replayed in heard:
             for each in letters:
@@ -202,12 +199,13 @@ class DeadLetterKeeper:
                 pace.replayed(page)
                 yield len(page)
 
-    def _messages_of(self, letter: DeadLetter) -> Sequence[Message]:
+    def _message_of(self, letter: DeadLetter) -> Message | None:
+        """The message to send; None where the event is put at the end of its lane instead."""
         events = events_in([letter.argument])
-        if self._order is not None and len(events) == 1 and self._order.concerns(events[0]):
-            # It has left its lane when it was given up, and queues up at the end; its turn may not be now.
-            target = FAN_OUT_TURN if letter.subscription in self._fan_outs else letter.subscription
-            text = envelope.write(codec.decode(letter.argument))
-            item = text[1:-1] if is_batch(text) else text
-            return self._order.queue_up(target, str(events[0].ordering_key), [(events[0].id, item)])
-        return [Message(letter.subscription, letter.queue, letter.argument, letter.id)]
+        if self._order is None or len(events) != 1 or events[0].ordering_key is None:
+            return Message(letter.subscription, letter.queue, letter.argument, letter.id)
+        target = FAN_OUT_TURN if letter.subscription in self._fan_outs else letter.subscription
+        text = envelope.write(codec.decode(letter.argument))
+        text = text[1:-1] if is_batch(text) else text
+        self._order.put_one(target, events[0], text, letter.queue)
+        return None

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fastapi_events import clock, codec, envelope
-from fastapi_events.errors import UnreadableEnvelope
+from fastapi_events import clock, envelope
+from fastapi_events.errors import StorageError, UnreadableEnvelope
 from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
-from fastapi_events.handlers.task_queue.fleet import Listener
 from fastapi_events.handlers.task_queue.messages import (
     FAN_OUT_TURN,
-    LANE,
     RECEIPT_TO,
     Message,
+    fan_out_message,
     fan_out_name,
     message_id,
     only_argument,
 )
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.sender import Sender
-from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.handlers.task_queue.worker.outcome import LONGEST_PAUSE_SECONDS
+from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
+from fastapi_events.storage.lanes import Item, Lane
 from fastapi_events.storage.outbox import Outbox
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class FanOut:
@@ -72,6 +76,10 @@ class FanOut:
                 if len(batch) == 1:
                     raise
                 unreadable.append(each)
+        ordered: list[tuple[Any, Event]] = []
+        if self._order is not None:  # from a producer that knows nothing of lanes
+            ordered = [each for each in readable if each[1].ordering_key is not None]
+            readable = [each for each in readable if each[1].ordering_key is None]
         done = self._receipts([event for _, event in readable])
         messages: list[Message] = []
         batches: dict[str, list[tuple[Event, str]]] = {}
@@ -88,6 +96,8 @@ class FanOut:
         self._enqueue(messages)
         for event, names in fanned_out:
             tell(Lifecycle.fanned_out, event, handler=self._handler_name, subscriptions=names)
+        for each, event in ordered:
+            self._put(each, event)
 
     def _receipts(self, events: Sequence[Event]) -> Mapping[str, Collection[str]]:
         """Tell the outbox who listens to events that wait for receipts; it knows which have run before."""
@@ -116,12 +126,6 @@ class FanOut:
             self._unmatched(event, each)
         if done:
             listening = [one for one in listening if one.name not in done]
-        # Though nobody listens, or nobody is left to: those behind an event in its lane are to go on.
-        if self._order is not None and event.ordering_key is not None:
-            concerned = listening or self._order.concerns(event)
-            if concerned and self._in_order(event, each, listening, self._order) and listening:
-                fanned_out.append((event, [one.name for one in listening]))
-            return []
         if not listening:
             return []
         fanned_out.append((event, [one.name for one in listening]))
@@ -150,21 +154,43 @@ class FanOut:
             )
         )  # fmt: skip
 
-    def _in_order(self, event: Event, each: Any, listening: Sequence[Listener], order: Order) -> bool:
-        """Let an event have its turn; whether it was its turn now."""
+    def follows(self, item: Item) -> Mapping[Lane, Sequence[Item]]:
+        """In which lanes an event waits next: those of its key, of the subscriptions that listen to it.
+
+        Raises:
+            UnreadableEnvelope: When it cannot be read.
+            TryLater: When nobody knows yet who listens.
+            StorageError: When the outbox waits for receipts, and cannot be told who listens.
+        """
+        assert self._order is not None  # noqa: S101 - it has come from a lane
+        event = envelope.unseal(item.text)
+        listening = self._fleet.match(event.name)
+        if not listening:
+            self._unmatched(event, item.text)
+        done = self._receipts([event]).get(event.id, ())
         key = str(event.ordering_key)
+        return {
+            self._order.lane(one.name, key): [item._replace(queue=self._addresses.queue(one, event.name))]
+            for one in listening
+            if one.name not in done
+        }
+
+    def followed(self, item: Item, names: Sequence[str]) -> None:
+        """An event waits in the lanes of these subscriptions now."""
+        if names and Lifecycle.fanned_out in heard:
+            event = envelope.unseal(item.text)
+            tell(Lifecycle.fanned_out, event, handler=self._handler_name, subscriptions=names)
+
+    def _put(self, each: Any, event: Event) -> None:
+        """Put an event into its lane; where that fails, it comes back in a message of its own."""
+        assert self._order is not None  # noqa: S101 - the caller has looked
         text = each if isinstance(each, str) else envelope.write(each)
-        if event.headers.get(LANE) != order.destination:  # from a producer that knows nothing of lanes
-            text = envelope.write({**codec.decode(text), LANE: order.destination})
-            self._enqueue(order.queue_up(FAN_OUT_TURN, key, [(event.id, text)]))
-            return False
-        with order.turn(FAN_OUT_TURN, key, event.id) as ours:
-            if ours:
-                messages = []
-                for one in listening:
-                    messages += order.queue_up(one.name, key, [(event.id, text)])
-                self._enqueue(messages)
-        return ours
+        queue = self._addresses.routes.queue_for(event.name)
+        try:
+            self._order.put_one(FAN_OUT_TURN, event, text, queue)
+        except StorageError as error:
+            logger.warning("Event %s cannot be put into its lane: %s", event.id, error)
+            self._enqueue([fan_out_message(queue, [text], event.id, delay=LONGEST_PAUSE_SECONDS)])
 
     def _enqueue(self, messages: Sequence[Message]) -> None:
         if messages:

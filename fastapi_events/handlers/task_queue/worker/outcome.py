@@ -13,7 +13,7 @@ from pydantic_core import SchemaError, to_json
 from fastapi_events import clock, redaction
 from fastapi_events.errors import DeliveredTooOften, InvalidPayload, UnreadableEnvelope, reason_of
 from fastapi_events.event import Event, wire_name
-from fastapi_events.handlers.task_queue.messages import events_in
+from fastapi_events.handlers.task_queue.messages import bell_in, events_in
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetter
@@ -91,16 +91,23 @@ class TryAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """The message has to be acknowledged, and nothing else: it was a bell, and others are rung."""
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """The message has to be kept as a dead letter, and then acknowledged."""
 
     letter: DeadLetter
 
 
-def after_failure(attempt: Attempt, error: BaseException) -> TryAgain | GiveUp:
+def after_failure(attempt: Attempt, error: BaseException) -> TryAgain | GiveUp | Drop:
     """Decide what follows a failed attempt; a pure function, but for the jitter of a wait."""
     if isinstance(error, TryLater):
         return TryAgain(error.seconds, attempt.failed_before, counts=False)
+    if bell_in(attempt.arguments, attempt.keywords) is not None:
+        return Drop()
     if isinstance(error, DeliveredTooOften):
         return GiveUp(letter_of(attempt, error, attempts=attempt.failed_before + error.crashes))
     failed = attempt.failed_before + attempt.was_run
@@ -110,7 +117,7 @@ def after_failure(attempt: Attempt, error: BaseException) -> TryAgain | GiveUp:
     return TryAgain(wait if attempt.wait is None else attempt.wait, failed)
 
 
-def decide(attempt: Attempt, error: BaseException) -> TryAgain | GiveUp:
+def decide(attempt: Attempt, error: BaseException) -> TryAgain | GiveUp | Drop:
     """Decide what follows a failed attempt, and tell the observers where there is to be another."""
     outcome = after_failure(attempt, error)
     if isinstance(outcome, TryAgain) and outcome.counts and (event := attempt.event) is not None:

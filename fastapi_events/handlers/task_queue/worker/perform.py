@@ -13,7 +13,6 @@ from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.encryption import Encryption, unlocked
 from fastapi_events.handlers.task_queue.messages import is_batch, only_argument
 from fastapi_events.handlers.task_queue.once import Once
-from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.settings import ContextFrom
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
@@ -39,7 +38,6 @@ class Perform:
         batches: Runs those subscriptions that take many events at once.
         receipts: Tell the outbox what has run, where it waits for that.
         once: Skips what has been completed before.
-        order: Lets events with an ordering key pass one after the other.
         context_from: Makes the context that a function runs in, of its event.
         encryption: Of the values of sensitive fields.
     """
@@ -53,7 +51,6 @@ class Perform:
         *,
         receipts: Receipts,
         once: Once | None,
-        order: Order | None,
         context_from: ContextFrom | None = None,
         encryption: Encryption | None = None,
     ) -> None:
@@ -63,7 +60,6 @@ class Perform:
         self._batches = batches
         self._receipts = receipts
         self._once = once
-        self._order = order
         self._context_from = context_from
         self._encryption = encryption
 
@@ -82,22 +78,16 @@ class Perform:
         event = envelope.unseal(argument)
         token = current_event.set(event)
         try:
-            with self._turn(subscription, event) as ours, self._claim(subscription, event, ours) as new:
+            with self._claim(subscription, event) as new:
                 if new:
                     self._run_watched(subscription, event)
-            if ours:
-                self._receipts.give(subscription.name, event)
+            self._receipts.give(subscription.name, event)
         finally:
             current_event.reset(token)
 
-    def _turn(self, subscription: Subscription, event: Event) -> AbstractContextManager[bool]:
-        if self._order is None or not self._order.concerns(event):
+    def _claim(self, subscription: Subscription, event: Event) -> AbstractContextManager[bool]:
+        if not subscription.once or self._once is None:
             return nullcontext(True)
-        return self._order.turn(subscription.name, str(event.ordering_key), event.id)
-
-    def _claim(self, subscription: Subscription, event: Event, ours: bool) -> AbstractContextManager[bool]:
-        if not (ours and subscription.once and self._once is not None):
-            return nullcontext(ours)
         return self._once.claim(subscription.name, event)
 
     def _run_watched(self, subscription: Subscription, event: Event) -> None:

@@ -26,7 +26,7 @@ from fastapi_events.handlers.task_queue.once import Once, current_claim
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.handlers.task_queue.worker.dead_letters import DeadLetterKeeper
-from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, TryLater, decide
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, TryAgain, TryLater, decide
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
 from fastapi_events.handlers.task_queue.worker.validation import validate
 from fastapi_events.lifecycle import Lifecycle, report_failure, tell
@@ -106,6 +106,7 @@ class PerformBatch:
         if isinstance(outcome, GiveUp):
             self._dead_letters.give_up(outcome.letter)
             return []
+        assert isinstance(outcome, TryAgain)  # noqa: S101 - only a bell is dropped
         return [replace(alone, delay=outcome.after, failed=outcome.failed)]
 
     def run_alone(self, subscription: Subscription, event: Event) -> None:

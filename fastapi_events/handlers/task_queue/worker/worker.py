@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi_events.errors import UnreadableEnvelope
+from fastapi_events.errors import ConfigurationError, UnreadableEnvelope
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.encryption import Encryption
 from fastapi_events.handlers.task_queue.fleet import Fleet
+from fastapi_events.handlers.task_queue.lookout import Lookout
+from fastapi_events.handlers.task_queue.messages import Bell
 from fastapi_events.handlers.task_queue.once import Once
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
@@ -20,6 +22,7 @@ from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
 from fastapi_events.handlers.task_queue.worker.perform import Perform
 from fastapi_events.handlers.task_queue.worker.perform_batch import PerformBatch
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
+from fastapi_events.handlers.task_queue.worker.turn import Performer, Turns
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetters
 from fastapi_events.storage.inbox import Inbox
@@ -95,10 +98,47 @@ class Worker:
             ),
             receipts=receipts,
             once=once,
-            order=order,
             context_from=context_from,
             encryption=encryption,
         )  # fmt: skip
+
+        self._turns: Turns | None = None
+        self.lookout: Lookout | None = None
+        """Looks after the lanes, where there are any."""
+        if order is not None:
+            self.lookout = Lookout(order)
+            self._turns = Turns(
+                order, sender, self.dead_letters, max_crashes=max_crashes, traffic=self.lookout.traffic
+            )
+
+    def hear(self, actor: Performer, bell: Bell) -> None:
+        """Take a turn at the lanes that a bell names.
+
+        Raises:
+            ConfigurationError: When this worker has no lanes.
+            StorageError: When they cannot be reached.
+        """
+        if self._turns is None:
+            raise ConfigurationError(
+                f"{self.name} was told of events with an ordering key, and has no lanes: pass the workers "
+                "the same lanes= as the processes that dispatch."
+            )
+        if actor.name in self._addresses.fan_outs:
+            self._turns.fan_out(actor, bell, self.fan_out)
+        else:
+            self._turns.perform(actor, bell)
+
+    def start(self) -> None:
+        """A worker is ready in this process: say that it is alive, and look after the lanes, in threads."""
+        self.fleet.start()
+        if self.lookout is not None:
+            self.lookout.start()
+
+    def leave(self) -> None:
+        """The worker ends: say so, and end its threads."""
+        if self.lookout is not None:
+            self.lookout.stop()
+        self.fleet.leave()
 
     @property
     def queues(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fastapi_events.dispatcher import dispatch
-from fastapi_events.envelope import read_batch, unseal
+from fastapi_events.envelope import unseal
 from fastapi_events.errors import ConfigurationError, NotPublished, StorageError, StorageFull
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, letter_of
@@ -278,20 +278,20 @@ def test_events_go_out_though_the_outbox_is_full(diary: Diary) -> None:
     assert diary.of("lost") == []
 
 
-def test_events_in_order_cost_the_others_nothing_when_they_cannot_queue_up(diary: Diary) -> None:
+def test_events_in_order_cost_the_others_nothing_when_they_cannot_be_put(diary: Diary) -> None:
     handler = ListHandler(lanes=MemoryLanes(max_items=1))
 
     with collect_events([handler]):
         dispatch("free")
         dispatch("first", ordering_key="user-42")
         dispatch("second", ordering_key="user-42")
+        dispatch("other", ordering_key="user-43")
 
-    assert [unseal(each).name for each in read_batch(handler.sent[0].argument)] == ["free"]
-    assert [name for name, _ in diary.of("published")] == ["free"]
+    assert sorted(name for name, _ in diary.of("published")) == ["free", "other"]
     assert [name for name, _ in diary.of("lost")] == ["first", "second"]
 
 
-def test_events_in_order_and_others_share_what_the_broker_says(diary: Diary) -> None:
+def test_a_broker_that_is_away_costs_events_in_order_nothing(diary: Diary) -> None:
     handler = ListHandler(lanes=MemoryLanes())
     handler.refusing = AWAY
 
@@ -299,11 +299,8 @@ def test_events_in_order_and_others_share_what_the_broker_says(diary: Diary) -> 
         dispatch("free")
         dispatch("first", ordering_key="user-42")
 
-    reason = "ConnectionError: connection refused"
-    assert [(name, rest["reason"]) for name, rest in diary.of("lost")] == [
-        ("free", reason),
-        ("first", reason),
-    ]
+    assert [name for name, _ in diary.of("lost")] == ["free"]
+    assert [name for name, _ in diary.of("published")] == ["first"]
 
 
 # Configuration and errors

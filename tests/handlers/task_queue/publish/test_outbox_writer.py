@@ -84,7 +84,7 @@ def writer_of(outbox: MemoryOutbox, announced: Announced, **settings: Any) -> Ou
         "confirm": "published",
         "deadline": LONG,
         "max_pending": 10_000,
-        "sealer": Sealer("shop", {}, lanes_of=None),
+        "sealer": Sealer("shop", {}),
     }
     return OutboxWriter(outbox, DESTINATION, relay=announced, **defaults | settings)
 
@@ -223,7 +223,7 @@ def test_neither_needs_the_payload_once_more(outbox: SlowOutbox, announced: Anno
             sealed.extend(event.id for event in events)
             return super().seal(events)
 
-    writer = writer_of(outbox, announced, sealer=Counting("shop", {}, lanes_of=None))
+    writer = writer_of(outbox, announced, sealer=Counting("shop", {}))
     event = Event("a")
 
     async def main() -> None:

@@ -11,26 +11,20 @@ from typing import Any
 
 import pytest
 
-from fastapi_events.errors import NotPublished, StorageFull
+from fastapi_events.errors import NotPublished
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.messages import (
     MAX_BYTES_PER_MESSAGE,
     MAX_EVENTS_PER_MESSAGE,
     Message,
 )
-from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
 from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.sender import Sender
-from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetter
-from fastapi_events.storage.memory import MemoryLanes
 from fastapi_events.storage.outbox import Entry
-from fastapi_events.subscriptions.subscription import Subscriptions
-from tests.handlers.task_queue.fleets import fleet_of
 
 AWAY = ConnectionError("connection refused")
 AT_ONCE = 0.0
@@ -76,20 +70,13 @@ def publishing(broker: Broker, routes: dict[str, str] | None = None, **settings:
         "deadline": LONG,
         "max_pending": 10_000,
         "breaker": CircuitBreaker(threshold=1, pause=3_600.0),
-        "order": None,
     }
     chosen = defaults | settings
-    return Publisher(broker, routes=Routes("events", routes), sealer=sealer(chosen["order"]), **chosen)
+    return Publisher(broker, routes=Routes("events", routes), sealer=sealer(), **chosen)
 
 
-def sealer(order: Order | None = None) -> Sealer:
-    return Sealer("shop", {}, lanes_of=None if order is None else order.destination)
-
-
-def ordering(broker: Broker, lanes: MemoryLanes) -> Order:
-    nobody = Subscriptions()
-    addresses = Addresses(Routes("events"), nobody, RetryPolicy(), fleet_of(nobody))
-    return Order(lanes, "list:events", broker, addresses)
+def sealer() -> Sealer:
+    return Sealer("shop", {})
 
 
 def ordered(name: str, key: str) -> Event:
@@ -205,32 +192,6 @@ def test_the_same_events_always_make_the_same_message(broker: Broker) -> None:
     first, second, other = broker.messages
     assert first == second
     assert other.id != first.id
-
-
-# In order
-
-
-def test_only_the_head_of_a_lane_is_sent_and_the_rest_waits(broker: Broker) -> None:
-    lanes = MemoryLanes()
-    order = ordering(broker, lanes)
-    it = publishing(broker, order=order)
-    first, second = ordered("first", "user-42"), ordered("second", "user-42")
-
-    asyncio.run(it.publish([first, second, ordered("other", "user-43"), Event("free")]))
-
-    assert sorted(map(names, broker.messages)) == [["first"], ["free"], ["other"]]
-    lane = "list:events\nfan-out\nuser-42"
-    assert lanes.leave(lane, first.id, token="test") == (second.id, sealer(order).seal([second])[0])
-
-
-def test_a_lane_without_room_is_a_reason_not_to_publish(broker: Broker) -> None:
-    it = publishing(broker, order=ordering(broker, MemoryLanes(max_items=1)))
-
-    with pytest.raises(NotPublished, match="StorageFull: The lane") as raised:
-        asyncio.run(it.publish([ordered("a", "user-42"), ordered("b", "user-42")]))
-
-    assert isinstance(raised.value.__cause__, StorageFull)
-    assert not it.breaker.is_open  # the broker has nothing to do with it
 
 
 # What the broker does not take
@@ -491,15 +452,6 @@ def test_no_answer_on_the_loop_is_no_answer() -> None:
     assert broker.tried == 1
 
 
-def test_what_is_in_order_goes_by_the_thread() -> None:
-    broker = LoopBroker()
-    broker.answer = None  # the loop would hang
-
-    asyncio.run(publishing(broker, order=ordering(broker, MemoryLanes())).publish([ordered("a", "user-42")]))
-
-    assert [names(each) for each in broker.messages] == [["a"]]
-
-
 # What an outbox held
 
 
@@ -539,15 +491,6 @@ def test_entries_are_cut_at_the_limits_and_each_message_has_its_own_identity(bro
     first, second, alone = broker.messages
     assert [len(names(first)), len(names(second))] == [2, 1]
     assert second == alone
-
-
-def test_entries_with_an_ordering_key_queue_up(broker: Broker) -> None:
-    it = publishing(broker, order=ordering(broker, MemoryLanes()))
-    entries = [entry(it, each) for each in (ordered("a", "k"), ordered("b", "k"), Event("free"))]
-
-    it.publish_entries(entries)
-
-    assert sorted(map(names, broker.messages)) == [["a"], ["free"]]
 
 
 def test_without_lanes_an_ordering_key_is_no_obstacle(broker: Broker) -> None:

@@ -15,7 +15,7 @@ def test_envelopes_name_their_source_their_schema_and_what_every_event_of_the_ha
     class Cat(BaseModel):
         name: str
 
-    sealer = Sealer("shop", {"receiptto": "list:events"}, lanes_of=None)
+    sealer = Sealer("shop", {"receiptto": "list:events"})
     registry.register(Cat, "cat")
     try:
         known, unknown = map(json.loads, sealer.seal([Event("cat"), Event("dog")]))
@@ -27,15 +27,3 @@ def test_envelopes_name_their_source_their_schema_and_what_every_event_of_the_ha
     assert "dataschema" not in unknown
     assert [known["receiptto"], unknown["receiptto"]] == ["list:events"] * 2
     assert [known["source"], unknown["source"]] == ["shop"] * 2
-
-
-def test_events_in_lanes_say_whose_lanes_these_are() -> None:
-    ordered = Event("a")
-    ordered.ordering_key = "user-42"
-
-    in_lane, free = map(json.loads, Sealer("shop", {}, lanes_of="list:events").seal([ordered, Event("b")]))
-    [without_lanes] = map(json.loads, Sealer("shop", {}, lanes_of=None).seal([ordered]))
-
-    assert in_lane["lane"] == "list:events"
-    assert "lane" not in free
-    assert "lane" not in without_lanes

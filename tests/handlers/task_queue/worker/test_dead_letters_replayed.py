@@ -13,6 +13,7 @@ from fastapi_events.errors import ConfigurationError, NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import Message
 from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.lanes import Item, Lane
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes
 from tests.handlers.task_queue.broker import ListEngine, ListHandler
 
@@ -161,21 +162,20 @@ def test_what_fails_again_meanwhile_is_left_and_not_tried_for_ever(letters: Memo
     assert letters.count() == 2  # they have failed again, and nobody knows of it but their letters
 
 
-def test_an_event_in_order_queues_up_again_at_the_end(letters: MemoryDeadLetters) -> None:
-    # Given a letter of a lane in which another event is at work
+def test_an_event_in_order_waits_again_at_the_end_of_its_lane(letters: MemoryDeadLetters) -> None:
+    # Given a letter of a lane in which another event waits
     lanes = MemoryLanes()
     handler = ListHandler(dead_letters=letters, lanes=lanes)
-    event = Event("cat", headers={"lane": "list:events"})
+    event = Event("cat")
     event.ordering_key = "user-42"
     letters.add(letter(1, event=event))
-    lanes.push("list:events\nfeed\nuser-42", [("before", "{}")])
+    lane = Lane("list:events", "feed", "user-42")
+    lanes.put({lane: [Item("before", "{}", "events")]})
 
     assert list(handler.replay_all()) == [1]
 
-    assert handler.sent == []  # its turn comes when the one before it has left
-    left = lanes.leave("list:events\nfeed\nuser-42", "before", token="me")
-    assert left is not None
-    assert left[0] == event.id
+    [taken] = lanes.take([lane], token="me", lease=9, limit=9)
+    assert [each.id for each in taken.items] == ["before", event.id]
 
 
 def test_without_a_store_there_is_nothing_to_replay() -> None:

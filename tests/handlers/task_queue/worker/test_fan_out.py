@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Any
 
 import pytest
@@ -17,9 +16,8 @@ from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Message, m
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
-from fastapi_events.handlers.task_queue.worker.outcome import TryLater
-from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.lanes import Item, Lane
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes, MemoryOutbox
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.batch import batch
@@ -77,8 +75,8 @@ def fan_out_with(broker: Broker, subscriptions: Subscriptions) -> Make:
         lanes: MemoryLanes | None = None,
         keep_in: MemoryDeadLetters | None = None,
     ) -> FanOut:
-        addresses = Addresses(Routes("events", routes), subscriptions, RetryPolicy(), fleet_of(subscriptions))
-        order = None if lanes is None else Order(lanes, DESTINATION, broker, addresses)
+        addresses = Addresses(Routes("events", routes), subscriptions, fleet_of(subscriptions))
+        order = None if lanes is None else Order(lanes, DESTINATION, broker)
         return FanOut("ListHandler", addresses, broker, outbox=outbox, order=order, keep_in=keep_in)
 
     return make
@@ -142,7 +140,7 @@ def test_the_messages_of_a_whole_batch_go_in_one_trip(
     fan_out_with()([read(Event(name)) for name in "abc"])
 
     [trip] = broker.trips
-    assert [type_of(each) for each in trip] == ["a", "b", "c"]
+    assert [json.loads(each.argument)["type"] for each in trip] == ["a", "b", "c"]
 
 
 def test_what_stands_in_an_envelope_that_we_do_not_know_is_passed_on(
@@ -338,135 +336,79 @@ def test_without_an_outbox_receipts_are_nobodys_business(
 # In order
 
 
-def type_of(message: Message) -> str:
-    """The name of the one event in a message."""
-    envelope = json.loads(message.argument)
-    return str((envelope[0] if isinstance(envelope, list) else envelope)["type"])
+def item(event: Event, queue: str = "events", **attributes: str) -> Item:
+    """What publishing puts into a lane."""
+    return Item(event.id, text_of(event, **attributes), queue)
 
 
-def in_lane(lanes: MemoryLanes, *events: Event) -> None:
-    """What publishing does with events that have an ordering key."""
-    lanes.push(
-        f"{DESTINATION}\n{FAN_OUT_TURN}\nuser-42",
-        [(each.id, text_of(each, lane=DESTINATION)) for each in events],
-    )
-
-
-def test_an_event_passes_from_its_lane_into_those_of_its_subscriptions(
-    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
-) -> None:
-    lanes = MemoryLanes()
-    fan_out = fan_out_with(lanes=lanes)
-    subscriptions.add(listens("*", "one"))
-    subscriptions.add(listens("*", "two"))
-    first, second = ordered("first"), ordered("second")
-    in_lane(lanes, first, second)
-
-    fan_out([read(first, lane=DESTINATION)])
-
-    # Its subscriptions' messages, and then the fan-out of the event behind it
-    assert [(each.task, type_of(each)) for each in broker.sent] == [
-        ("one", "first"),
-        ("two", "first"),
-        ("fastapi_events.fan_out", "second"),
-    ]
-
-
-def test_an_event_whose_turn_it_is_not_waits(
-    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
-) -> None:
-    lanes = MemoryLanes()
-    subscriptions.add(listens("*", "one"))
-    first, second = ordered("first"), ordered("second")
-    in_lane(lanes, first, second)
-
-    fan_out_with(lanes=lanes)([read(second, lane=DESTINATION)])
-
-    assert broker.trips == []
-
-
-def test_an_event_that_another_worker_fans_out_is_tried_later(
+def test_an_event_goes_on_into_the_lanes_of_its_subscriptions(
     fan_out_with: Make, subscriptions: Subscriptions
 ) -> None:
+    fan_out = fan_out_with({"bill*": "bills"}, lanes=MemoryLanes())
+    subscriptions.add(listens("*", "one"))
+    subscriptions.add(listens("*", "two", "kitchen"))
+    event = ordered("bill")
+
+    follows = fan_out.follows(item(event))
+
+    assert follows == {
+        Lane(DESTINATION, "one", "user-42"): [item(event, "bills")],
+        Lane(DESTINATION, "two", "user-42"): [item(event, "kitchen")],
+    }
+
+
+def test_an_event_in_order_that_nobody_listens_to_is_said_to_be_unheard(
+    fan_out_with: Make, subscriptions: Subscriptions, diary: Diary
+) -> None:
+    subscriptions.add(listens("heard", "one"))
+
+    assert fan_out_with(lanes=MemoryLanes()).follows(item(ordered("unheard"))) == {}
+
+    assert [name for name, _ in diary.of("unmatched")] == ["unheard"]
+
+
+def test_an_event_in_order_goes_to_those_who_have_given_no_receipt(
+    fan_out_with: Make, subscriptions: Subscriptions
+) -> None:
+    event = ordered("first")
+    subscriptions.add(listens("*", "one"))
+    subscriptions.add(listens("*", "two"))
+    outbox = held(event)
+    outbox.expect(event.id, DESTINATION, ["one", "two"])
+    outbox.receipt(event.id, DESTINATION, "one")
+    fan_out = fan_out_with(lanes=MemoryLanes(), outbox=outbox)
+
+    follows = fan_out.follows(item(event, receiptto=DESTINATION))
+
+    assert [lane.target for lane in follows] == ["two"]
+
+
+def test_an_event_with_a_key_in_a_message_is_put_into_its_lane(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    # Given what somebody has produced who knows nothing of lanes
     lanes, event = MemoryLanes(), ordered("a")
     subscriptions.add(listens("*", "one"))
-    in_lane(lanes, event)
-    lanes.enter(f"{DESTINATION}\n{FAN_OUT_TURN}\nuser-42", event.id, token="another", lease=60.0)
 
-    with pytest.raises(TryLater):
-        fan_out_with(lanes=lanes)([read(event, lane=DESTINATION)])
+    fan_out_with(lanes=lanes)([read(event), read(Event("free"))])
 
-
-def test_those_behind_an_event_that_nobody_listens_to_go_on(
-    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker, diary: Diary
-) -> None:
-    # Given an event that nobody listens to, before one that somebody does listen to
-    lanes = MemoryLanes()
-    subscriptions.add(listens("heard", "one"))
-    first, second = ordered("unheard"), ordered("heard")
-    in_lane(lanes, first, second)
-
-    fan_out_with(lanes=lanes)([read(first, lane=DESTINATION)])
-
-    # Then its fan-out is over, and that of the other begins
-    assert [name for name, _ in diary.of("unmatched")] == ["unheard"]
-    assert [(each.task, type_of(each)) for each in broker.sent] == [("fastapi_events.fan_out", "heard")]
+    assert broker.tasks() == ["one", "fastapi_events.fan_out"]  # the second is a bell
+    [taken] = lanes.take([Lane(DESTINATION, FAN_OUT_TURN, "user-42")], token="a", lease=9, limit=9)
+    assert [each.id for each in taken.items] == [event.id]
 
 
-def test_those_behind_an_event_go_on_whose_subscriptions_have_all_run_before(
-    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
-) -> None:
-    # Given a worker that died between its last message and leaving the lane
-    lanes, first, second = MemoryLanes(), ordered("first"), ordered("second")
-    subscriptions.add(listens("*", "one"))
-    in_lane(lanes, first, second)
-    outbox = held(first)
-    outbox.expect(first.id, DESTINATION, ["one", "another"])
-    outbox.receipt(first.id, DESTINATION, "one")
-
-    # When the event comes once more
-    fan_out_with(lanes=lanes, outbox=outbox)([read(first, lane=DESTINATION, receiptto=DESTINATION)])
-
-    assert [type_of(each) for each in broker.sent] == ["second"]
-
-
-def test_an_event_of_a_stranger_that_nobody_listens_to_needs_no_lane(
-    fan_out_with: Make, broker: Broker, diary: Diary
-) -> None:
-    fan_out_with(lanes=MemoryLanes())([read(ordered("unheard"))])
-
-    assert broker.trips == []
-    assert len(diary.of("unmatched")) == 1
-
-
-def test_an_event_of_a_stranger_queues_up_first(
-    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
-) -> None:
-    # Given a producer that knows ordering keys and no lanes
-    lanes = MemoryLanes()
-    subscriptions.add(listens("*", "one"))
-    fan_out = fan_out_with(lanes=lanes)
-
-    fan_out([read(ordered("first")), read(ordered("second"))])
-
-    # Then the first is sent to fan-out in its turn, and says by now whose lanes it is in
-    [message] = broker.sent
-    assert message.task == "fastapi_events.fan_out"
-    [waiting] = json.loads(message.argument)
-    assert (waiting["type"], waiting["lane"]) == (
-        "first",
-        DESTINATION,
-    )
-
-
-def test_without_lanes_an_ordering_key_means_nothing(
+def test_an_event_whose_lane_cannot_be_reached_comes_back_alone(
     fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
 ) -> None:
     subscriptions.add(listens("*", "one"))
+    event = ordered("a")
 
-    fan_out_with()([read(ordered("a"), lane=DESTINATION)])
+    fan_out_with(lanes=MemoryLanes(max_items=0))([read(event), read(Event("free"))])
 
-    assert broker.tasks() == ["one"]
+    free, again = broker.sent
+    assert free.task == "one"
+    assert (again.task, json.loads(again.argument)[0]["id"]) == ("fastapi_events.fan_out", event.id)
+    assert again.delay > 0
 
 
 # Names

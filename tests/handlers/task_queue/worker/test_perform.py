@@ -16,7 +16,6 @@ from fastapi_events.errors import InvalidPayload, NotPublished, StorageError, Un
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.messages import Message, message_id
-from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.handlers.task_queue.worker.perform import Perform
@@ -24,7 +23,7 @@ from fastapi_events.handlers.task_queue.worker.worker import Worker
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetter
-from fastapi_events.storage.memory import MemoryInbox, MemoryLanes, MemoryOutbox
+from fastapi_events.storage.memory import MemoryInbox, MemoryOutbox
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.batch import batch as batch_of
 from fastapi_events.subscriptions.plan import Plan, plan
@@ -72,15 +71,13 @@ def perform_with(broker: Broker) -> Make:
         *,
         outbox: MemoryOutbox | None = None,
         inbox: MemoryInbox | None = None,
-        lanes: MemoryLanes | None = None,
     ) -> Perform:
-        addresses = Addresses(Routes("events"), Subscriptions(), RetryPolicy(), fleet_of(Subscriptions()))
-        order = None if lanes is None else Order(lanes, DESTINATION, broker, addresses)
+        addresses = Addresses(Routes("events"), Subscriptions(), fleet_of(Subscriptions()))
         flushing: Any = broker  # all that is asked of it is to flush
         worker = Worker(
             Recorder(), broker, addresses, flushing, {},
             unknown_retry=RetryPolicy(), max_crashes=3, outbox=outbox, inbox=inbox, dead_letters=None,
-            order=order,
+            order=None,
         )  # fmt: skip
         return worker.perform
 
@@ -402,63 +399,12 @@ def test_what_another_worker_is_at_is_tried_later_without_a_receipt(
 # In order
 
 
-def in_lane(lanes: MemoryLanes, *events: Event) -> None:
-    """What fan-out does with events that have an ordering key."""
-    lanes.push(
-        f"{DESTINATION}\none\nuser-42", [(each.id, text_of(each, lane=DESTINATION)) for each in events]
-    )
-
-
-def test_who_is_first_runs_and_has_the_next_sent(
-    perform_with: Make, function: Function, broker: Broker
+def test_an_event_with_a_key_that_comes_in_a_message_runs_as_it_comes(
+    perform_with: Make, function: Function
 ) -> None:
-    lanes, first, second = MemoryLanes(), ordered("first"), ordered("second")
-    in_lane(lanes, first, second)
+    perform_with()(one(function), text_of(ordered("a")))
 
-    perform_with(lanes=lanes)(one(function), text_of(first, lane=DESTINATION))
-
-    assert [event.name for event in function.ran] == ["first"]
-    assert [json.loads(each.argument)["type"] for each in broker.sent] == ["second"]
-
-
-@pytest.mark.parametrize("once", [False, True])
-def test_who_waits_neither_runs_nor_gives_a_receipt(
-    perform_with: Make, function: Function, broker: Broker, once: bool
-) -> None:
-    lanes, first, second = MemoryLanes(), ordered("first"), ordered("second")
-    in_lane(lanes, first, second)
-    outbox = held(second)
-
-    perform_with(lanes=lanes, outbox=outbox, inbox=MemoryInbox())(
-        one(function, once=once), text_of(second, lane=DESTINATION, receiptto=DESTINATION)
-    )
-
-    assert (function.ran, broker.sent, len(outbox.list())) == ([], [], 1)
-
-
-def test_who_fails_stays_first(perform_with: Make, function: Function, broker: Broker) -> None:
-    lanes, first, second = MemoryLanes(), ordered("first"), ordered("second")
-    in_lane(lanes, first, second)
-    perform = perform_with(lanes=lanes)
-    function.error = ValueError("not yet")
-
-    with pytest.raises(ValueError, match="not yet"):
-        perform(one(function), text_of(first, lane=DESTINATION))
-    assert broker.sent == []
-    function.error = None
-    perform(one(function), text_of(first, lane=DESTINATION))
-
-    assert [event.name for event in function.ran] == ["first", "first"]
-
-
-def test_an_event_in_nobodys_lane_runs_as_it_comes(perform_with: Make, function: Function) -> None:
-    perform = perform_with(lanes=MemoryLanes())
-
-    perform(one(function), text_of(ordered("a")))
-    perform(one(function), text_of(ordered("b"), lane="another handler's"))
-    perform_with()(one(function), text_of(ordered("c"), lane=DESTINATION))
-
-    assert [event.name for event in function.ran] == ["a", "b", "c"]
+    assert [event.name for event in function.ran] == ["a"]
 
 
 # Many at once

@@ -1,0 +1,101 @@
+"""The lookout: rings bells that were lost, in each worker and relay that knows of lanes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from fastapi_events.handlers.task_queue.ordering import Order
+from fastapi_events.per_process import PerProcess
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+BUSY_SECONDS = 2.0
+"""How often it looks while there is traffic in lanes."""
+
+IDLE_SECONDS = 10.0
+"""How often it looks while there is none."""
+
+_STILL_BUSY_SECONDS = 60.0
+_STOP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """The thread that looks, and how to end it."""
+
+    thread: threading.Thread
+    stopping: threading.Event
+
+
+class Lookout:
+    """A thread that looks after the lanes of a handler; a forked child has none until it starts its own.
+
+    Parameters:
+        order: The lanes.
+        busy: Seconds between two looks while there is traffic.
+        idle: The same while there is none.
+    """
+
+    def __init__(self, order: Order, *, busy: float = BUSY_SECONDS, idle: float = IDLE_SECONDS) -> None:
+        self._order = order
+        self._busy = busy
+        self._idle = idle
+        self._seen = 0.0
+        self._trouble: str | None = None
+        self._looking = PerProcess(self._start)
+
+    def start(self) -> None:
+        """Begin to look, at first for all that waits, as whoever was at work before may have gone."""
+        self._looking.get()
+
+    def stop(self) -> None:
+        """End the thread."""
+        looking = self._looking.take()
+        if looking is not None:
+            looking.stopping.set()
+            looking.thread.join(_STOP_SECONDS)
+
+    def traffic(self) -> None:
+        """Something goes on in the lanes: look often for a while."""
+        self._seen = time.monotonic()
+
+    def _start(self) -> _Looking:
+        stopping = threading.Event()
+        thread = threading.Thread(
+            target=self._work, args=(stopping,), daemon=True,
+            name=f"fastapi-events-lookout-{self._order.destination}",
+        )  # fmt: skip
+        thread.start()
+        return _Looking(thread, stopping)
+
+    def _work(self, stopping: threading.Event) -> None:
+        unheard = True
+        looked = time.monotonic()
+        while True:
+            if self._looked(unheard=unheard):
+                unheard = False
+            looked = time.monotonic()
+            while not stopping.wait(min(self._busy, self._idle)):
+                now = time.monotonic()
+                if now - self._seen < _STILL_BUSY_SECONDS or now - looked >= self._idle - 0.1:
+                    break
+            if stopping.is_set():
+                return
+
+    def _looked(self, *, unheard: bool) -> bool:
+        try:
+            self._order.look(unheard=unheard)
+        except Exception as error:  # the store's; the next look tries again
+            if self._trouble is None:
+                self._trouble = f"{type(error).__name__}: {error}"
+                logger.warning(
+                    "The lanes of %s cannot be looked at: %s", self._order.destination, self._trouble
+                )
+            return False
+        if self._trouble is not None:
+            logger.info("The lanes of %s can be looked at again.", self._order.destination)
+            self._trouble = None
+        return True

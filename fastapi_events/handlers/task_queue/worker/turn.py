@@ -1,0 +1,416 @@
+"""A worker's turn at lanes: it hears a bell, holds the lanes, and handles what waits there in its order.
+
+Nothing of it needs the bell's message any more: what came of each item is written into the lane, and whoever
+holds the lane no longer writes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from fastapi_events.errors import DeliveredTooOften, StorageError
+from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Bell, message_id
+from fastapi_events.handlers.task_queue.ordering import Order, no_room
+from fastapi_events.handlers.task_queue.sender import Sender
+from fastapi_events.handlers.task_queue.worker.dead_letters import DeadLetterKeeper
+from fastapi_events.handlers.task_queue.worker.outcome import (
+    NO_RETRY,
+    Attempt,
+    GiveUp,
+    TryAgain,
+    decide,
+)
+from fastapi_events.ids import random_id
+from fastapi_events.leases import LEASE_SECONDS, keeper
+from fastapi_events.per_process import PerProcess
+from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.lanes import Due, Finished, Item, Lane, Move, Outcome, Taken
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TURN_ITEMS = 25
+"""How many items of a lane a worker handles until others have their turn."""
+
+TURN_SECONDS = 1.0
+"""How long a worker begins further items of a lane, until others have their turn."""
+
+_WRITE_AGAIN_SECONDS = LEASE_SECONDS / 2
+_LONGEST_GATE_SECONDS = 30.0
+
+
+class Performer(Protocol):
+    """What handles the items of a lane: an actor."""
+
+    @property
+    def name(self) -> str:
+        """What messages for it are called."""
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """When an item is tried again."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The engine's own."""
+
+    @property
+    def counts_as(self) -> str:
+        """Whose attempts are counted: those of one kind say nothing about those of another."""
+
+    def handle(self, argument: Any) -> None:
+        """Handle an item; what it raises is its failure."""
+
+
+class FansOut(Protocol):
+    """Finds out who listens to an item."""
+
+    def follows(self, item: Item) -> Mapping[Lane, Sequence[Item]]:
+        """In which other lanes an item waits next; what it raises is the item's failure."""
+
+    def followed(self, item: Item, names: Sequence[str]) -> None:
+        """It waits there now, for the subscriptions of these names."""
+
+
+_Rings: TypeAlias = list[tuple[Due, float]]
+"""Bells that have to be rung, each with its delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An item that could not be handled, the note of the attempt before, and why."""
+
+    item: Item
+    note: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """What comes of the items of one lane of fan-out."""
+
+    taken: Taken
+    move: Move
+    names: Sequence[tuple[Item, Sequence[str]]]
+    failure: _Failure | None
+
+
+class _Refused(Exception):
+    """The engine would have dropped the event; the cause says why."""
+
+
+class Turns:
+    """Takes turns at the lanes of a handler.
+
+    Parameters:
+        order: The lanes.
+        sender: The engine.
+        dead_letters: Keep what is given up.
+        max_crashes: How many workers may die of an item before it is given up.
+        traffic: Told of each turn.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        sender: Sender,
+        dead_letters: DeadLetterKeeper,
+        *,
+        max_crashes: int,
+        traffic: Callable[[], None],
+    ) -> None:
+        self._order = order
+        self._lanes = order.lanes
+        self._sender = sender
+        self._dead_letters = dead_letters
+        self._max_crashes = max_crashes
+        self._traffic = traffic
+        self._gate = PerProcess(threading.Lock)  # after a fork, whoever held it is not here
+
+    def perform(self, performer: Performer, bell: Bell) -> None:
+        """Handle the items of a subscription's lane, one after the other.
+
+        Raises:
+            StorageError: When the lanes cannot be reached.
+            BaseException: What ends the worker; others go on.
+        """
+        one_only = any(option in performer.options for option in ("time_limit", "soft_time_limit"))
+        rings: _Rings = []
+        for key in bell.keys:
+            lane = self._order.lane(performer.name, key)
+            with self._held([lane], limit=1 if one_only else TURN_ITEMS) as (token, taken):
+                for each in taken:
+                    self._one_by_one(performer, bell, each, token, rings)
+        self._ring(rings)
+
+    def fan_out(self, performer: Performer, bell: Bell, finds: FansOut) -> None:
+        """Find out who listens to the items of lanes, and put these into theirs.
+
+        Parameters:
+            finds: Does so.
+
+        Raises:
+            StorageError: When the lanes cannot be reached.
+        """
+        lanes = [self._order.lane(FAN_OUT_TURN, key) for key in bell.keys]
+        rings: _Rings = []
+        with self._held(lanes, limit=TURN_ITEMS) as (token, taken):
+            for each in taken:
+                if each.is_suspect:
+                    with self._alone(each.lane, token) as crashes:
+                        one = replace(each, items=each.items[:1])
+                        self._together(performer, bell, [one], token, finds, crashes, rings)
+            others = [each for each in taken if not each.is_suspect]
+            self._together(performer, bell, others, token, finds, 0, rings)
+        self._ring(rings)
+
+    def _ring(self, rings: _Rings) -> None:
+        """Ring bells, once nothing is held any more."""
+        for delay in dict.fromkeys(delay for _, delay in rings):
+            self._order.bells.ring([due for due, each in rings if each == delay], delay=delay)
+
+    # Holding
+
+    @contextmanager
+    def _held(self, lanes: Sequence[Lane], *, limit: int) -> Iterator[tuple[str, Sequence[Taken]]]:
+        """Hold those lanes within the block that can be."""
+        self._traffic()
+        token = random_id()
+        taken = self._lanes.take(lanes, token=token, lease=LEASE_SECONDS, limit=limit)
+        if not taken:
+            yield token, ()
+            return
+        held = [each.lane for each in taken]
+        extend = partial(self._lanes.extend, held, token=token, lease=LEASE_SECONDS)
+        try:
+            with keeper.keep(extend):
+                yield token, taken
+        except BaseException:
+            for lane in held:  # those that are still ours
+                try:
+                    self._lanes.release(lane, token=token)
+                except StorageError as error:
+                    logger.warning("The lane of %r for %s stays held: %s", lane.key, lane.target, error)
+            raise
+
+    @contextmanager
+    def _alone(self, lane: Lane, token: str) -> Iterator[int]:
+        """Run the first item of a lane, which may have ended a process, beside no other such.
+
+        Returns:
+            How many processes it has ended, as far as is known.
+        """
+        gate = self._gate.get()
+        # One that runs long need not hold up the others for ever: few of them are poisonous.
+        inside = gate.acquire(timeout=_LONGEST_GATE_SECONDS)
+        try:
+            yield self._lanes.started(lane, token=token)
+        finally:
+            if inside:
+                gate.release()
+
+    def _release(
+        self, lane: Lane, token: str, rings: _Rings, *, after: float = 0.0, note: str | None = None
+    ) -> None:
+        release = partial(self._lanes.release, lane, token=token, after=after, note=note)
+        due = self._until_written(release)
+        if due is not None:
+            rings.append((due, after))
+
+    # Subscriptions
+
+    def _one_by_one(self, performer: Performer, bell: Bell, taken: Taken, token: str, rings: _Rings) -> None:
+        ends = time.monotonic() + TURN_SECONDS
+        left = len(taken.items)
+        for number, item in enumerate(taken.items):
+            if item.queue != bell.queue or (number and time.monotonic() > ends):
+                break
+            note = taken.note if number == 0 else ""
+            if taken.is_suspect and number == 0:
+                with self._alone(taken.lane, token) as crashes:
+                    finished = self._attempt(performer, taken.lane, item, token, note, crashes, rings)
+            else:
+                finished = self._attempt(performer, taken.lane, item, token, note, 0, rings)
+            if finished is None:
+                return
+            left = finished.left
+        if left:
+            self._release(taken.lane, token, rings)
+
+    def _attempt(
+        self,
+        performer: Performer,
+        lane: Lane,
+        item: Item,
+        token: str,
+        note: str,
+        crashes: int,
+        rings: _Rings,
+    ) -> Finished | None:
+        """Handle an item; None where the lane is not ours any more."""
+        try:
+            self._check(performer, item, crashes)
+            performer.handle(item.text)
+        except BaseException as error:
+            return self._after_failure(performer, lane, item, token, note, error, rings)
+        return self._finish(Move(lane, [item.id]), token)
+
+    def _check(self, performer: Performer, item: Item, crashes: int) -> None:
+        if crashes >= self._max_crashes:
+            raise DeliveredTooOften(crashes)
+        refusal = self._sender.refusal(performer.options, item.text)
+        if refusal is not None:
+            raise _Refused from refusal
+
+    # Fan-out
+
+    def _together(
+        self,
+        performer: Performer,
+        bell: Bell,
+        taken: Sequence[Taken],
+        token: str,
+        finds: FansOut,
+        crashes: int,
+        rings: _Rings,
+    ) -> None:
+        """Fan out the first items of several lanes in one step; each lane fails alone."""
+        gathered = [self._gathered(performer, bell, each, finds, crashes) for each in taken]
+        failed = {each.taken.lane: each.failure for each in gathered if each.failure is not None}
+        stopped = [each.taken.lane for each in gathered if not each.move.ids and each.failure is None]
+        moving = [each for each in gathered if each.move.ids]
+        outcomes = self._finish_all([each.move for each in moving], token)
+        for each, finished in zip(moving, outcomes, strict=True):
+            lane = each.taken.lane
+            rings += [(due, 0.0) for due in finished.due]
+            if finished.outcome is Outcome.FULL:
+                full = no_room(next(iter(each.move.into)), self._lanes)
+                failed[lane] = _Failure(each.taken.items[0], each.taken.note, full)
+            elif finished.outcome is Outcome.LOST:
+                failed.pop(lane, None)
+            else:
+                for item, names in each.names:
+                    finds.followed(item, names)
+                if finished.left and lane not in failed:
+                    stopped.append(lane)
+        for lane in stopped:
+            self._release(lane, token, rings)
+        for lane, failure in failed.items():
+            self._after_failure(performer, lane, failure.item, token, failure.note, failure.error, rings)
+
+    def _gathered(
+        self, performer: Performer, bell: Bell, taken: Taken, finds: FansOut, crashes: int
+    ) -> _Gathered:
+        """The items of a lane that can be fanned out now, and the one that cannot."""
+        ids: list[str] = []
+        into: dict[Lane, list[Item]] = {}
+        names: list[tuple[Item, Sequence[str]]] = []
+        failure = None
+        for number, item in enumerate(taken.items):
+            if item.queue != bell.queue:
+                break
+            try:
+                self._check(performer, item, crashes)
+                following = finds.follows(item)
+            except Exception as error:
+                failure = _Failure(item, taken.note if number == 0 else "", error)
+                break
+            ids.append(item.id)
+            names.append((item, [lane.target for lane in following]))
+            for lane, items in following.items():
+                into.setdefault(lane, []).extend(items)
+        return _Gathered(taken, Move(taken.lane, ids, into), names, failure)
+
+    def _finish_all(self, moves: Sequence[Move], token: str) -> Sequence[Finished]:
+        return self._until_written(partial(self._lanes.finish, moves, token=token)) if moves else ()
+
+    # What follows
+
+    def _finish(self, move: Move, token: str) -> Finished | None:
+        [finished] = self._finish_all([move], token)
+        if finished.outcome is Outcome.LOST:
+            logger.warning(
+                "The lane of %r for %s has gone to another worker, which may handle event %s again.",
+                move.lane.key, move.lane.target, move.ids[0],
+            )  # fmt: skip
+            return None
+        return finished
+
+    def _after_failure(
+        self,
+        performer: Performer,
+        lane: Lane,
+        item: Item,
+        token: str,
+        note: str,
+        error: BaseException,
+        rings: _Rings,
+    ) -> Finished | None:
+        """Let the lane wait for another attempt, or give the item up."""
+        is_refused = isinstance(error, _Refused)
+        if is_refused and error.__cause__ is not None:
+            error = error.__cause__
+        is_fan_out = lane.target == FAN_OUT_TURN
+        identity = (performer.name, item.id) if is_fan_out else (item.id, performer.name)
+        attempt = self._sender.described(
+            Attempt(
+                handler=self._order.destination,
+                subscription=performer.name,
+                queue=item.queue,
+                message_id=message_id(*identity),
+                policy=NO_RETRY if is_refused else performer.policy,
+                arguments=[f"[{item.text}]" if is_fan_out else item.text],
+                failed_before=_read(note, performer.counts_as),
+                was_run=not is_refused,
+            ),
+            performer.options,
+            error,
+        )
+        if attempt is None:
+            raise error
+        outcome = decide(attempt, error)
+        if not isinstance(outcome, GiveUp):
+            assert isinstance(outcome, TryAgain)  # noqa: S101 - only a bell is dropped
+            counted = _written(outcome.failed, performer.counts_as) if outcome.counts else None
+            self._release(lane, token, rings, after=outcome.after, note=counted)
+            return None
+        # A holder that has lost its lane writes no result, and a dead letter is one.
+        if not self._until_written(partial(self._lanes.extend, [lane], token=token, lease=LEASE_SECONDS)):
+            return None
+        self._dead_letters.give_up(outcome.letter)
+        finished = self._finish(Move(lane, [item.id]), token)
+        self._sender.gave_up(attempt, performer.options, error)
+        if is_fan_out and finished is not None and finished.left:
+            self._release(lane, token, rings)
+        return finished
+
+    def _until_written(self, write: Callable[[], T]) -> T:
+        """Write something into the lanes, and try again while the lease may last."""
+        ends, pause = time.monotonic() + _WRITE_AGAIN_SECONDS, 0.05
+        while True:
+            try:
+                return write()
+            except StorageError as error:
+                if time.monotonic() + pause > ends:
+                    raise
+                logger.warning("The lanes of %s cannot be written to: %s", self._order.destination, error)
+                time.sleep(pause)
+                pause = min(pause * 2, 2.0)
+
+
+def _read(note: str, kind: str) -> int:
+    """How many attempts of a kind a note counts."""
+    name, _, number = note.partition(" ")
+    return int(number) if name == kind and number.isdigit() else 0
+
+
+def _written(number: int, kind: str) -> str:
+    return f"{kind} {number}"

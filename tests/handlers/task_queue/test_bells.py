@@ -1,0 +1,114 @@
+"""Bells: what is sent for lanes that are due, and what becomes of one that cannot be sent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi_events.errors import StorageError
+from fastapi_events.handlers.task_queue.bells import MAX_LANES_PER_BELL, Bells
+from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Bell, bell_in
+from fastapi_events.storage.lanes import UNHEARD_SECONDS, Due, Item, Lane
+from fastapi_events.storage.memory import MemoryLanes
+from tests.handlers.task_queue.broker import ListEngine
+
+HERE = "list:events"
+
+
+def feed(key: str) -> Lane:
+    return Lane(HERE, "feed", key)
+
+
+def fan_out(key: str) -> Lane:
+    return Lane(HERE, FAN_OUT_TURN, key)
+
+
+def test_lanes_of_fan_out_share_a_message_and_those_of_functions_have_their_own() -> None:
+    engine = ListEngine()
+    due = [
+        Due(fan_out("a"), "events"), Due(fan_out("b"), "events"), Due(fan_out("c"), "bills"),
+        Due(feed("a"), "events"), Due(feed("b"), "events"),
+    ]  # fmt: skip
+
+    assert Bells(MemoryLanes(), HERE, engine).ring(due, delay=3.0)
+
+    sent = sorted((each.task, each.queue, json.loads(each.argument)["bell"]) for each in engine.sent)
+    assert sent == [
+        ("fastapi_events.fan_out", "events", ["a", "b"]),
+        ("fastapi_events.fan_out.bills", "bills", ["c"]),
+        ("feed", "events", ["a"]),
+        ("feed", "events", ["b"]),
+    ]
+    assert {each.delay for each in engine.sent} == {3.0}
+    assert len({each.id for each in engine.sent}) == 4
+
+
+def test_a_message_names_no_more_lanes_than_one_worker_should_take() -> None:
+    engine = ListEngine()
+    count = MAX_LANES_PER_BELL + 1
+
+    Bells(MemoryLanes(), HERE, engine).ring([Due(fan_out(str(each)), "events") for each in range(count)])
+
+    assert [len(json.loads(each.argument)["bell"]) for each in engine.sent] == [MAX_LANES_PER_BELL, 1]
+
+
+def test_a_bell_can_be_read_and_nothing_else_is_one() -> None:
+    bell = Bell(['a\n"b"', "é"], "events")
+    assert bell_in([bell.text], {}) == bell
+    others: Sequence[Any] = [
+        "{}",
+        '{"bell"',
+        '{"bell": 7}',
+        '{"bell": ["a"]}',
+        "[]",
+        7,
+        None,
+        {"bell": ["a"]},
+    ]
+    assert [bell_in([each], {}) for each in others] == [None] * len(others)
+    assert bell_in([bell.text], {"more": 1}) is None
+    assert bell_in([], {}) is None
+
+
+def test_what_cannot_be_rung_is_due_at_once() -> None:
+    lanes, engine = MemoryLanes(), ListEngine()
+    bells = Bells(lanes, HERE, engine)
+    placed = lanes.put({feed("a"): [Item("1", "{}", "events")]})
+    assert bells.look() == 0  # it is about to be rung
+
+    engine.refusing = ConnectionError("away")
+    assert not bells.ring(placed.due)
+    assert bells.look() == 0
+    engine.refusing = None
+
+    assert bells.look() == 1
+    assert [each.task for each in engine.sent] == ["feed"]
+
+
+def test_lanes_that_cannot_be_told_of_it_are_due_in_a_while() -> None:
+    class Deaf(MemoryLanes):
+        def missed(self, lanes: Sequence[Lane]) -> None:
+            raise StorageError("away")
+
+    now = [time.time()]
+    lanes, engine = Deaf(clock=lambda: now[0]), ListEngine()
+    bells = Bells(lanes, HERE, engine)
+    engine.refusing = ConnectionError("away")
+    assert not bells.ring(lanes.put({feed("a"): [Item("1", "{}", "events")]}).due)
+    engine.refusing = None
+
+    now[0] += UNHEARD_SECONDS
+    assert bells.look() == 1
+
+
+def test_all_lanes_that_are_due_are_rung() -> None:
+    now = [time.time()]
+    lanes, engine = MemoryLanes(clock=lambda: now[0]), ListEngine()
+    lanes.put({feed(str(number)): [Item("1", "{}", "events")] for number in range(250)})
+    lanes.put({Lane("another", "feed", "a"): [Item("1", "{}", "events")]})
+    now[0] += 60
+
+    assert Bells(lanes, HERE, engine).look() == 250
+    assert len(engine.sent) == 250
