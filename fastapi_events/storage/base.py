@@ -54,24 +54,12 @@ class Answer(Enum):
 
     NEW = "new"
     DONE = "done"
-    HEAD = "head"
-    WAITING = "waiting"
-    GONE = "gone"
 
 
 NEW: Literal[Answer.NEW] = Answer.NEW
 
 
 DONE: Literal[Answer.DONE] = Answer.DONE
-
-
-HEAD: Literal[Answer.HEAD] = Answer.HEAD
-
-
-WAITING: Literal[Answer.WAITING] = Answer.WAITING
-
-
-GONE: Literal[Answer.GONE] = Answer.GONE
 
 
 @dataclass(frozen=True, slots=True)

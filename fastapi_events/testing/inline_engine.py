@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi_events import clock, envelope
 from fastapi_events.handlers.task_queue import Actor, Engine, Message
 from fastapi_events.handlers.task_queue.engine import unknown_actor
-from fastapi_events.handlers.task_queue.messages import is_batch
+from fastapi_events.handlers.task_queue.messages import bell_in, is_batch
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, TryAgain, decide
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.testing.faults import BrokerAway, Faults
@@ -133,7 +133,7 @@ class InlineEngine(Engine):
             raise BrokerAway("the broker is away, as the test has asked for")
         for message in messages:
             for _ in range(1 + faults.duplicates):
-                self._put(message, asked_for=message.delay > 0 and message.failed == 0)
+                self._put(message, asked_for=_is_asked_for(message))
         if faults.crashes_after("publish"):
             raise BrokerAway("the process died when the broker had the messages, as the test has asked for")
 
@@ -151,6 +151,11 @@ class InlineEngine(Engine):
         self._actors[actor.name] = actor
 
     # Worker
+
+    def described(self, attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> Attempt | None:
+        if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+            return None
+        return replace(attempt, policy=replace(attempt.policy, jitter=False))
 
     @property
     def is_away(self) -> bool:
@@ -203,3 +208,8 @@ class InlineEngine(Engine):
     def _unknown(self, message: Message) -> Actor:
         anyone: Any = next(iter(self._actors.values()))
         return unknown_actor(anyone.worker, message.task, message.queue)
+
+
+def _is_asked_for(message: Message) -> bool:
+    """Whether it is an event that was dispatched with a delay, rather than another attempt."""
+    return message.delay > 0 and message.failed == 0 and bell_in([message.argument], {}) is None

@@ -85,13 +85,14 @@ class InlineHandler:
         self._engine.deliver(message)
 
     def relay(self) -> int:
-        """Publish what is due in the outbox, as a relay would; how many events it was."""
-        if self._relay is None or self._engine.is_away:
+        """Publish what is due in the outbox, and ring lost bells, as a relay would; how many it was."""
+        if self._engine.is_away:
             return 0
+        rung = self._twin.look_after_lanes()
         try:
-            return self._relay.step()
+            return rung if self._relay is None else rung + self._relay.step()
         except (ConnectionError, NotPublished):  # as a relay, it tries again
-            return 0
+            return rung
 
     def next_due(self) -> float | None:
         """When the next entry of the outbox is due."""

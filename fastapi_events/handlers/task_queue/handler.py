@@ -461,14 +461,16 @@ class TaskQueueHandler(Registering):
         """How the handler is in this process, found out within its `flush_deadline`."""
         return await self._health.health()
 
-    def look_after_lanes(self) -> None:
+    def look_after_lanes(self) -> int:
         """Tell workers once more of events with an ordering key that nobody has come for.
+
+        Returns:
+            Of how many lanes they were told.
 
         Raises:
             StorageError: When the lanes cannot be asked.
         """
-        if self._order is not None:
-            self._order.look()
+        return 0 if self._order is None else self._order.look()
 
     def diagnose(self) -> Iterable[Finding]:
         """What `fastapi-events doctor` should know of the engine and its broker."""

@@ -66,8 +66,11 @@ class Order:
         """The lane of a key in which events wait for their fan-out."""
         return self.lane(FAN_OUT_TURN, key)
 
-    def look(self, *, unheard: bool = False) -> None:
+    def look(self, *, unheard: bool = False) -> int:
         """Ring the bells of lanes that have waited for too long, and see whether the store has forgotten.
+
+        Returns:
+            How many were rung.
 
         Raises:
             StorageError: When the lanes cannot be asked.
@@ -79,7 +82,7 @@ class Order:
                 "are lost. It needs persistence.", self.destination,
             )  # fmt: skip
         self._incarnation = incarnation
-        self.bells.look(unheard=unheard)
+        return self.bells.look(unheard=unheard)
 
 
 def no_room(lane: Lane, lanes: Lanes) -> StorageFull:

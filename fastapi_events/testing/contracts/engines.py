@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from fastapi_events import clock
 from fastapi_events.errors import InvalidPayload
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue import TaskQueueHandler
@@ -46,7 +47,7 @@ class EngineContract:
     @pytest.fixture
     def store(self) -> MemoryStore:
         """Where the handler keeps its dead letters and lanes."""
-        return MemoryStore()
+        return MemoryStore(clock=clock.timestamp)
 
     @pytest.fixture
     def log(self) -> Iterator[Log]:

@@ -28,12 +28,13 @@ class Looked(Order):
         self.looks: list[bool] = []
         self._changed = threading.Condition()
 
-    def look(self, *, unheard: bool = False) -> None:
+    def look(self, *, unheard: bool = False) -> int:
         with self._changed:
             self.looks.append(unheard)
             self._changed.notify_all()
         if self.failing is not None:
             raise self.failing
+        return 0
 
     def wait_for(self, count: int) -> None:
         with self._changed:

@@ -45,6 +45,7 @@ TURN_SECONDS = 1.0
 
 _WRITE_AGAIN_SECONDS = LEASE_SECONDS / 2
 _LONGEST_GATE_SECONDS = 30.0
+_NOT_EARLY_SECONDS = 0.05
 
 
 class Performer(Protocol):
@@ -175,7 +176,9 @@ class Turns:
     def _ring(self, rings: _Rings) -> None:
         """Ring bells, once nothing is held any more."""
         for delay in dict.fromkeys(delay for _, delay in rings):
-            self._order.bells.ring([due for due, each in rings if each == delay], delay=delay)
+            due = [due for due, each in rings if each == delay]
+            # A bell that comes too early is heard in vain, and the next is rung seconds later.
+            self._order.bells.ring(due, delay=delay + _NOT_EARLY_SECONDS if delay else 0.0)
 
     # Holding
 
