@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastapi_events.handlers.task_queue import Actor, Engine, Message
 from fastapi_events.handlers.task_queue.engine import unknown_actor
-from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, decide
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, TryAgain, decide
 from fastapi_events.storage.dead_letters import DeadLetter
 
 _TABLES = """
@@ -97,8 +97,10 @@ class TableEngine(Engine):
             if isinstance(outcome, GiveUp):
                 actor.worker.dead_letters.give_up(outcome.letter)
                 self._replace(taken)
-            else:
+            elif isinstance(outcome, TryAgain):
                 self._replace(taken, replace(message, delay=outcome.after, failed=outcome.failed))
+            else:  # a bell, which is rung again by others
+                self._replace(taken)
         else:
             self._replace(taken)
         return True
