@@ -26,6 +26,12 @@ middleware_identifier: ContextVar[int] = ContextVar("fastapi_middleware_identifi
 current_event: ContextVar[Event | None] = ContextVar("fastapi_events_current_event", default=None)
 """The event that is being handled, which causes what its subscription dispatches."""
 
+current_subscription: ContextVar[str | None] = ContextVar("fastapi_events_subscription", default=None)
+"""The name of the subscription that runs."""
+
+current_attempt: ContextVar[int] = ContextVar("fastapi_events_attempt", default=1)
+"""Which attempt of it that is; a worker's engine knows."""
+
 handling_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("fastapi_events_loop", default=None)
 """The loop on which the surrounding scope handles its events, for functions that run in threads."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, TypeVar, overload
 
 from fastapi_events import checks, lifecycle
-from fastapi_events.context import current_event
+from fastapi_events.context import current_event, current_subscription
 from fastapi_events.delivery import being_cancelled, cancelled_itself
 from fastapi_events.errors import raise_together
 from fastapi_events.event import Event, EventName
@@ -170,6 +170,7 @@ class LocalHandler(BaseEventHandler):
                 return await self._run_all(event, match(event.name))
         finally:
             current_event.reset(token)
+            current_subscription.set(None)
 
     async def _run_all(self, event: Event, subscriptions: Iterable[Subscription]) -> list[BaseException]:
         errors = []
@@ -181,6 +182,7 @@ class LocalHandler(BaseEventHandler):
         return errors
 
     async def _run(self, subscription: Subscription, event: Event) -> BaseException | None:
+        current_subscription.set(subscription.name)
         try:
             if Lifecycle.started in heard:
                 tell(Lifecycle.started, event, subscription=subscription.name)

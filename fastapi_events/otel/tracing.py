@@ -113,6 +113,16 @@ def record_failure(error: BaseException, event: Event) -> None:
     span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {text}")
 
 
+def current_trace_id(event: Event | None) -> str | None:
+    """The id of the current trace, or of the one in which an event was dispatched."""
+    if _installed:
+        found = trace.get_current_span().get_span_context()
+        if found.is_valid:
+            return trace.format_trace_id(found.trace_id)
+    parts = str(event.headers.get("traceparent", "")).split("-") if event is not None else []
+    return parts[1] if len(parts) == 4 else None
+
+
 def has_context() -> bool:
     """Whether there is a current span, whose context `inject` would write; without an SDK a remote one."""
     # An empty context, as long as nobody makes spans, is told apart sooner than by asking for its span.

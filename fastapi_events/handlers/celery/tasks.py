@@ -15,6 +15,7 @@ from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, WorkerShu
 from celery.worker import state
 
 from fastapi_events import redaction
+from fastapi_events.context import current_attempt
 from fastapi_events.errors import DeliveredTooOften, reason_of
 from fastapi_events.handlers.celery.crash_counter import CrashCounter
 from fastapi_events.handlers.celery.eager import attempt_in_place
@@ -83,6 +84,7 @@ class Tasks:
             try:
                 if crashes >= actor.worker.max_crashes:
                     raise DeliveredTooOften(crashes)
+                current_attempt.set(task.request.retries + 1)
                 with self._limits.of(task):
                     step()
             except BaseException as error:

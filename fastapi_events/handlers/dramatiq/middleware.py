@@ -18,6 +18,7 @@ from dramatiq.common import q_name
 from dramatiq.middleware import AsyncIO, Middleware, Retries, SkipMessage
 
 from fastapi_events import recorder
+from fastapi_events.context import current_attempt
 from fastapi_events.errors import DeliveredTooOften
 from fastapi_events.handlers.dramatiq.actors import ACTOR, NotRun, UnknownActors, forget_rejected
 from fastapi_events.handlers.dramatiq.crash_counter import crash_counter_on
@@ -108,6 +109,7 @@ class Redelivery(Middleware):
         actor = self._actor(message)
         if actor is None:
             return
+        current_attempt.set(int(message.options.get(FAILED, 0)) + 1)
         crashes = self._crashes.before(message)
         if crashes >= actor.worker.max_crashes:
             raise NotRun from DeliveredTooOften(crashes)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from fastapi_events import envelope, lifecycle
-from fastapi_events.context import current_event, reported
+from fastapi_events.context import current_event, current_subscription, reported
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.encryption import Encryption, unlocked
@@ -76,7 +76,7 @@ class Perform:
             self._batches(subscription, argument)
             return
         event = envelope.unseal(argument)
-        token = current_event.set(event)
+        token, name = current_event.set(event), current_subscription.set(subscription.name)
         try:
             with self._claim(subscription, event) as new:
                 if new:
@@ -84,6 +84,7 @@ class Perform:
             self._receipts.give(subscription.name, event)
         finally:
             current_event.reset(token)
+            current_subscription.reset(name)
 
     def _claim(self, subscription: Subscription, event: Event) -> AbstractContextManager[bool]:
         if not subscription.once or self._once is None:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from fastapi_events import envelope
-from fastapi_events.context import current_event
+from fastapi_events.context import current_event, current_subscription
 from fastapi_events.errors import BatchFailed
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
@@ -164,7 +164,7 @@ class PerformBatch:
     ) -> list[Exception | None]:
         for event in events:
             tell(Lifecycle.started, event, subscription=subscription.name)
-        token = current_event.set(events[0])
+        token, name = current_event.set(events[0]), current_subscription.set(subscription.name)
         # `commit.complete_in` could not know for which of the events: those that fail may yet be named.
         claim = current_claim.set(None)
         errors: list[Exception | None] = [None] * len(events)
@@ -179,6 +179,7 @@ class PerformBatch:
         finally:
             current_claim.reset(claim)
             current_event.reset(token)
+            current_subscription.reset(name)
         for event, each in zip(events, errors, strict=True):
             if each is None:
                 tell(Lifecycle.succeeded, event, subscription=subscription.name)

@@ -1,0 +1,69 @@
+"""`fastapi-events emit`: dispatch an event by hand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from pydantic import ValidationError
+
+from fastapi_events.cli.arguments import add_command, age
+from fastapi_events.cli.text import say, say_json, shown
+from fastapi_events.context import event_store
+from fastapi_events.dispatcher import dispatch
+from fastapi_events.errors import ConfigurationError
+from fastapi_events.event import Event
+from fastapi_events.inspection import handlers_in
+from fastapi_events.scope import collect_events
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to those of `fastapi-events`."""
+    parser = add_command(
+        commands, "emit", _emit, "dispatch an event, whose payload has to fit the schema of its name",
+        examples="""
+        fastapi-events emit app.events order-paid '{"order": 7}'
+        fastapi-events emit app.events order-paid - --key customer-3 --delay 10m < order.json
+        """,
+    )  # fmt: skip
+    parser.add_argument("name", help="the event's name")
+    parser.add_argument(
+        "payload",
+        nargs="?",
+        default="null",
+        metavar="JSON",
+        help="its payload; - reads it from standard input",
+    )
+    parser.add_argument("--key", help="its ordering key")
+    parser.add_argument("--delay", type=age, metavar="TIME", help="handle it in so long, such as 10m")
+
+
+def _emit(arguments: argparse.Namespace) -> int:
+    handlers = handlers_in(arguments.target)
+    payload = _payload(arguments.payload)
+    try:
+        # An error of any handler is the command's own: somebody waits for the answer.
+        with collect_events(handlers, raise_errors=True):
+            dispatch(arguments.name, payload, delay=arguments.delay, ordering_key=arguments.key)
+            event = Event.of(event_store.get()[-1])
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"The payload does not fit the schema of {arguments.name!r}: {error}"
+        ) from None
+    names = [each.name for each in handlers]
+    if arguments.json:
+        say_json({"id": event.id, "name": arguments.name, "handlers": names})
+    else:
+        say(f"{event.id} dispatched to {shown(', '.join(names))}")
+    return 0
+
+
+def _payload(text: str) -> Any:
+    try:
+        return json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The payload {shown(text, 60)} is no JSON: {error}. A text needs its quotes, '\"like this\"'."
+        ) from None
