@@ -9,6 +9,7 @@ from fastapi_events.testing.dispatched import DispatchedEvents
 from fastapi_events.testing.errors import raise_errors
 from fastapi_events.testing.fault_blocks import broker_down, crash_after, duplicate, reorder
 from fastapi_events.testing.results import FunctionResults, Run
+from fastapi_events.testing.settlement import settle
 from fastapi_events.testing.wire import check_wire
 from fastapi_events.testing.worker import InlineWorker
 
@@ -24,4 +25,5 @@ __all__ = [
     "duplicate",
     "raise_errors",
     "reorder",
+    "settle",
 ]
