@@ -157,6 +157,8 @@ def test_two_unlike_workers_handle_every_event_with_each_function(
 
     handled(project, "mail", EVENTS)
     handled(project, "bill", EVENTS)
+    assert "[ERROR]" not in project.logs()
+    assert "ERROR/" not in project.logs()
 
 
 def test_events_wait_for_a_function_while_none_of_its_workers_runs(project: Project, engine: str) -> None:

@@ -13,9 +13,8 @@ from dramatiq.middleware import MiddlewareError
 
 from fastapi_events.errors import UnknownSubscription
 from fastapi_events.handlers.dramatiq.log_filter import hide_payloads_of
-from fastapi_events.handlers.task_queue.engine import Actor, unknown_actor
+from fastapi_events.handlers.task_queue.engine import Actor, UnknownActor
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
-from fastapi_events.handlers.task_queue.worker.worker import Worker
 
 ACTOR = "fastapi_events"
 """The option of our actors in Dramatiq that holds what they are to us."""
@@ -65,14 +64,13 @@ class UnknownActors:
         self._learning = threading.Lock()
         self._names: set[str] = set()
 
-    def learn(self, message: MessageProxy, worker: Worker) -> bool:
-        """Declare an actor for a message that names none; whether there is one of ours now."""
-        name = message.actor_name
+    def learn(self, actor: UnknownActor) -> bool:
+        """Declare an actor unless there is one of its name; whether it is one of these now."""
         with self._learning:
-            if name in self._broker.actors or len(self._names) >= _MOST_UNKNOWN_NAMES:
-                return name in self._names
-            self._names.add(name)
-            declare(self._broker, unknown_actor(worker, name, q_name(message.queue_name)))
+            if actor.name in self._broker.actors or len(self._names) >= _MOST_UNKNOWN_NAMES:
+                return actor.name in self._names
+            self._names.add(actor.name)
+            declare(self._broker, actor)
         return True
 
 

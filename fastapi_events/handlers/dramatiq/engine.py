@@ -28,7 +28,7 @@ from fastapi_events.handlers.dramatiq.middleware import (
 from fastapi_events.handlers.dramatiq.options import options_of
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
-from fastapi_events.handlers.task_queue.engine import Actor, Engine
+from fastapi_events.handlers.task_queue.engine import Actor, Engine, UnknownActor
 from fastapi_events.handlers.task_queue.messages import Message, is_older
 from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
@@ -125,6 +125,9 @@ class DramatiqEngine(Engine):
     def close(self) -> None:
         if self._publisher is not None:
             self._publisher.close()
+
+    def expect(self, actor: UnknownActor) -> None:
+        self._middleware.expect(actor)
 
     # Registration
 

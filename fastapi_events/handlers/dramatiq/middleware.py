@@ -24,7 +24,7 @@ from fastapi_events.handlers.dramatiq.actors import ACTOR, NotRun, UnknownActors
 from fastapi_events.handlers.dramatiq.crash_counter import crash_counter_on
 from fastapi_events.handlers.dramatiq.event_loop import EventLoop
 from fastapi_events.handlers.dramatiq.log_filter import WORKER_LOGGER, hide_payloads_of
-from fastapi_events.handlers.task_queue.engine import Actor, UnknownActor, until_done
+from fastapi_events.handlers.task_queue.engine import Actor, UnknownActor, unknown_actor, until_done
 from fastapi_events.handlers.task_queue.messages import events_in
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.handlers.task_queue.worker.outcome import (
@@ -212,6 +212,10 @@ class Redelivery(Middleware):
 
     # Messages whose actor this worker does not have
 
+    def expect(self, actor: UnknownActor) -> None:
+        """Have an actor for messages that are for other workers, before the first of them comes."""
+        self._unknown.learn(actor)
+
     def before_nack(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
         """Keep a message that Dramatiq is about to reject because it does not have the actor.
 
@@ -219,7 +223,9 @@ class Redelivery(Middleware):
         message on there is an actor of its name, which fails; the message itself is enqueued once more.
         """
         worker = self.worker_of(message.queue_name)
-        if DEAD in message.options or worker is None or not self._unknown.learn(message, worker):
+        if DEAD in message.options or worker is None:
+            return
+        if not self._unknown.learn(unknown_actor(worker, message.actor_name, q_name(message.queue_name))):
             return
         if self.until_done(partial(broker.enqueue, message.copy()), message.message_id):
             self._replaced.add(message.message_id)

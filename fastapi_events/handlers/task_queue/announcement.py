@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -44,6 +44,9 @@ class Member(Protocol):
     def knows_itself_only(self) -> bool:
         """Whether no other process can have its catalogue."""
 
+    def expect(self, name: str, queue: str) -> None:
+        """Messages may come to a queue for a function that only other workers have."""
+
 
 class Announcement:
     """One boot of a worker of this process: it says what it runs, and that it is alive.
@@ -73,6 +76,12 @@ class Announcement:
             subscriptions=tuple(sorted(each.name for each in subscriptions if (each.queue or "") in queues)),
             version=environment.application_version(),
         )  # fmt: skip
+
+    def expect_those_of(self, others: Iterable[Listing]) -> None:
+        """Prepare the engine for messages on our queues that are for functions of other workers."""
+        for each in others:
+            if each.queue in self._queues:
+                self._member.expect(each.name, each.queue)
 
     @property
     def is_ours(self) -> bool:

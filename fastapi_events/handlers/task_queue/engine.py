@@ -162,6 +162,13 @@ class Engine(Sender, Protocol):
             ConfigurationError: When its name is taken, or the engine cannot do what its options say.
         """
 
+    def expect(self, actor: UnknownActor) -> None:
+        """Messages may come for an actor that only other workers have; asked again and again in a worker.
+
+        For an engine that would otherwise complain of the first of them.
+        """
+        return
+
     # Looking at it
 
     def catalogue(self) -> Catalogue | None:

@@ -277,5 +277,7 @@ class Fleet:
         if self._trouble is not None:
             logger.info("The catalogue of %s can be reached again.", self._member.name)
             self._trouble = None
-        self._known = _Known.of(snapshot, began, self._member.subscriptions)
+        self._known = known = _Known.of(snapshot, began, self._member.subscriptions)
+        if self._announcement is not None:
+            self._announcement.expect_those_of(known.others.values())
         return True

@@ -27,7 +27,7 @@ from fastapi_events.handlers.strict_names import unknown_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.encryption import Encryption
-from fastapi_events.handlers.task_queue.engine import Actor, Engine
+from fastapi_events.handlers.task_queue.engine import Actor, Engine, unknown_actor
 from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.health import Health, HealthCheck
 from fastapi_events.handlers.task_queue.in_place import failures_in_place
@@ -219,6 +219,10 @@ class TaskQueueHandler(Registering):
         catalogue = self.catalogue
         in_memory = isinstance(catalogue, MemoryCatalogue) and not self._catalogue_is_said
         return catalogue is None or in_memory
+
+    def expect(self, name: str, queue: str) -> None:
+        """Messages may come to a queue for a function that only other workers have."""
+        self.engine.expect(unknown_actor(self.worker, name, queue))
 
     def listens(self, name: EventName) -> bool:
         """Whether a function of this process or of the other workers listens to an event of this name.

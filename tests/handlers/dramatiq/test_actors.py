@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dramatiq
 import pytest
-from dramatiq.broker import MessageProxy
 from dramatiq.brokers.stub import StubBroker
 
 from fastapi_events.handlers.dramatiq import DramatiqHandler, actors
 from fastapi_events.handlers.dramatiq.actors import ACTOR, NotRun, UnknownActors
+from fastapi_events.handlers.task_queue.engine import UnknownActor, unknown_actor
+from fastapi_events.storage.catalogue import Listing, Worker
+from fastapi_events.storage.memory import MemoryCatalogue
 
 
-def message(name: str) -> MessageProxy:
-    return MessageProxy(dramatiq.Message("events", name, ("{}",), {}, {}))
+def actor_of(handler: DramatiqHandler, name: str) -> UnknownActor:
+    return unknown_actor(handler.worker, name, "events")
 
 
 @pytest.fixture
@@ -28,8 +29,8 @@ def unknown(handler: DramatiqHandler) -> UnknownActors:
 def test_a_name_becomes_an_actor_that_fails_without_an_error_in_dramatiqs_log(
     handler: DramatiqHandler, unknown: UnknownActors
 ) -> None:
-    assert unknown.learn(message("gone"), handler.worker)
-    assert unknown.learn(message("gone"), handler.worker)  # by another thread, at the same time
+    assert unknown.learn(actor_of(handler, "gone"))
+    assert unknown.learn(actor_of(handler, "gone"))  # by another thread, at the same time
 
     actor = handler.broker.get_actor("gone")
     assert (actor.queue_name, actor.options[ACTOR].policy) == ("events", handler.worker.unknown_retry)
@@ -42,7 +43,7 @@ def test_an_actor_that_is_there_stays_what_it_is(handler: DramatiqHandler, unkno
     handler.register(lambda event: None, name="feed")
     before = handler.broker.get_actor("feed")
 
-    assert not unknown.learn(message("feed"), handler.worker)
+    assert not unknown.learn(actor_of(handler, "feed"))
 
     assert handler.broker.get_actor("feed") is before
 
@@ -52,7 +53,24 @@ def test_names_that_somebody_makes_up_fill_no_memory(
 ) -> None:
     monkeypatch.setattr(actors, "_MOST_UNKNOWN_NAMES", 2)
 
-    learnt = [unknown.learn(message(name), handler.worker) for name in ("one", "two", "three", "one")]
+    learnt = [unknown.learn(actor_of(handler, name)) for name in ("one", "two", "three", "one")]
 
     assert learnt == [True, True, False, True]
     assert "three" not in handler.broker.actors
+
+
+def test_what_only_other_workers_have_is_known_before_its_first_message() -> None:
+    broker, catalogue = StubBroker(), MemoryCatalogue()
+    handler = DramatiqHandler(broker, catalogue=catalogue)
+    other = Worker(id="w", host="there", pid=1, engine="dramatiq", modules=("app.bills",))
+    found = [
+        Listing(name=name, patterns=("cat",), queue=queue, engine="dramatiq", module="app.bills")
+        for name, queue in (("bill", "events"), ("remind", "billing"))
+    ]
+    catalogue.announce(handler.name, other, found)
+
+    handler.fleet.boot(["events"], engine="dramatiq")
+
+    assert "bill" in broker.actors
+    assert "remind" not in broker.actors  # which waits in a queue that is not this worker's
+    handler.fleet.leave()

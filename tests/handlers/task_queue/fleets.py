@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.storage.catalogue import FORGET_AFTER_SECONDS, Catalogue
@@ -16,10 +16,14 @@ class Member:
     subscriptions: Subscriptions
     catalogue: Catalogue | None = None
     name: str = "list:events"
+    expected: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def knows_itself_only(self) -> bool:
         return self.catalogue is None
+
+    def expect(self, name: str, queue: str) -> None:
+        self.expected.add((name, queue))
 
 
 def fleet_of(subscriptions: Subscriptions, catalogue: Catalogue | None = None) -> Fleet:
