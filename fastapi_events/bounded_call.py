@@ -64,6 +64,10 @@ class BoundedCall(Generic[T]):
         except TimeoutError:
             return None
 
+    def begin(self) -> None:
+        """Begin, unless a call is under way or an answer is still good; `wait` or `answer` gets it."""
+        self._latest()
+
     def _latest(self) -> Future[Answer[T]]:
         state = self._state.get()
         with state.lock:

@@ -8,12 +8,23 @@ import sys
 from collections.abc import Sequence
 
 from fastapi_events import __version__
-from fastapi_events.cli import catalogue, dead, doctor, emit, event, outbox, relay, subscriptions, worker
+from fastapi_events.cli import (
+    catalogue,
+    dead,
+    doctor,
+    emit,
+    event,
+    outbox,
+    relay,
+    status,
+    subscriptions,
+    worker,
+)
 from fastapi_events.cli.arguments import PrintCompletion, examples_of
 from fastapi_events.cli.text import block, flush, say
 from fastapi_events.errors import ConfigurationError, FastapiEventError
 
-_COMMANDS = (worker, subscriptions, event, emit, dead, outbox, relay, catalogue, doctor)
+_COMMANDS = (worker, status, subscriptions, event, emit, dead, outbox, relay, catalogue, doctor)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+_COLOURS = {"red": 31, "green": 32, "yellow": 33}
+
 
 def say(text: str, *, to: TextIO | None = None, end: str = "\n") -> bool:
     """Print; where the reader has gone, as `head` does, the rest is printed for nobody.
@@ -71,6 +73,17 @@ def shown(value: object, width: int | None = None) -> str:
 def local(time: datetime) -> str:
     """A time as the clock on the wall shows it, with its distance from UTC."""
     return time.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def painted(text: str, colour: str) -> str:
+    """A text in a colour where a terminal shows it, and plain elsewhere or with `NO_COLOR`.
+
+    Parameters:
+        colour: `"red"`, `"yellow"` or `"green"`.
+    """
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
 def block(value: str) -> str:

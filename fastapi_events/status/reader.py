@@ -1,0 +1,146 @@
+"""Asks brokers, catalogue and stores how a handler and its fleet are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection
+from datetime import timedelta
+from typing import TypeVar
+
+from fastapi_events import clock
+from fastapi_events.bounded_call import Answer, BoundedCall
+from fastapi_events.envelope import unseal
+from fastapi_events.errors import UnreadableEnvelope
+from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.handlers.task_queue.listing import listing_of
+from fastapi_events.status.conclusions import LOOKED_AT, problems_of, queue_statuses, subscription_statuses
+from fastapi_events.status.values import OutboxDepth, Status
+from fastapi_events.storage.catalogue import Listing, Snapshot
+from fastapi_events.storage.journal import Journal
+from fastapi_events.storage.outbox import Entry, Outbox
+
+TIMEOUT_SECONDS = 5.0
+"""How long brokers and stores have for their answers, unless it is said otherwise."""
+
+OVERDUE_SECONDS = 60.0
+"""What has waited for so long in the outbox after it was due is named."""
+
+FAILING_WINDOW = timedelta(minutes=5)
+"""Where there is a journal, a subscription is failing that has failed more often than not in this time."""
+
+T = TypeVar("T")
+
+
+class StatusReader:
+    """Asks the broker, the catalogue and the stores of a handler, each in its thread, and changes nothing.
+
+    An answer is good for a second, however many ask. Every process may ask: what runs the workers, what
+    publishes, or a script.
+
+    Parameters:
+        handler: Whose status it is.
+    """
+
+    def __init__(self, handler: TaskQueueHandler) -> None:
+        self._handler = handler
+        self._queues: Collection[str] = handler.queues
+        self._timeout = TIMEOUT_SECONDS
+        self._lock = threading.Lock()
+        self._fleet = BoundedCall(lambda: _fleet_of(handler))
+        self._depths = BoundedCall(lambda: handler.engine.depths(sorted(self._queues), timeout=self._timeout))
+        outbox, letters, journal = handler.outbox, handler.dead_letters, handler.journal
+        self._outbox = None if outbox is None else BoundedCall(lambda: _depth_of(outbox, handler.name))
+        self._letters = None if letters is None else BoundedCall(lambda: letters.count(handler=handler.name))
+        self._counts = None if journal is None else BoundedCall(lambda: _counts(journal))
+
+    def read(self, *, timeout: float = TIMEOUT_SECONDS) -> Status:
+        """Ask, and wait for the answers; in a coroutine, by `asyncio.to_thread(reader.read)`.
+
+        Parameters:
+            timeout: Seconds for all of it. What has no answer by then is a problem of the status.
+        """
+        with self._lock:
+            self._timeout = timeout
+            return self._read(time.monotonic() + timeout)
+
+    def _read(self, deadline: float) -> Status:
+        handler, problems = self._handler, list[str]()
+        for store in (self._outbox, self._letters, self._counts):
+            if store is not None:
+                store.begin()
+        snapshot = _answer(self._fleet, deadline - self._timeout / 2, "the catalogue", problems)
+        listings = _listings(handler, snapshot)
+        self._queues = {*handler.queues, *(each.queue for each in listings)}
+        depths = _answer(self._depths, deadline, "the broker", problems)
+        outbox = _answer(self._outbox, deadline, "the outbox", problems)
+        letters = _answer(self._letters, deadline, "the store of dead letters", problems)
+        counts = _answer(self._counts, deadline, "the journal", problems)
+        queues = tuple(queue_statuses(self._queues, depths or (), snapshot))
+        subscriptions = tuple(subscription_statuses(listings, snapshot, counts))
+        problems += problems_of(queues, subscriptions, outbox, letters)
+        return Status(
+            handler=handler.name, at=clock.timestamp(), queues=queues, subscriptions=subscriptions,
+            workers=None if snapshot is None else snapshot.workers, outbox=outbox, dead_letters=letters,
+            problems=tuple(problems),
+        )  # fmt: skip
+
+
+def _answer(call: BoundedCall[T] | None, deadline: float, what: str, problems: list[str]) -> T | None:
+    """What a call has answered by the deadline; if nothing, it is a problem."""
+    if call is None:
+        return None
+    answer: Answer[T] | None = call.wait(timeout=max(deadline - time.monotonic(), 0.0))
+    if answer is None:
+        problems.append(f"{what[0].upper()}{what[1:]} does not answer in time.")
+        return None
+    if answer.error is not None:
+        problems.append(
+            f"{what[0].upper()}{what[1:]} cannot be asked: {type(answer.error).__name__}: {answer.error}"
+        )
+    return answer.value
+
+
+def _fleet_of(handler: TaskQueueHandler) -> Snapshot | None:
+    """What the catalogue says; None where each process knows itself only."""
+    return None if handler.knows_itself_only else handler.fleet.snapshot()
+
+
+def _listings(handler: TaskQueueHandler, snapshot: Snapshot | None) -> list[Listing]:
+    """The functions of the fleet, and those of this process that no worker has announced yet."""
+    own = (listing_of(each, engine=handler.engine.name, version=None) for each in handler.subscriptions)
+    found = {each.name: each for each in (*own, *(() if snapshot is None else snapshot.listings))}
+    return [found[name] for name in sorted(found)]
+
+
+def _depth_of(outbox: Outbox, handler: str) -> OutboxDepth:
+    found, now = outbox.status(), clock.timestamp()
+    return OutboxDepth(
+        waiting=found.waiting,
+        claimed=found.claimed,
+        unconfirmed=found.unconfirmed,
+        oldest=None if found.oldest is None else max(now - found.oldest.timestamp(), 0.0),
+        overdue=sum(
+            each.destination == handler and now - _due(each, now) > OVERDUE_SECONDS
+            for each in outbox.list(limit=LOOKED_AT)
+        ),
+    )
+
+
+def _due(entry: Entry, now: float) -> float:
+    """Since when an entry could have been published; just now, where that cannot be read."""
+    if entry.due is not None:
+        return entry.due.timestamp()
+    try:
+        return unseal(entry.envelope).dispatched_at.timestamp()
+    except UnreadableEnvelope:
+        return now
+
+
+def _counts(journal: Journal) -> Counter[tuple[str, str]]:
+    """How often each subscription has succeeded and failed lately."""
+    found: Counter[tuple[str, str]] = Counter()
+    for each in journal.counts(clock.now() - FAILING_WINDOW):
+        found[each.subscription, each.measure] += each.count
+    return found

@@ -1,0 +1,74 @@
+"""What follows from what brokers, catalogue and stores have answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fastapi_events.handlers.task_queue.depth import QueueDepth
+from fastapi_events.status.conclusions import problems_of, queue_statuses, subscription_statuses
+from fastapi_events.status.values import OutboxDepth, QueueStatus
+from fastapi_events.storage.catalogue import Listing, Snapshot, Worker
+
+WORKER = Worker(id="w", host="h", pid=1, engine="list", queues=("events",), subscriptions=("feed",))
+FEED = Listing(name="feed", patterns=("cat",), queue="events", engine="list", module="m")
+
+
+def queue(**depth: Any) -> QueueStatus:
+    return QueueStatus(depth=QueueDepth(queue="events", **depth), workers=(WORKER,))
+
+
+@pytest.mark.parametrize(
+    ("workers", "consumers", "expected"),
+    [
+        (None, None, None),
+        ((), None, False),
+        ((), 0, False),
+        (None, 0, False),
+        (None, 1, True),
+        ((), 1, True),
+        ((WORKER,), None, True),
+        ((WORKER,), 0, True),
+    ],
+    ids=repr,
+)
+def test_a_queue_is_consumed_if_the_broker_or_the_catalogue_says_so(
+    workers: tuple[Worker, ...] | None, consumers: int | None, expected: bool | None
+) -> None:
+    depth = QueueDepth(queue="events", consumers=consumers)
+
+    assert QueueStatus(depth=depth, workers=workers).is_consumed is expected
+
+
+def test_a_queue_of_which_the_broker_says_nothing_is_there_all_the_same() -> None:
+    [events] = queue_statuses(["events"], [], Snapshot(workers=(WORKER,)))
+
+    assert (events.depth.ready, events.workers) == (None, (WORKER,))
+
+
+def test_a_function_without_a_worker_is_named_unless_its_queue_is() -> None:
+    alone = list(subscription_statuses([FEED], Snapshot(), None))
+
+    told = list(problems_of([queue()], alone, None, None))
+    assert told == ["No live worker runs 'feed', whose messages wait in queue 'events'."]
+    deserted = [QueueStatus(depth=QueueDepth(queue="events", ready=1), workers=())]
+    assert list(problems_of(deserted, alone, None, None)) == [
+        "Nobody consumes queue 'events', in which 1 message waits."
+    ]
+
+
+def test_dead_letters_are_a_problem_wherever_they_are_kept() -> None:
+    assert list(problems_of([queue(dead=0)], [], None, 0)) == []
+    assert list(problems_of([queue(dead=2)], [], None, 3)) == [
+        "3 dead letters wait for somebody to decide.",
+        "2 messages of queue 'events' given up, kept by the engine.",
+    ]
+
+
+def test_more_than_were_looked_at_is_said() -> None:
+    outbox = OutboxDepth(waiting=500, claimed=0, unconfirmed=0, oldest=300.0, overdue=100)
+
+    [told] = problems_of([], [], outbox, None)
+
+    assert told.startswith("100 events at least should have left")
