@@ -18,8 +18,8 @@ LEASE_SECONDS = 60.0
 _EXTEND_EVERY_SECONDS = LEASE_SECONDS / 3
 
 
-class _Kept:
-    """The leases of one process, and the thread that extends them."""
+class _Line:
+    """The leases that one store extends, and the thread that asks it to."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -27,42 +27,59 @@ class _Kept:
         self.thread: threading.Thread | None = None
 
 
-class Keeper:
-    """A thread that extends the leases of this process, as long as there are any.
+class _Lines:
+    """Those of one process."""
 
-    It starts with the first lease and ends with the process; a forked child starts its own.
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lines: dict[int, _Line] = {}
+
+    def of(self, store: object) -> _Line:
+        with self._lock:
+            return self._lines.setdefault(id(store), _Line())
+
+
+class Keeper:
+    """Threads that extend the leases of this process, as long as there are any: one for each store.
+
+    A store that hangs costs no lease of another. The threads start with the first lease and end with the
+    process; a forked child starts its own.
     """
 
     def __init__(self, *, every: float = _EXTEND_EVERY_SECONDS) -> None:
         self._every = every
-        self._kept = PerProcess(_Kept)
+        self._lines = PerProcess(_Lines)
 
     @contextmanager
-    def keep(self, extend: Callable[[], bool]) -> Iterator[None]:
-        """Call `extend` again and again while the block runs; it says whether the lease is still ours."""
-        kept, ticket = self._kept.get(), object()
-        with kept.changed:
-            kept.leases[ticket] = extend
-            if kept.thread is None:
-                kept.thread = threading.Thread(
-                    target=self._work, args=(kept,), name="fastapi-events-leases", daemon=True
+    def keep(self, extend: Callable[[], bool], *, of: object = None) -> Iterator[None]:
+        """Call `extend` again and again while the block runs; it says whether the lease is still ours.
+
+        Parameters:
+            of: The store that it asks.
+        """
+        line, ticket = self._lines.get().of(of), object()
+        with line.changed:
+            line.leases[ticket] = extend
+            if line.thread is None:
+                line.thread = threading.Thread(
+                    target=self._work, args=(line,), name="fastapi-events-leases", daemon=True
                 )
-                kept.thread.start()
-            kept.changed.notify_all()
+                line.thread.start()
+            line.changed.notify_all()
         try:
             yield
         finally:
-            with kept.changed:
-                kept.leases.pop(ticket, None)
+            with line.changed:
+                line.leases.pop(ticket, None)
 
-    def _work(self, kept: _Kept) -> None:
+    def _work(self, line: _Line) -> None:
         while True:
-            with kept.changed:
-                while not kept.leases:
-                    kept.changed.wait()
+            with line.changed:
+                while not line.leases:
+                    line.changed.wait()
             time.sleep(self._every)  # whoever begins meanwhile has most of its lease left, and wakes nobody
-            with kept.changed:
-                leases = list(kept.leases.items())
+            with line.changed:
+                leases = list(line.leases.items())
             for ticket, extend in leases:
                 try:
                     held = extend()
@@ -70,8 +87,8 @@ class Keeper:
                     logger.warning("A lease could not be extended: %s", error)
                     continue
                 if not held:
-                    with kept.changed:
-                        gone = kept.leases.pop(ticket, None)
+                    with line.changed:
+                        gone = line.leases.pop(ticket, None)
                     if gone is not None:  # otherwise it was given back while we asked
                         logger.warning(
                             "A lease has gone to another process, which may do the same work again."

@@ -91,7 +91,7 @@ def test_a_thread_that_has_had_nothing_to_do_takes_up_the_next_lease() -> None:
     keeper, lease = Keeper(every=OFTEN), Lease()
     with keeper.keep(lease.extend):
         assert lease.extended()
-    while not keeper._kept.get().changed._waiters:  # type: ignore[attr-defined]  # until it waits for work
+    while not keeper._lines.get().of(None).changed._waiters:  # type: ignore[attr-defined]  # until it waits for work
         time.sleep(OFTEN)
 
     with keeper.keep(lease.extend):
@@ -177,3 +177,14 @@ def test_a_forked_child_keeps_its_own_leases_and_not_those_of_its_parent() -> No
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 0
         assert inherited.extended()
+
+
+def test_a_store_that_hangs_costs_no_lease_of_another() -> None:
+    keeper, hanging, other = Keeper(every=OFTEN), Lease(), Lease()
+    door = threading.Event()
+    hanging.answer = lambda: door.wait(10)
+
+    with keeper.keep(hanging.extend, of="one store"), keeper.keep(other.extend, of="another"):
+        assert hanging.extended()
+        assert other.extended(3)
+        door.set()

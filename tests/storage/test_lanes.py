@@ -6,6 +6,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+import sqlalchemy as sa
+
+from fastapi_events.errors import StorageError
 from fastapi_events.storage.lanes import (
     LONGEST_UNHEARD_SECONDS,
     UNHEARD_AGAIN_SECONDS,
@@ -16,7 +20,9 @@ from fastapi_events.storage.lanes import (
     Move,
     Outcome,
 )
-from tests.storage.conftest import Clock
+from fastapi_events.storage.sqlalchemy import SqlStore, database
+from fastapi_events.storage.sqlalchemy.schema import lanes
+from tests.storage.conftest import Clock, postgres_url, schema_of_its_own
 
 HERE = "list:events"
 LANE = Lane(HERE, "app.handlers.feed", "cat-7")
@@ -421,3 +427,25 @@ def _at_once(work: Any) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+@pytest.mark.postgres
+def test_a_transaction_that_hangs_costs_no_lease_but_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another transaction has locked a lane, as one that hangs does; others are extended all the same."""
+    monkeypatch.setattr(database, "_LOCK_SECONDS", 0.2)
+    with schema_of_its_own() as schema:
+        store = SqlStore(f"{postgres_url()}?options=-csearch_path%3D{schema}")
+        store.setup()
+        put(store, "1")
+        put(store, "1", lane=OTHER)
+        store.lanes.take([LANE, OTHER], token="a", lease=30, limit=1)
+        stranger = sa.create_engine(f"{postgres_url()}?options=-csearch_path%3D{schema}")
+        with stranger.begin() as hanging:
+            name = "\n".join(LANE)
+            hanging.execute(sa.select(lanes.c.name).where(lanes.c.name == name).with_for_update())
+            with pytest.raises(StorageError, match="lock"):
+                store.lanes.extend([LANE], token="a", lease=30)
+            assert store.lanes.extend([OTHER], token="a", lease=30)
+        assert store.lanes.extend([LANE], token="a", lease=30)
+        stranger.dispose()
+        store.close()

@@ -71,7 +71,7 @@ class Once:
         token = current_claim.set(claim)
         extend = partial(self._inbox.extend, claim.key, token=claim.token, lease=LEASE_SECONDS)
         try:
-            with keeper.keep(extend):
+            with keeper.keep(extend, of=self._inbox):
                 yield True
         except BaseException:
             self._inbox.release(claim.key, token=claim.token)

@@ -33,6 +33,9 @@ _TIMEOUTS = {
     "asyncpg": {"timeout": 5, "command_timeout": 10},
 }
 
+_LOCK_SECONDS = 5.0
+"""How long a statement waits for a row that another transaction has locked, in PostgreSQL."""
+
 _INSERT: dict[str, Callable[[sa.Table], Any]] = {
     "postgresql": postgresql.insert,
     "sqlite": sqlite_dialect.insert,
@@ -199,7 +202,17 @@ class Database:
             raise MissingDependencyError(self.driver, extra) from missing
         if self.dialect == "sqlite":
             prepare(engine, self.sqlite)
+        else:
+            sa.event.listen(engine, "connect", _wait_for_locks_only_so_long)
         return _Opened(engine, asynchronous)
+
+
+def _wait_for_locks_only_so_long(connection: Any, _: Any) -> None:
+    """Let no transaction that hangs, such as one of the application's, hold up all that we do."""
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = {round(_LOCK_SECONDS * 1000)}")
+    cursor.close()
+    connection.commit()
 
 
 def free(table: sa.FromClause, now: Seconds) -> sa.ColumnElement[bool]:

@@ -224,7 +224,9 @@ class RelayThread:
         self._outbox.release(token, entries)
 
     def _kept(self, token: str, entries: Sequence[Entry]) -> AbstractContextManager[None]:
-        return self._leases.keep(lambda: self._outbox.extend(token, entries, lease=self._lease) > 0)
+        return self._leases.keep(
+            lambda: self._outbox.extend(token, entries, lease=self._lease) > 0, of=self._outbox
+        )
 
     def _published(self, token: str, entries: Sequence[Entry]) -> None:
         if entries:

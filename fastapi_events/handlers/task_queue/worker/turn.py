@@ -44,6 +44,7 @@ TURN_SECONDS = 1.0
 """How long a worker begins further items of a lane, until others have their turn."""
 
 _WRITE_AGAIN_SECONDS = LEASE_SECONDS / 2
+_FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_GATE_SECONDS = 30.0
 _NOT_EARLY_SECONDS = 0.05
 
@@ -194,7 +195,7 @@ class Turns:
         held = [each.lane for each in taken]
         extend = partial(self._lanes.extend, held, token=token, lease=LEASE_SECONDS)
         try:
-            with keeper.keep(extend):
+            with keeper.keep(extend, of=self._lanes):
                 yield token, taken
         except BaseException:
             for lane in held:  # those that are still ours
@@ -397,7 +398,7 @@ class Turns:
 
     def _until_written(self, write: Callable[[], T]) -> T:
         """Write something into the lanes, and try again while the lease may last."""
-        ends, pause = time.monotonic() + _WRITE_AGAIN_SECONDS, 0.05
+        ends, pause = time.monotonic() + _WRITE_AGAIN_SECONDS, _FIRST_PAUSE_SECONDS
         while True:
             try:
                 return write()
