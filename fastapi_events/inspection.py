@@ -17,6 +17,7 @@ from fastapi_events.errors import ConfigurationError, FastapiEventError, Storage
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.announcement import unlike_workers
 from fastapi_events.handlers.task_queue.diagnosis import Finding
+from fastapi_events.storage.lanes import Lanes
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -221,5 +222,15 @@ def _turns(handler: TaskQueueHandler) -> Iterator[Finding]:
         if store is not None:
             try:
                 store.check()
+                loss = store.forgets() if isinstance(store, Lanes) else None
             except StorageError as error:
                 yield Finding("danger", subject, str(error))
+                continue
+            if loss is not None and handler.confirms_handled:
+                yield Finding("ok", subject, f"{loss}, and comes again from the outbox")
+            elif loss is not None:
+                yield Finding(
+                    "danger", subject,
+                    f"{loss}. Events with an ordering key wait there: set appendonly yes, keep lanes in an "
+                    "SQL database, or give the handler confirm='handled'.",
+                )  # fmt: skip

@@ -245,3 +245,21 @@ def test_one_function_and_one_worker_are_told_in_the_singular() -> None:
     [count] = [each.text for each in examine(handler) if each.subject == "catalogue"]
 
     assert count == "1 function, 1 live worker"
+
+
+class Forgetful(MemoryLanes):
+    def forgets(self) -> str | None:
+        return "a restart costs everything"
+
+
+@pytest.mark.parametrize(
+    ("settings", "level"),
+    [({}, "danger"), ({"outbox": MemoryOutbox(), "confirm": "handled", "relay": False}, "ok")],
+)
+def test_lanes_that_a_restart_empties_are_a_danger_unless_an_outbox_has_their_events(
+    settings: dict[str, Any], level: str
+) -> None:
+    found = [each for each in examine(ListHandler(lanes=Forgetful(), **settings)) if each.subject == "lanes"]
+
+    assert [each.severity for each in found] == [level]
+    assert "a restart costs everything" in found[0].text

@@ -212,6 +212,14 @@ class Lanes(Store, ABC):
     def missed(self, lanes: Sequence[Lane]) -> None:
         """Their bells could not be rung: they are due."""
 
+    def forgets(self) -> str | None:
+        """What a restart of its server costs, in words for `doctor`; None where it costs nothing.
+
+        Raises:
+            StorageError: When it cannot be asked.
+        """
+        return None
+
     def incarnation(self) -> str:
         """Names what the store holds; another name means that it has forgotten everything in between."""
         return ""

@@ -20,6 +20,7 @@ from fastapi_events.storage.lanes import (
     Move,
     Outcome,
 )
+from fastapi_events.storage.redis import RedisStore
 from fastapi_events.storage.sqlalchemy import SqlStore, database
 from fastapi_events.storage.sqlalchemy.schema import lanes
 from tests.storage.conftest import Clock, postgres_url, schema_of_its_own
@@ -449,3 +450,22 @@ def test_a_transaction_that_hangs_costs_no_lease_but_its_own(monkeypatch: pytest
         assert store.lanes.extend([LANE], token="a", lease=30)
         stranger.dispose()
         store.close()
+
+
+@pytest.mark.valkey
+def test_redis_says_whether_it_forgets_and_has_a_name_until_it_does(valkey_url: str) -> None:
+    store = RedisStore(valkey_url, prefix="test-forgets")
+    client = store.lanes._server.client
+    before = client.config_get("appendonly")["appendonly"]
+    try:
+        client.config_set("appendonly", "no")
+        assert "appendonly off" in str(store.lanes.forgets())
+        client.config_set("appendonly", "yes")
+        assert store.lanes.forgets() is None
+    finally:
+        client.config_set("appendonly", before)
+    name = store.lanes.incarnation()
+    assert name == store.lanes.incarnation()
+    client.delete("{test-forgets}:lane:incarnation")
+    assert store.lanes.incarnation() != name
+    store.close()

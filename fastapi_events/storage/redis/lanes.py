@@ -23,7 +23,7 @@ from fastapi_events.storage.lanes import (
     Taken,
 )
 from fastapi_events.storage.redis.scripts import COMMON
-from fastapi_events.storage.redis.server import RedisPart, Server, text_of
+from fastapi_events.storage.redis.server import RedisPart, Server, in_our_words, text_of
 
 _LANES = (
     COMMON
@@ -279,6 +279,12 @@ class RedisLanes(RedisPart, Lanes):
 
     def missed(self, lanes: Sequence[Lane]) -> None:
         self._run(_MISSED, lanes=lanes)
+
+    def forgets(self) -> str | None:
+        with in_our_words():
+            if self._server.client.info("persistence").get("aof_enabled"):
+                return None
+        return "Redis has appendonly off: a restart costs all that came since the last snapshot"
 
     def incarnation(self) -> str:
         return text_of(self._server.run(_INCARNATION, random_id()))
