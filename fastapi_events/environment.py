@@ -55,6 +55,16 @@ def application_version() -> str | None:
     return os.environ.get("FASTAPI_EVENTS_APPLICATION_VERSION") or None
 
 
+def worker_reports() -> str | None:
+    """The folder in which this worker process reports how it is; its supervisor says so."""
+    return os.environ.get("FASTAPI_EVENTS_WORKER_REPORTS") or None
+
+
+def temporary_folder() -> str:
+    """Where files may be that are of use only as long as processes run."""
+    return os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - `make_private` refuses what is somebody else's
+
+
 def runs_in_ci() -> bool:
     """Whether this is a run of tests that nobody looks at, which has nothing to write down."""
     return os.environ.get("CI", "").lower() in _TRUE

@@ -21,6 +21,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "handlers/dramatiq/engine.py": "handlers/dramatiq/test_handler.py",
     # In real worker processes, which is where it shows.
     "handlers/celery/foreign_messages.py": "integration/test_celery_strangers.py",
+    "handlers/celery/consumption.py": "cli/test_probe.py",
     "handlers/celery/heartbeat.py": "integration/test_celery_heartbeat.py",
     "handlers/celery/tasks.py": "handlers/task_queue/worker/test_decisions.py",
     "handlers/celery/unclaimed.py": "integration/test_celery_strangers.py",

@@ -6,25 +6,17 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from fastapi_events import __version__
-from fastapi_events.cli import (
-    catalogue,
-    dead,
-    doctor,
-    emit,
-    event,
-    outbox,
-    relay,
-    status,
-    subscriptions,
-    worker,
-)
 from fastapi_events.cli.arguments import PrintCompletion, examples_of
 from fastapi_events.cli.text import block, flush, say
 from fastapi_events.errors import ConfigurationError, FastapiEventError
 
-_COMMANDS = (worker, status, subscriptions, event, emit, dead, outbox, relay, catalogue, doctor)
+_COMMANDS = (
+    "worker", "probe", "status", "subscriptions", "event", "emit", "dead", "outbox", "relay", "catalogue",
+    "doctor",
+)  # fmt: skip
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -41,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 if it did what it was asked, 1 if not, 2 if it was asked in a wrong way.
     """
     own, passed_on = _split(list(sys.argv[1:] if argv is None else argv))
-    commands = parser()
+    commands = parser(own[0] if own else None)
     try:
         arguments = commands.parse_args(own, argparse.Namespace(passed_on=passed_on, passes_on=False))
         if passed_on and not arguments.passes_on:
@@ -61,8 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         flush()
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of all commands and their arguments."""
+def parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands and their arguments.
+
+    Parameters:
+        command: The only one whose module is imported, where there is one of this name: some have to be
+            quick.
+    """
     whole = argparse.ArgumentParser(
         prog="fastapi-events",
         description="Look after events: what became of them, dead letters, the outbox, workers.",
@@ -81,9 +78,10 @@ def parser() -> argparse.ArgumentParser:
         "--print-completion", action=PrintCompletion, choices=("bash", "zsh", "tcsh"), metavar="SHELL",
         help="print a script that completes these commands in bash, zsh or tcsh",
     )  # fmt: skip
-    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add_parser(commands)
+    # With `prog`, lest argparse formats the usage to find it out, which takes longer than a quick command.
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND", prog=whole.prog)
+    for name in [command] if command in _COMMANDS else _COMMANDS:
+        import_module(f"fastapi_events.cli.{name}").add_parser(commands)
     return whole
 
 

@@ -8,7 +8,7 @@ import signal
 from typing import Any
 
 from fastapi_events.cli.arguments import add_command
-from fastapi_events.cli.text import JsonLines
+from fastapi_events.cli.json_lines import JsonLines
 from fastapi_events.inspection import handlers_in
 from fastapi_events.relay import Relay
 

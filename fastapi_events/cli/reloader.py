@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import threading
 from collections.abc import Sequence
 from types import TracebackType
@@ -57,7 +55,5 @@ class Reloader:
         )
         for changed in changes:
             logger.info("Changed: %s", ", ".join(sorted(os.path.relpath(path) for _, path in changed)))
-            for child in self._supervisor.children.values():
-                if (pid := child.pid) is not None:
-                    with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-                        os.kill(pid, signal.SIGTERM)
+            for name in self._supervisor.children:
+                self._supervisor.restart(name)

@@ -7,12 +7,15 @@ import importlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from fastapi_events.cli.arguments import add_command
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 _KILLED_BY = 128
 _USAGE_ERROR = 2  # of both engines' commands, and of Dramatiq's where it cannot import the module
@@ -24,9 +27,11 @@ def add_parser(commands: Any) -> None:
         commands, "worker", _run,
         "run the worker of the handlers in a module, and start it again whenever it ends",
         target="where the functions are registered: app.handlers", metavar="MODULE", json=False,
-        usage="fastapi-events worker MODULE [--grace SECONDS] [--reload] [--watch DIR …] [-- ARGUMENT …]",
+        usage="fastapi-events worker MODULE [--grace SECONDS] [--probe HOST:PORT] [--silent-after SECONDS] "
+        "[--reload] [--watch DIR …] [-- ARGUMENT …]",
         examples="""
         fastapi-events worker app.handlers --reload
+        fastapi-events worker app.handlers --probe :8080
         fastapi-events worker app.handlers -- --processes 2 --threads 8
         """,
     )  # fmt: skip
@@ -34,6 +39,15 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--grace", type=float, default=30.0, metavar="SECONDS",
         help="what functions at work have to finish, once it is to stop (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--probe", metavar="HOST:PORT",
+        help="answer /livez and /readyz there; :8080 for all addresses of this machine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--silent-after", type=float, default=30.0, metavar="SECONDS",
+        help="a worker that takes nothing for so long while messages wait is not ready; after twice as long "
+        "it is started again (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--reload", action="store_true", help="start again when a .py file has changed")
     parser.add_argument(
@@ -45,13 +59,24 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.watch and not arguments.reload:
         raise ConfigurationError("--watch says where --reload looks; pass --reload as well.")
+    for option, value, least in (
+        ("grace", arguments.grace, 0.0),
+        ("silent-after", arguments.silent_after, 1.0),
+    ):
+        if not least <= value < float("inf"):
+            raise ConfigurationError(
+                f"--{option} {value}: expected a number of seconds, {least:.0f} or more."
+            )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return _supervise(dict(_commands(arguments.target, arguments.passed_on)), arguments)
+    handlers = handlers_in(arguments.target)
+    return _supervise(handlers, dict(_commands(handlers, arguments.target, arguments.passed_on)), arguments)
 
 
-def _commands(target: str, passed_on: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def _commands(
+    found: Sequence[TaskQueueHandler], target: str, passed_on: Sequence[str]
+) -> Iterator[tuple[str, list[str]]]:
     """The command of each engine that the module has a handler for."""
-    handlers = {each.engine.name: each for each in handlers_in(target)}
+    handlers = {each.engine.name: each for each in found}
     if passed_on and len(handlers) > 1:
         raise ConfigurationError(
             f"{target} has handlers for {' and '.join(sorted(handlers))}, which take different arguments: "
@@ -87,20 +112,30 @@ def _name_in(module: str, wanted: Any) -> str | None:
     )
 
 
-def _supervise(commands: dict[str, list[str]], arguments: argparse.Namespace) -> int:
+def _supervise(
+    handlers: Sequence[TaskQueueHandler], commands: dict[str, list[str]], arguments: argparse.Namespace
+) -> int:
     # Not where this module is imported: on Windows there is no supervisor, and the other commands work.
+    from fastapi_events.cli.probe_server import ProbeServer
+    from fastapi_events.cli.worker_watch import WorkerWatch
     from fastapi_events.embedded import Backoff, Supervisor
 
     backoff = Backoff(first=0.2, longest=4.0)
     supervisor = Supervisor(grace=arguments.grace, backoff=backoff, usage_error=_USAGE_ERROR)
+    watch = WorkerWatch(
+        arguments.target, handlers, silent_after=arguments.silent_after, restart=supervisor.restart
+    )
     for name, command in commands.items():
-        supervisor.add(name, command)
-    if arguments.reload:
-        from fastapi_events.cli.reloader import Reloader
+        supervisor.add(name, command, {"FASTAPI_EVENTS_WORKER_REPORTS": watch.folder})
+    with ExitStack() as stack:
+        stack.enter_context(watch)
+        if arguments.probe is not None:
+            server = stack.enter_context(ProbeServer(arguments.probe, lambda: watch.verdict, {}))
+            logger.info("Probes are answered at port %s.", server.port)
+        if arguments.reload:
+            from fastapi_events.cli.reloader import Reloader
 
-        with Reloader(supervisor, arguments.watch or ["."]):
-            supervisor.run()
-    else:
+            stack.enter_context(Reloader(supervisor, arguments.watch or ["."]))
         supervisor.run()
     codes = [each.exit_code or 0 for each in supervisor.children.values()]
     return max(code if code >= 0 else _KILLED_BY - code for code in codes)

@@ -67,6 +67,7 @@ class SupervisedChild:
         """How it ended the last time; None before it ever has."""
         self.process: ChildProcess | None = None
         self.due: float | None = None
+        self.kill_at: float | None = None
         self.pipe: int | None = None
         self._env = env
         self._grace = grace
@@ -110,6 +111,7 @@ class SupervisedChild:
     def ended(self, exit_code: int, *, expected: bool) -> None:
         """Take note that the process has ended, and plan the next one unless that was expected."""
         pid, self.process, self.exit_code = self.pid, None, exit_code
+        self.kill_at = None
         self.forward_output()
         self.close_pipe()
         if expected:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import selectors
 import signal
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, TracebackType
@@ -57,6 +59,7 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._running = False
         self._requested_stop: int | None = None
+        self._to_restart: deque[str] = deque()
         self._deadline: float | None = None
         self._killed = False
 
@@ -129,6 +132,15 @@ class Supervisor:
             self._thread = None
             self._end()
 
+    def restart(self, name: str) -> None:
+        """Have a child end, by SIGTERM and after the grace time by SIGKILL, and start again; from any thread.
+
+        Nothing happens where it does not run.
+        """
+        self._to_restart.append(name)
+        with contextlib.suppress(OSError, AttributeError):  # it does not run yet, or no longer
+            self._waker.send(b"!")
+
     def __enter__(self) -> Supervisor:
         self.startup()
         return self
@@ -143,6 +155,7 @@ class Supervisor:
             raise ConfigurationError("The supervisor runs already.")
         self._running = True
         self._requested_stop, self._deadline, self._killed = None, None, False
+        self._to_restart.clear()
         self._waker, self._wake_up = socket.socketpair()
         try:
             for child in self._children.values():
@@ -185,6 +198,11 @@ class Supervisor:
         self._wake_up.recv(16)
         if self._requested_stop is not None:
             self._stop(self._requested_stop)
+        while self._to_restart:
+            child = self._children[self._to_restart.popleft()]
+            if child.process is not None and child.kill_at is None and self._deadline is None:
+                child.kill_at = time.monotonic() + self._grace
+                child.process.send_signal(signal.SIGTERM)
 
     def _on_signal(self, inbox: SignalInbox) -> None:
         for number in inbox.take():
@@ -223,6 +241,7 @@ class Supervisor:
 
     def _until_next_deed(self) -> float | None:
         times = [child.due for child in self._children.values() if child.due is not None]
+        times += [child.kill_at for child in self._children.values() if child.kill_at is not None]
         if self._deadline is not None and not self._killed:
             times.append(self._deadline)
         return max(0.0, min(times) - time.monotonic()) if times else None
@@ -233,6 +252,11 @@ class Supervisor:
             if child.due is not None and child.due <= now:
                 child.start_again()
                 self._watch(child, selector)
+            if child.kill_at is not None and child.kill_at <= now:
+                child.kill_at = None
+                if child.process is not None:
+                    logger.warning("The child %r (pid %s) does not end: SIGKILL.", child.name, child.pid)
+                    child.process.send_signal(signal.SIGKILL)
         if self._deadline is not None and not self._killed and self._deadline <= now:
             self._killed = True
             for child in self._children.values():

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 from datetime import UTC, datetime
 
 import pytest
 
-from fastapi_events.cli.text import JsonLines, block, local, say, say_json, shown, table
+from fastapi_events.cli.text import block, local, say, say_json, shown, table
 
 
 def test_a_value_is_one_harmless_line_and_can_be_cut() -> None:
@@ -44,16 +42,3 @@ def test_where_the_reader_has_gone_the_rest_goes_nowhere() -> None:
     with os.fdopen(writing, "w") as stream:
         say("nobody reads this", to=stream)
         say("nor this", to=stream)
-
-
-def test_a_log_record_can_be_a_line_of_json() -> None:
-    try:
-        int("x")
-    except ValueError:
-        record = logging.LogRecord("shop", logging.ERROR, "f", 1, "no %s", ("fish",), sys.exc_info())
-
-    line = json.loads(JsonLines().format(record))
-
-    assert (line["level"], line["logger"], line["message"]) == ("ERROR", "shop", "no fish")
-    assert "ValueError" in line["traceback"]
-    assert datetime.fromisoformat(line["time"]).tzinfo is not None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from fastapi_events.embedded import Backoff, Supervisor
 from fastapi_events.errors import ConfigurationError
+from tests.processes import until
 
 from .conftest import Python, eventually, is_running
 
@@ -312,3 +314,18 @@ def test_whatever_else_ends_is_started_again(
 
     with supervisor:
         eventually(lambda: supervisor.children["child"].restarts > 2)
+
+
+def test_a_child_that_is_to_start_again_and_does_not_end_is_killed(tmp_path: Path) -> None:
+    deaf = f"import pathlib, signal, time; signal.signal({int(signal.SIGTERM)}, signal.SIG_IGN);"
+    deaf += f"pathlib.Path({str(tmp_path / 'deaf')!r}).touch(); time.sleep(100)"
+    supervisor = Supervisor(grace=0.1, backoff=Backoff(first=0.01))
+    supervisor.add("worker", [sys.executable, "-c", deaf])
+    supervisor.restart("worker")  # which has not started: nothing happens
+
+    with supervisor:
+        worker = supervisor.children["worker"]
+        until(lambda: (tmp_path / "deaf").exists(), "that it hears no SIGTERM")
+        supervisor.restart("worker")
+        until(lambda: worker.restarts == 1, "that it is started again")
+        assert worker.exit_code == -signal.SIGKILL

@@ -15,6 +15,7 @@ from celery.worker.consumer import Consumer
 from fastapi_events.handlers.celery.foreign_messages import fault_of
 from fastapi_events.handlers.celery.passed_on import opened
 from fastapi_events.handlers.celery.unclaimed import Responsible, unclaimed_of
+from fastapi_events.handlers.task_queue.worker.reporter import reporter
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
         found = None if unclaimed is None else unclaimed.find(message.delivery_info)
         if found is None:
             return False
+        reporter.took(found[1])
         try:
             keep(*found)
         except Reject:  # the worker stops while the broker is away: the message is given back when it has

@@ -17,6 +17,7 @@ from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.consumer import use_in
+from fastapi_events.handlers.celery.consumption import report_from
 from fastapi_events.handlers.celery.depth import dead_queue, depths
 from fastapi_events.handlers.celery.eager import is_eager, log_letter, run_in_place
 from fastapi_events.handlers.celery.heartbeat import Heartbeat
@@ -34,6 +35,7 @@ from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt
+from fastapi_events.handlers.task_queue.worker.reporter import reporter
 from fastapi_events.handlers.task_queue.worker.worker import Worker
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.catalogue import Catalogue
@@ -87,6 +89,7 @@ class CeleryEngine(Engine):
         self._heartbeat = None
         if silent_after is not None:
             self._heartbeat = Heartbeat(app, self._publisher, silent_after=silent_after)
+        report_from(app)
         # Celery keeps only weak references to bound methods: the engine is forgotten with its last user.
         signals.celeryd_init.connect(self._on_worker_init)
         signals.worker_init.connect(self._on_worker_start)
@@ -257,6 +260,7 @@ class CeleryEngine(Engine):
 
     def _on_worker_start(self, sender: Any = None, **_: Any) -> None:
         if sender is not None and sender.app is self.app:
+            reporter.boot("celery")
             self._tasks.start(sender)
             use_in(sender)
             if self._worker is not None:
@@ -272,6 +276,7 @@ class CeleryEngine(Engine):
     def _on_worker_end(self, sender: Any = None, **_: Any) -> None:
         if sender is not None and sender.app is self.app and self._worker is not None:
             self._worker.leave()
+            reporter.end()
 
     def _on_process_end(self, **_: Any) -> None:
         recorder.flush_all()  # a process of the pool ends without `atexit`

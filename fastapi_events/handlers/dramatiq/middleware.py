@@ -21,6 +21,7 @@ from fastapi_events import recorder
 from fastapi_events.context import current_attempt
 from fastapi_events.errors import DeliveredTooOften
 from fastapi_events.handlers.dramatiq.actors import ACTOR, NotRun, UnknownActors, forget_rejected
+from fastapi_events.handlers.dramatiq.consumption import ReportingMiddleware
 from fastapi_events.handlers.dramatiq.crash_counter import crash_counter_on
 from fastapi_events.handlers.dramatiq.event_loop import EventLoop
 from fastapi_events.handlers.dramatiq.log_filter import WORKER_LOGGER, hide_payloads_of
@@ -309,4 +310,5 @@ def middleware_of(broker: dramatiq.Broker) -> Redelivery:
     # Before AsyncIO starts its loop: a worker that is refused afterwards would wait for it for ever.
     beside = next((type(each) for each in broker.middleware if isinstance(each, AsyncIO)), None)
     broker.add_middleware(EventLoop(), before=beside)
+    broker.add_middleware(ReportingMiddleware(), before=Redelivery)
     return middleware

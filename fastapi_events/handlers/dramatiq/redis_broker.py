@@ -61,6 +61,8 @@ class SafeRedisBroker(RedisBroker):
         self._held: dict[str, set[str]] = defaultdict(set)
         self._of_thread = threading.local()
         self._cannot_wait = False
+        self.looked_at: dict[str, float] = {}
+        """When each consumer last looked into its queue, on the monotonic clock."""
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """Create a consumer; see Dramatiq's own."""

@@ -77,6 +77,7 @@ class SafeConsumer(Consumer):
         self._next_sweep = time.monotonic() + broker.sweeps_every * random.random()  # noqa: S311 - no secret
 
     def __next__(self) -> MessageProxy | None:
+        self._broker.looked_at[self._queue] = time.monotonic()
         with _connection_errors():
             if self._arrivals.is_asked and not self._have_come():
                 self._sweep()

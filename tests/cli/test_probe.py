@@ -1,0 +1,137 @@
+"""`fastapi-events probe` and `worker --probe`, with real workers that stop, and are started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib import error, request
+
+import pytest
+
+from fastapi_events import worker_reports
+from fastapi_events.cli import main
+from fastapi_events.embedded.lock import DirectoryLock
+from tests.cli.test_worker import ARGUMENTS, EVENTS, HANDLERS
+from tests.ports import free_port
+from tests.processes import Project, until
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a supervisor of `app.handlers` is at work, which has not looked at its workers yet."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    found = Path(worker_reports.base_of("app.handlers")) / "1"
+    found.mkdir(parents=True)
+    return found
+
+
+def probe(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+    code = main(["probe", "app.handlers", "--json", *arguments])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_it_says_what_the_supervisor_has_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = DirectoryLock(folder, patience=0)
+    lock.claim()
+    try:
+        assert probe(capsys)[0] == 1
+        assert probe(capsys, "--live")[0] == 0
+        found: Any = {"at": time.monotonic(), "live": True, "ready": True, "problems": [], "workers": []}
+        worker_reports.write(str(folder), worker_reports.VERDICT, found)
+        assert probe(capsys) == (0, {"ready": True, "problems": [], "workers": []})
+        worker_reports.write(str(folder), worker_reports.VERDICT, found | {"ready": False})
+        assert [probe(capsys)[0], probe(capsys, "--live")[0]] == [1, 0]
+        worker_reports.write(str(folder), worker_reports.VERDICT, found | {"at": time.monotonic() - 60})
+        assert [probe(capsys)[0], probe(capsys, "--live")[0]] == [1, 1]
+    finally:
+        lock.release()
+    code, said = probe(capsys)  # a supervisor that was killed leaves its folder
+    assert code == 1
+    assert "no `fastapi-events worker app.handlers`" in said["problems"][0]
+
+
+def test_it_imports_neither_the_application_nor_an_engine() -> None:
+    code = (
+        "import sys; from fastapi_events.cli import main; main(['probe', 'app.handlers']);"
+        "print(sorted({'pydantic', 'celery', 'dramatiq', 'asyncio', 'app'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+PROBED = """
+    import time
+
+    @events.register(event_name="slow", name="slow")
+    def slow(event):
+        tell("begun", "slow")
+        time.sleep(4)
+"""
+
+
+def ask(port: int, path: str) -> int:
+    try:
+        with request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return int(answer.status)
+    except error.HTTPError as refused:
+        return refused.code
+    except OSError:
+        return 0
+
+
+@pytest.mark.valkey
+@pytest.mark.acceptance
+@pytest.mark.parametrize("engine", ["dramatiq", "celery"])
+def test_a_worker_that_stands_still_is_not_ready_and_is_started_again(project: Project, engine: str) -> None:
+    project.write(events=EVENTS[engine], handlers=HANDLERS + PROBED)
+    port = free_port()
+    command = (
+        "worker",
+        "app.handlers",
+        "--probe",
+        f"127.0.0.1:{port}",
+        "--silent-after",
+        "2",
+        "--grace",
+        "1",
+    )
+    project.start(
+        "fastapi_events", *command, "--", *ARGUMENTS[engine], TMPDIR=str(project.folder)
+    )  # fmt: skip
+
+    # Given: a worker that is ready, and stays live through a function that takes longer than its limit
+    until(lambda: ask(port, "/readyz") == 200, f"that it is ready\n{project.logs()}")
+    project.dispatch("slow")
+    project.told("begun")
+    deadline = time.monotonic() + 4.5
+    while time.monotonic() < deadline:
+        assert ask(port, "/livez") == 200
+        time.sleep(0.1)
+    project.dispatch("hello", 1)
+    assert project.told("handled") == "first 1"
+    pid = int(project.told("pid"))
+
+    # When: its broker does not answer for a while
+    project.redis.execute_command("CLIENT", "PAUSE", 6_000)
+    until(lambda: ask(port, "/readyz") == 503, "that it is not ready without its broker")
+    assert ask(port, "/livez") == 200
+    until(lambda: ask(port, "/readyz") == 200, f"that it is ready again\n{project.logs()}")
+    assert ask(port, "/livez") == 200
+
+    # When: its consumer stands still, and an event waits
+    os.kill(pid, signal.SIGSTOP)
+    project.dispatch("hello", 2)
+
+    # Then: it is not ready, and another takes its place
+    until(lambda: ask(port, "/readyz") == 503, "that it is not ready")
+    assert project.told("handled") == "first 2"
+    assert int(project.told("pid")) != pid
+    until(lambda: ask(port, "/readyz") == 200, f"that the other is ready\n{project.logs()}")
