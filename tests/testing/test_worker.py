@@ -7,14 +7,18 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from fastapi import Depends
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
 from fastapi_events import clock, under_test
+from fastapi_events.commit import complete_in
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, InvalidSetting
 from fastapi_events.event import Event
@@ -24,6 +28,7 @@ from fastapi_events.registry.payload_schema import registry
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.scope import collect_events
 from fastapi_events.storage.memory import MemoryStore
+from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.testing import InlineWorker, capture_events
 from tests.recording import Recorder
 from tests.testing.conftest import client_of, handler
@@ -220,6 +225,21 @@ def test_once_skips_what_comes_again(worker: None) -> None:
     run.assert_ran(charge, times=1)
     assert len(run.of(charge).skipped) > 0
     assert run.of(log).times > 1
+
+
+def test_a_completion_in_the_functions_own_transaction_is_one_in_memory(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db")
+    queue = handler(inbox=SqlStore(engine).inbox)
+
+    @queue.register(event_name="x", once=True)
+    def charge(event: Event) -> None:
+        with Session(engine) as session:
+            complete_in(session)
+            session.commit()
+
+    with InlineWorker(queue) as inline, inline.duplicate():
+        run = inline.emit("x")
+    run.assert_ran(charge, times=1)
 
 
 def test_order_is_kept_per_key_even_where_messages_are_not() -> None:
