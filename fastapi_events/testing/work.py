@@ -106,7 +106,10 @@ class Work:
             return found
         names = sorted({each.name for each in known})
         shown = function if isinstance(function, str) else getattr(function, "__qualname__", repr(function))
-        hint = checks.guess(shown, names) or f"there are {', '.join(names) or 'no functions at all'}."
+        short = [name.rpartition(".")[2] for name in names]
+        hint = (
+            checks.guess(shown, [*names, *short]) or f"there are {', '.join(names) or 'no functions at all'}."
+        )
         raise ConfigurationError(f"{shown} is registered with none of the handlers; {hint}")
 
     # Working

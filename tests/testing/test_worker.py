@@ -567,6 +567,12 @@ def test_what_cannot_be_is_refused(
         wrong(worker)
 
 
+def test_a_name_is_guessed_without_its_module(queue: DramatiqHandler, worker: InlineWorker) -> None:
+    queue.register(lambda event: None, event_name="x", name="shop.handlers.cook")
+    with pytest.raises(ConfigurationError, match="did you mean 'cook'"):
+        worker.emit("x").assert_ran("cok")
+
+
 def test_one_block_at_a_time(worker: InlineWorker) -> None:
     with pytest.raises(RuntimeError, match="open already"):
         worker.__enter__()
