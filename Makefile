@@ -111,7 +111,7 @@ soak: $(VENV)/.test ## Run steady traffic for MINUTES (5) on each engine and bro
 endif
 
 .PHONY: bench
-bench: $(VENV)/.test ## Measure it side by side with the peers, in twenty-five minutes (ARGS=--quick: ten)
+bench: $(VENV)/.test ## Measure it side by side with the peers, in most of an hour (ARGS=--quick: some minutes)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: clean

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = results.read_run(options.render)
     else:
         try:
-            rows = chosen(options.names)
+            rows = chosen(options.names, quick=options.quick)
         except UnknownRowError as error:
             sys.stderr.write(f"{error}\n")
             return 2
@@ -55,8 +55,8 @@ class UnknownRowError(Exception):
     """Raised when no row has the name."""
 
 
-def chosen(names: Sequence[str]) -> list[Row]:
-    """The rows of these names or numbers; all if there are none.
+def chosen(names: Sequence[str], *, quick: bool = False) -> list[Row]:
+    """The rows of these names or numbers; all if there are none, but for long ones in a quick run.
 
     Raises:
         UnknownRowError: When one is unknown, with the nearest that is not.
@@ -67,7 +67,9 @@ def chosen(names: Sequence[str]) -> list[Row]:
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else "--list shows them all."
             raise UnknownRowError(f"There is no row {name!r}; {hint}")
-    return [row for row in ROWS if not names or row.name in names or str(row.number) in names]
+    if not names:
+        return [row for row in ROWS if not (quick and row.is_long)]
+    return [row for row in ROWS if row.name in names or str(row.number) in names]
 
 
 def keep(found: Result, folder: Path) -> None:
@@ -123,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="ROW", help="rows by name or number (default: all)")
     parser.add_argument("--list", action="store_true", help="list the rows, and end")
-    parser.add_argument("--quick", action="store_true", help="shorter and fewer rounds: minutes, and rougher")
+    parser.add_argument("--quick", action="store_true", help="shorter and fewer rounds, and no long rows")
     parser.add_argument(
         "--output",
         type=Path,

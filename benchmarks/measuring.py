@@ -18,7 +18,7 @@ Figures = dict[str, float]
 Series = dict[str, list[Figures]]
 """For each variant the figures of its rounds."""
 
-_UNITS = {Kind.MILLISECONDS: 1e3}
+_UNITS = {Kind.MILLISECONDS: 1e3, Kind.PERCENT: 1e2}
 
 
 class Asked(Protocol):

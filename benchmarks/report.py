@@ -105,7 +105,7 @@ def _line(each: Result) -> str:
     if goal and each["stretch"] is not None:
         goal += f" ({number(each['stretch'])})"
     spread = f"{number(each['least'])} – {number(each['greatest'])}"
-    times = each["peer"] is not None and each["figure"] in ("seconds", "lag")
+    times = each["peer"] is not None and each["figure"] in ("seconds", "lag", "p99")
     ours, peer = (time(each["ours"]), time(each["peer"])) if times else ("", "")
     return f"| | | {each['what']} | {shown(each)} | {spread} | {goal} | {mark} | {ours} | {peer} |"
 

@@ -21,6 +21,8 @@ class Row:
     peer: str
     needs: tuple[str, ...] = ()
     """Servers and environments without which it cannot run."""
+    is_long: bool = False
+    """Whether a quick run leaves it out that does not name it."""
 
     def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
         """The variants that it runs side by side."""

@@ -26,6 +26,8 @@ class Kind(Enum):
     MILLISECONDS = "ms"
     MEBIBYTES = "MiB"
     COUNT = "events"
+    PERCENT = "% of a core"
+    PER_SECOND = "commands/s"
 
     @property
     def is_ratio(self) -> bool:

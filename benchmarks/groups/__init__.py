@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from benchmarks.groups import (
     growth,
+    importing,
+    latency,
     limits,
     listening,
     outages,
@@ -15,13 +17,13 @@ from benchmarks.groups import (
 )  # fmt: skip
 from benchmarks.rows import Row
 
+_MODULES = (
+    requests, listening, publishing, web, latency, workers, settings, outages, growth, importing, limits,
+)  # fmt: skip
+
 ROWS: tuple[Row, ...] = tuple(
     sorted(
-        (
-            row
-            for module in (requests, listening, publishing, web, workers, settings, outages, growth, limits)
-            for row in module.ROWS
-        ),
+        (row for module in _MODULES for row in module.ROWS),
         key=lambda row: row.number,
     )
 )
@@ -31,9 +33,11 @@ GROUPS: dict[str, str] = {
     "listening": "Subscriptions",
     "publishing": "Publishing",
     "web": "Web processes",
+    "latency": "Until a function begins",
     "workers": "Workers",
     "outages": "Outages",
     "growth": "Growth",
+    "importing": "Importing",
     "limits": "Limits",
 }
 """The groups in order, each with its title."""

@@ -9,7 +9,7 @@ from benchmarks.words import VALKEY, Comparison, Kind, Scale, Services, Variant
 
 
 class Limits(Row):
-    number = 17
+    number = 26
     name = "limits"
     group = "limits"
     what = "what no library can beat, on this machine"

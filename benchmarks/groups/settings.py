@@ -80,12 +80,13 @@ SETTINGS: tuple[Setting, ...] = (
 
 
 class WorkerSettings(Row):
-    number = 18
+    number = 25
     name = "worker-settings"
     group = "workers"
     what = "`workers/`, end to end: fan-out of batches of ten, then one subscription"
     peer = "the settings it ships"
     needs = (VALKEY,)
+    is_long = True
 
     def rounds(self, scale: Scale) -> int:
         return 3  # of two dozen turns, in each of which a worker has to start

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from benchmarks.rows import Row
-from benchmarks.words import VALKEY, Comparison, Goal, Kind, Scale, Services, Variant
+from benchmarks.words import RABBITMQ, VALKEY, Comparison, Goal, Kind, Scale, Services, Variant
 
 
 class Workers(Row):
     group = "workers"
     _databases: Sequence[tuple[str, str]]
     _on_our_transport: Collection[str] = ()
+    _batch = 10
+    _once: Collection[str] = ()
     needs = (VALKEY,)
 
     def rounds(self, scale: Scale) -> int:
@@ -24,7 +26,7 @@ class Workers(Row):
     def _variant(
         self, services: Services, scale: Scale, name: str, *, mode: str = "bare", dependency: bool = False
     ) -> Variant:
-        calls = 500 if scale.quick else 1_500
+        calls = _calls(scale)
         return Variant(
             name=name,
             target="worker:working_off",
@@ -37,9 +39,15 @@ class Workers(Row):
                 "mode": mode,
                 "dependency": dependency,
                 "transport": name in self._on_our_transport,
+                "batch": self._batch,
+                "once": name in self._once,
             },
             operations=calls,
         )
+
+
+def _calls(scale: Scale) -> int:
+    return 300 if scale.quick else 1_500
 
 
 class EndToEnd(Workers):
@@ -59,15 +67,110 @@ class EndToEnd(Workers):
         return [self._variant(services, scale, name, mode=mode) for name, mode in self._databases]
 
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
-        goal = Goal(at_least=0.8, stretch=1.0)
+        goal = Goal(at_least=0.9, stretch=1.0)
         return (
             Comparison(what="Dramatiq", ours="dramatiq", peer="dramatiq bare", goal=goal),
-            Comparison(what="Celery", ours="celery", peer="celery bare", goal=goal),
             Comparison(
-                what="Celery, the bare task by our transport, too",
+                what="Celery, both by our transport",
                 ours="celery",
                 peer="celery bare, our transport",
+                goal=goal,
             ),
+            Comparison(what="Celery, the bare task by its own", ours="celery", peer="celery bare"),
+        )
+
+
+class EndToEndAlone(EndToEnd):
+    name = "worker-alone"
+    what = "the same, with one event a flush, as most requests have"
+    _batch = 1
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        goal = Goal(at_least=0.6, stretch=0.8)
+        return (
+            Comparison(what="Dramatiq", ours="dramatiq", peer="dramatiq bare", goal=goal),
+            Comparison(
+                what="Celery, both by our transport",
+                ours="celery",
+                peer="celery bare, our transport",
+                goal=goal,
+            ),
+            Comparison(what="Celery, the bare task by its own", ours="celery", peer="celery bare"),
+        )
+
+
+class EndToEndOnRabbitmq(Row):
+    number = 12
+    name = "worker-rabbitmq"
+    group = "workers"
+    what = "the same on RabbitMQ"
+    peer = "a bare actor or task that gets the same events"
+    needs = (VALKEY, RABBITMQ)
+
+    def rounds(self, scale: Scale) -> int:
+        return 2 if scale.quick else 5
+
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        return [
+            Variant(
+                name=f"{engine}, {kind}",
+                target="worker:working_off_rabbitmq",
+                options={
+                    "url": services.rabbitmq,
+                    "told": services.near.replace("/0", f"/{number}"),
+                    "engine": engine,
+                    "ours": kind != "bare",
+                    "calls": _calls(scale),
+                    "queue": f"bench-{engine}-{kind}",
+                    "batch": batch,
+                },
+                operations=_calls(scale),
+            )
+            for number, (engine, kind, batch) in enumerate(
+                (engine, kind, batch)
+                for engine in ("dramatiq", "celery")
+                for kind, batch in (("ten", 10), ("one", 1), ("bare", 1))
+            )
+        ]
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        return [
+            Comparison(
+                what=f"{engine.title()}, {what}",
+                ours=f"{engine}, {kind}",
+                peer=f"{engine}, bare",
+                goal=Goal(at_least=goal, stretch=stretch),
+            )
+            for engine in ("dramatiq", "celery")
+            for kind, what, goal, stretch in (
+                ("ten", "batches of ten", 0.9, 1.0),
+                ("one", "one event a flush", 0.6, 0.8),
+            )
+        ]
+
+
+class Once(Workers):
+    number = 20
+    name = "once"
+    what = "a worker, end to end, whose function has `once=True`, with the inbox in the same Redis"
+    peer = "the same function without"
+    _databases = (
+        ("dramatiq once", "both"),
+        ("dramatiq", "both"),
+        ("celery once", "both"),
+        ("celery", "both"),
+    )
+    _on_our_transport = ("celery once", "celery")
+    _once = ("dramatiq once", "celery once")
+
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        return [self._variant(services, scale, name, mode=mode) for name, mode in self._databases]
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        goal = Goal(at_least=0.8, stretch=0.9)
+        return (
+            Comparison(what="Dramatiq", ours="dramatiq once", peer="dramatiq", goal=goal),
+            Comparison(what="Celery", ours="celery once", peer="celery", goal=goal),
         )
 
 
@@ -96,4 +199,4 @@ class Performing(Workers):
         )
 
 
-ROWS: tuple[Row, ...] = (EndToEnd(), Performing())
+ROWS: tuple[Row, ...] = (EndToEnd(), EndToEndAlone(), EndToEndOnRabbitmq(), Performing(), Once())

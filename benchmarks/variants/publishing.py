@@ -157,8 +157,8 @@ def pydantic_alone() -> Iterator[Run]:
     yield _timed(lambda: write(validate(PAYLOAD)), lambda: None)
 
 
-def dramatiq_broker(url: str, *, confirm: bool = True) -> Any:
-    """Dramatiq's broker as its documentation makes it."""
+def dramatiq_broker(url: str, *, confirm: bool = True, safe: bool = False) -> Any:
+    """Dramatiq's broker as its documentation makes it, or as ours does."""
     import dramatiq
 
     broker: Any
@@ -166,6 +166,10 @@ def dramatiq_broker(url: str, *, confirm: bool = True) -> Any:
         from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
         broker = RabbitmqBroker(url=url, confirm_delivery=confirm)
+    elif safe:
+        from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
+
+        broker = SafeRedisBroker(url=url)
     else:
         from dramatiq.brokers.redis import RedisBroker
 
@@ -191,7 +195,7 @@ def our_handler(url: str, engine: str, **settings: Any) -> tuple[Any, Any]:
         return CeleryHandler(celery_app(url), **settings), None
     from fastapi_events.handlers.dramatiq import DramatiqHandler
 
-    broker = dramatiq_broker(url)
+    broker = dramatiq_broker(url, safe=True)
     return DramatiqHandler(broker, **settings), broker
 
 

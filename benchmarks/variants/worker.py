@@ -25,13 +25,25 @@ _PATIENCE_SECONDS = 120
 _DONE = "bench-done"
 _THREADS = 8
 
-_COMMANDS = {
-    "dramatiq": ["dramatiq", "worker_functions", "--processes", "1", "--threads", str(_THREADS)],
-    "celery": [
-        "celery", "-A", "worker_functions", "worker", "--pool", "threads", "--concurrency", str(_THREADS),
+
+def command_of(engine: str, module: str, processes: int = 1) -> list[str]:
+    """The engine's own command for workers whose functions a module has, eight threads in each process."""
+    if engine == "dramatiq":
+        return ["dramatiq", module, "--processes", str(processes), "--threads", str(_THREADS)]
+    return [
+        "celery", "-A", module, "worker", "--pool", "threads", "--concurrency", str(_THREADS),
         "--loglevel", "CRITICAL", "--without-mingle", "--without-gossip", "--without-heartbeat",
-    ],
-}  # fmt: skip
+    ]  # fmt: skip
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a command that was started in a session of its own, gracefully if it does so in time."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextmanager
@@ -43,6 +55,8 @@ def working_off(
     mode: str = "bare",
     dependency: bool = False,
     transport: bool = False,
+    batch: int = 10,
+    once: bool = False,
 ) -> Iterator[Callable[[int], dict[str, float]]]:
     """Seconds until the workers have made all calls, and the processor time of the server, both per call.
 
@@ -52,6 +66,8 @@ def working_off(
             batch of ten that has to be fanned out first.
         dependency: Whether our function is async and has a dependency.
         transport: Whether Celery speaks to Redis by our transport.
+        batch: How many events a flush of ours has.
+        once: Whether our function remembers in Redis what it has completed.
     """
     # No timeout: a round is waited for by one command.
     workers = redis.Redis.from_url(url, socket_timeout=None)
@@ -59,6 +75,7 @@ def working_off(
     workers.flushdb()
     options = {
         "engine": engine, "ours": ours, "calls": calls, "dependency": dependency, "transport": transport,
+        "once": once,
     }  # fmt: skip
     os.environ["BENCH"] = json.dumps({**options, "url": staging_of(url)})
     import worker_functions
@@ -70,7 +87,7 @@ def working_off(
             for _ in range(calls):
                 send(NAME, PAYLOAD)
         else:
-            _fill_with_ours(worker_functions.handler, calls, mode)
+            _fill_with_ours(worker_functions.handler, calls, mode, batch)
 
     def run(_: int) -> dict[str, float]:
         fill()
@@ -91,40 +108,82 @@ def working_off(
     }
     consumed = ["-Q", "events,celery"] if engine == "celery" else []
     process = subprocess.Popen(
-        [sys.executable, "-m", *_COMMANDS[engine], *consumed],
+        [sys.executable, "-m", *command_of(engine, "worker_functions"), *consumed],
         env=environ, cwd=Path(__file__).parent, stdout=sys.stderr, start_new_session=True,
     )  # fmt: skip
     try:
         run(1)  # by then they have started
         yield run
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end(process)
 
 
-def _fill_with_ours(handler: Any, calls: int, mode: str) -> None:
+@contextmanager
+def working_off_rabbitmq(
+    url: str, told: str, engine: str, ours: bool, calls: int, queue: str, batch: int = 10
+) -> Iterator[Callable[[int], dict[str, float]]]:
+    """Seconds a call, as above, on RabbitMQ, where messages cannot be moved: workers stand still meanwhile.
+
+    Parameters:
+        told: A Redis that hears when a round is over.
+    """
+    hears = redis.Redis.from_url(told, socket_timeout=None)
+    hears.flushdb()
+    options = {"engine": engine, "ours": ours, "calls": calls, "dependency": False, "transport": False}
+    options["queue"] = queue
+    os.environ["BENCH"] = json.dumps({**options, "url": url, "told": told})
+    import worker_functions
+
+    def run(_: int) -> dict[str, float]:
+        os.killpg(process.pid, signal.SIGSTOP)
+        if ours:
+            _fill_with_ours(worker_functions.handler, calls, "both", batch)
+        else:
+            send = worker_functions.bare.delay if engine == "celery" else worker_functions.bare.send
+            for _ in range(calls):
+                send(NAME, PAYLOAD)
+        began = time.perf_counter()
+        os.killpg(process.pid, signal.SIGCONT)
+        if hears.blpop([_DONE], timeout=_PATIENCE_SECONDS) is None:
+            raise TimeoutError("not done")
+        return {"seconds": (time.perf_counter() - began) / calls}
+
+    consumed = ["-Q", queue] if engine == "celery" else []
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command_of(engine, "worker_functions"), *consumed],
+        cwd=Path(__file__).parent, stdout=sys.stderr, start_new_session=True,
+    )  # fmt: skip
+    try:
+        time.sleep(3)  # a process that stands still before it has set its signals up may never go on
+        run(1)
+        yield run
+    finally:
+        os.killpg(process.pid, signal.SIGCONT)
+        end(process)
+
+
+def _fill_with_ours(handler: Any, calls: int, mode: str, batch: int) -> None:
     from fastapi_events import envelope
     from fastapi_events.event import Event
 
-    async def publish(events: list[Any]) -> None:
-        await handler.handle_many(events)
+    async def publish() -> None:
+        for _ in range(calls // batch):
+            await handler.handle_many([Event(NAME, PAYLOAD) for _ in range(batch)])
 
-    for _ in range(calls // 10):
-        events = [Event(NAME, PAYLOAD) for _ in range(10)]
-        if mode == "both":
-            asyncio.run(publish(events))
-        else:
-            handler.fan_out(f"[{','.join(envelope.seal(each, source='bench') for each in events)}]")
+    if mode == "both":
+        asyncio.run(publish())
+        return
+    for _ in range(calls // batch):
+        events = [Event(NAME, PAYLOAD) for _ in range(batch)]
+        handler.fan_out(f"[{','.join(envelope.seal(each, source='bench') for each in events)}]")
 
 
 def queues(client: Any) -> list[bytes]:
     """The keys that hold messages; others are the engines' own bookkeeping."""
     return [
-        key for key in client.scan_iter() if b"__" not in key and not key.startswith((b"_kombu", b"unacked"))
+        key
+        for key in client.scan_iter()
+        if b"__" not in key and not key.startswith((b"_kombu", b"unacked", b"fastapi_events"))
     ]
 
 

@@ -22,6 +22,8 @@ _url = options["url"]
 _calls = itertools.count(1)
 _client = redis.Redis.from_url(options.get("told", _url))
 
+queue: str = options.get("queue", "events")
+
 app: Any = None
 broker: Any = None
 handler: Any = None
@@ -47,7 +49,12 @@ def _bare(name: str, payload: Any) -> None:
 if options["ours"]:
     from fastapi_events.event import Event
 
-    handler, broker = our_handler(_url, options["engine"])
+    if options.get("once"):
+        from fastapi_events.storage.redis import RedisStore
+
+        handler, broker = our_handler(_url, options["engine"], queue=queue, inbox=RedisStore(_url).inbox)
+    else:
+        handler, broker = our_handler(_url, options["engine"], queue=queue)
     if options["engine"] == "celery":
         app = _on_transport(handler.app)
 
@@ -61,16 +68,17 @@ if options["ours"]:
             _count()
     else:
 
-        @handler.register(event_name="cat*")
+        @handler.register(event_name="cat*", once=options.get("once", False))
         def listen(event: Event) -> None:
             _count()
 
 elif options["engine"] == "celery":
     app = _on_transport(celery_app(_url))
+    app.conf.task_default_queue = options.get("queue", "celery")
     # What ours promises as well: acknowledged once it is done, and again when its process is lost.
     bare = app.task(name="bare", acks_late=True, reject_on_worker_lost=True, ignore_result=True)(_bare)
 else:
     import dramatiq
 
     broker = dramatiq_broker(_url)
-    bare = dramatiq.actor(_bare, actor_name="bare", queue_name="events", broker=broker)
+    bare = dramatiq.actor(_bare, actor_name="bare", queue_name=queue, broker=broker)

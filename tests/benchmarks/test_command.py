@@ -47,7 +47,7 @@ class Elsewhere(Small):
 
 
 def test_the_rows_are_complete() -> None:
-    assert {row.number for row in ROWS} >= set(range(1, 17))
+    assert {row.number for row in ROWS} >= {*range(1, 19), 20, 24}
     assert len({row.name for row in ROWS}) == len(ROWS)
     for row in ROWS:
         assert row.group in GROUPS
@@ -104,6 +104,13 @@ def test_an_unknown_row_is_answered_with_the_nearest(capsys: pytest.CaptureFixtu
 def test_rows_are_chosen_by_name_or_number() -> None:
     assert [row.name for row in command.chosen(["matching", "5"])] == ["matching", "calling"]
     assert command.chosen([]) == list(ROWS)
+
+
+def test_a_quick_run_leaves_long_rows_out_that_it_does_not_name() -> None:
+    left_out = {row.name for row in ROWS} - {row.name for row in command.chosen([], quick=True)}
+    assert left_out == {row.name for row in ROWS if row.is_long}
+    assert "idle-herd" in left_out
+    assert [row.name for row in command.chosen(["idle-herd"], quick=True)] == ["idle-herd"]
 
 
 def test_the_rows_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
