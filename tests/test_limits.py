@@ -21,6 +21,7 @@ from fastapi_events.handlers.task_queue import (
 )
 from fastapi_events.handlers.task_queue.publish import flush_outcome, relay_thread
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage import journal
 from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.subscriptions import batch
@@ -57,6 +58,7 @@ IN_THE_CODE: dict[str, float] = {
     "`MAX_BATCH_BYTES`": aws.MAX_BATCH_BYTES,
     "`MAX_BATCH`": batch.MAX_BATCH,
     "`SHORT_DELAY_SECONDS`": flush_outcome.SHORT_DELAY_SECONDS,
+    "`MAX_ACTIONS`": journal.MAX_ACTIONS,
     "`MAX_BUFFERED`": recorder.MAX_BUFFERED,
     "`KEEP_SECONDS`": once.KEEP_SECONDS,
     "`_LEASE_SECONDS`": relay_thread._LEASE_SECONDS,

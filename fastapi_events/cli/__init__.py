@@ -15,7 +15,7 @@ from fastapi_events.errors import ConfigurationError, FastapiEventError
 
 _COMMANDS = (
     "worker", "probe", "status", "subscriptions", "event", "emit", "dead", "outbox", "relay", "catalogue",
-    "doctor",
+    "audit", "doctor",
 )  # fmt: skip
 
 EXIT_FAILED = 1

@@ -209,14 +209,14 @@ def _replay(arguments: argparse.Namespace) -> int:
 def _discard(arguments: argparse.Namespace) -> int:
     if arguments.ids:
         for letter, handler in chosen(arguments):
-            letters_of(handler).discard([letter.id])
+            handler.discard([letter])
             _say_done(arguments, letter.id, "discarded")
         return 0
     stores, matching = asked_for_many(arguments), filter_of(arguments)
     done = 0
     for handler, letters in stores:
-        ids = [each.id for each in matching_letters([(handler, letters)], matching)]
-        done += letters.discard(ids)
+        found = list(matching_letters([(handler, letters)], matching))
+        done += handler.discard(found, matching=matching) if found else 0
     _say_count(arguments, done, "discarded")
     return 0
 

@@ -137,7 +137,7 @@ def _list(arguments: argparse.Namespace) -> int:
     since = None if arguments.since is None else datetime.now(UTC) - arguments.since
     found = [
         event
-        for journal in _journals(arguments.target)
+        for journal in journals_of(arguments.target)
         for event in journal.events(
             limit=arguments.limit, name=arguments.name, outcome=arguments.outcome, since=since
         )
@@ -175,7 +175,7 @@ def _check_name(arguments: argparse.Namespace) -> None:
     Raises:
         NotThereError: With the closest name that there is.
     """
-    several = _journals(arguments.target)
+    several = journals_of(arguments.target)
     if not any(each.events(limit=1, name=arguments.name) for each in several):
         names = {event.name for each in several for event in each.events(limit=1_000)}
         raise NotThereError(
@@ -184,7 +184,7 @@ def _check_name(arguments: argparse.Namespace) -> None:
 
 
 def _tail(arguments: argparse.Namespace) -> int:
-    several = _journals(arguments.target)
+    several = journals_of(arguments.target)
     began = datetime.now(UTC)
     seen: dict[Record, None] = {}
     while True:
@@ -212,7 +212,12 @@ def _latest(several: list[Journal], arguments: argparse.Namespace, began: dateti
     return iter(sorted(records, key=lambda each: each.at))
 
 
-def _journals(target: str) -> list[Journal]:
+def journals_of(target: str) -> list[Journal]:
+    """The journals of a target's handlers.
+
+    Raises:
+        ConfigurationError: When there is none.
+    """
     handlers = handlers_in(target)
     found = journals(handlers)
     if not found:

@@ -168,6 +168,36 @@ _WRITTEN = [
     if each.name not in ("event_id", "event_name", "correlation", "payload")
 ]
 
+MAX_ACTIONS: Final = 10_000
+"""Actions of people that are kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Action:
+    """What somebody did to events.
+
+    Parameters:
+        at: When; seconds since 1970.
+        by: Who: a user and the host, or what the application says.
+        what: What was done, such as `replayed` or `discarded`.
+        handler: The handler whose events they were.
+        subject: To which of them, such as an id or what filters asked for.
+        count: How many they were.
+    """
+
+    at: float
+    by: str
+    what: str
+    handler: str
+    subject: str
+    count: int
+
+    def __post_init__(self) -> None:
+        for name in ("by", "what", "handler", "subject"):
+            _cut(self, name, _LONGEST_ERROR)
+
+
+Actions: TypeAlias = list[Action]
 JournalEvents: TypeAlias = list[JournalEvent]
 Records: TypeAlias = list[Record]
 Counts: TypeAlias = list[Count]
@@ -236,6 +266,14 @@ class Journal(Store, ABC):
     @abstractmethod
     def counts(self, since: datetime) -> Counts:
         """What was counted since the minute of a time, the first minute first."""
+
+    @abstractmethod
+    def note(self, action: Action) -> None:
+        """Keep what somebody did."""
+
+    @abstractmethod
+    def actions(self, *, limit: int = 100) -> Actions:
+        """What people did, the latest first; the latest 10,000 are kept."""
 
     @abstractmethod
     def prune(self) -> int:
@@ -307,6 +345,17 @@ def bits_of(outcomes: Iterable[str]) -> int:
 def outcomes_of(bits: int) -> frozenset[str]:
     """The outcomes whose bits are set."""
     return frozenset(each for at, each in enumerate(HAPPENINGS) if bits >> at & 1)
+
+
+def text_of_action(action: Action) -> str:
+    """An action as JSON text, which `action_of` reads."""
+    return json.dumps({each.name: getattr(action, each.name) for each in fields(Action)})
+
+
+def action_of(text: str) -> Action:
+    """An action that was written, without what a newer version wrote beside."""
+    known = {each.name for each in fields(Action)}
+    return Action(**{name: value for name, value in json.loads(text).items() if name in known})
 
 
 def _cut(made: object, name: str, longest: int) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -54,6 +54,11 @@ class LetterFilter:
     def is_empty(self) -> bool:
         """Whether all letters are meant."""
         return self == LetterFilter()
+
+    def __str__(self) -> str:
+        said = {each.name: getattr(self, each.name) for each in fields(self)}
+        said["fields"] = " and ".join(self.fields)  # without their values, which nobody may be meant to see
+        return ", ".join(f"{name}={value}" for name, value in said.items() if value) or "all dead letters"
 
     def matches(self, letter: DeadLetter) -> bool:
         """Whether a letter is meant."""

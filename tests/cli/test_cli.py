@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -142,7 +144,7 @@ def test_every_help_ends_with_an_example_that_can_be_typed(each: argparse.Argume
     examples = shown[shown.index("Examples:") :].splitlines()[1:]
     assert examples
     for line in examples:
-        typed = line.split("|")[0].split(" -- ")[0].split()
+        typed = shlex.split(re.split(r" (?:\||<|--) ", line)[0])
         assert typed[0] == "fastapi-events"
         parser().parse_args(typed[1:])
         assert line.strip().startswith(each.prog)

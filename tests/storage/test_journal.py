@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from fastapi_events.storage.journal import Count, JournalEvent, Record, bucket_of
+from fastapi_events.storage import journal as journals
+from fastapi_events.storage.journal import Action, Count, JournalEvent, Record, bucket_of
 from fastapi_events.storage.memory import MemoryStore
 
 
@@ -214,3 +217,40 @@ def test_limits_are_checked_where_they_are_written() -> None:
     with pytest.raises(ValueError, match="keep=-1: expected a number of seconds or a timedelta"):
         MemoryStore(keep=-1)
     assert MemoryStore(keep=timedelta(hours=1)).journal.keep_seconds == 3_600
+
+
+def action(at: float, **more: Any) -> Action:
+    values = {
+        "by": "tom@home",
+        "what": "replayed",
+        "handler": "dramatiq:events",
+        "subject": "all",
+        "count": 7,
+    }
+    return Action(**{**values, "at": at, **more})
+
+
+def test_what_people_did_is_kept_the_latest_first(store: Any) -> None:
+    for each in (action(1.0), action(2.0, what="discarded", subject="🐟 " * 3_000), action(3.0)):
+        store.journal.note(each)
+
+    assert store.journal.actions(limit=2) == [
+        action(3.0),
+        action(2.0, what="discarded", subject="🐟 " * 3_000),
+    ]
+    assert [each.at for each in store.journal.actions()] == [3.0, 2.0, 1.0]
+    assert store.journal.prune() == 0
+    assert len(store.journal.actions()) == 3
+
+
+def test_no_more_actions_are_kept_than_the_last_ones(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules[type(store.journal).__module__]
+    monkeypatch.setattr(module, "MAX_ACTIONS", 2)
+    if hasattr(store.journal, "_actions"):  # which has its limit from the start
+        monkeypatch.setattr(store.journal, "_actions", deque(maxlen=2))
+
+    for at in range(5):
+        store.journal.note(action(float(at)))
+
+    assert [each.at for each in store.journal.actions()] == [4.0, 3.0]
+    assert journals.MAX_ACTIONS == 10_000

@@ -80,6 +80,14 @@ def test_a_filter_means_letters_of_which_all_is_true(wanted: LetterFilter, match
     assert wanted.matches(letter(payload=payload)) is matches
 
 
+def test_a_filter_says_what_it_asks_for_without_values_of_payloads() -> None:
+    assert str(LetterFilter()) == "all dead letters"
+    assert (
+        str(LetterFilter(error="KeyError", fields={"card": "4242", "cat": 1}))
+        == "error=KeyError, fields=card and cat"
+    )
+
+
 def test_times_of_a_filter_need_a_time_zone() -> None:
     with pytest.raises(ValueError, match="before must have a time zone"):
         LetterFilter(before=datetime(2026, 1, 1))

@@ -25,6 +25,7 @@ from fastapi_events.errors import (
 from fastapi_events.event import Event, EventName, wire_name
 from fastapi_events.handlers.strict_names import unknown_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.audit import Audit
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.encryption import Encryption
 from fastapi_events.handlers.task_queue.engine import Actor, Engine, unknown_actor
@@ -86,6 +87,8 @@ class TaskQueueHandler(Registering):
         self.dead_letters: DeadLetters | None = chosen.dead_letters
         self.lanes: Lanes | None = chosen.lanes
         self.journal: Journal | None = chosen.journal
+        self.audit: Audit = Audit(f"{engine.name}:{chosen.queue}", chosen.journal)
+        """Who did what to its events."""
         self._recorder = None if chosen.journal is None else recorder_of(chosen.journal)
         if self._recorder is not None:
             self._recorder.attach(self, payloads=chosen.journal_payloads)
@@ -412,7 +415,7 @@ class TaskQueueHandler(Registering):
         """Seconds that a message may wait for its time, as before a retry: the engine's say."""
         return self.engine.longest_delay
 
-    def replay(self, letters: Sequence[DeadLetter]) -> None:
+    def replay(self, letters: Sequence[DeadLetter], *, by: str | None = None) -> None:
         """Send messages that were given up to their subscriptions once more; their attempts count anew.
 
         The letters stay where they are: once this has returned, tell their store that they are `replayed`.
@@ -421,6 +424,7 @@ class TaskQueueHandler(Registering):
             NotPublished: When the broker did not take them.
         """
         self.worker.dead_letters.replay(letters)
+        self.audit.note("replayed", _ids_of(letters), count=len(letters), by=by)
 
     def replay_all(
         self,
@@ -430,6 +434,7 @@ class TaskQueueHandler(Registering):
         matching: LetterFilter | None = None,
         rate: float | None = None,
         max_in_flight: int | None = None,
+        by: str | None = None,
     ) -> Iterator[int]:
         """Replay dead letters step by step, so that it can be interrupted and begun again.
 
@@ -443,6 +448,7 @@ class TaskQueueHandler(Registering):
             matching: Only letters that this filter means.
             rate: So many a second, at most.
             max_in_flight: So many at most that are replayed and whose functions have not ended.
+            by: Who does it, for the audit trail; the user of this process if not given.
 
         Returns:
             How many were replayed, after each step.
@@ -459,7 +465,39 @@ class TaskQueueHandler(Registering):
             subscription=subscription or wanted.subscription,
             event_name=event_name or wanted.event_name,
         )
-        return self.worker.dead_letters.replay_all(wanted, Pace(rate, max_in_flight, self.journal))
+        steps = self.worker.dead_letters.replay_all(wanted, Pace(rate, max_in_flight, self.journal))
+        return self._counted(steps, "replayed", wanted, by)
+
+    def discard(
+        self, letters: Sequence[DeadLetter], *, matching: LetterFilter | None = None, by: str | None = None
+    ) -> int:
+        """Remove dead letters for ever, and count those that were there.
+
+        Parameters:
+            matching: The filter that has chosen them, for the audit trail.
+            by: Who does it; the user of this process if not given.
+
+        Raises:
+            ConfigurationError: When the handler has no store of dead letters.
+        """
+        if self.dead_letters is None:
+            raise ConfigurationError(f"{self.name} has no store of dead letters: dead_letters=…")
+        count = self.dead_letters.discard([each.id for each in letters])
+        subject = _ids_of(letters) if matching is None else str(matching)
+        self.audit.note("discarded", subject, count=count, by=by)
+        return count
+
+    def _counted(
+        self, steps: Iterator[int], what: str, matching: LetterFilter, by: str | None
+    ) -> Iterator[int]:
+        done = 0
+        try:
+            for count in steps:
+                done += count
+                yield count
+        finally:
+            if done:
+                self.audit.note(what, str(matching), count=done, by=by)
 
     async def health(self) -> Health:
         """How the handler is in this process, found out within its `flush_deadline`."""
@@ -481,6 +519,11 @@ class TaskQueueHandler(Registering):
         return self.engine.diagnose(
             list(self.subscriptions), self.queues, confirms_handled=self.confirms_handled
         )
+
+
+def _ids_of(letters: Sequence[DeadLetter]) -> str:
+    named = ", ".join(each.id for each in letters[:3])
+    return f"{named} and {len(letters) - 3} more" if len(letters) > 3 else named
 
 
 def _parameters(handler: type[TaskQueueHandler]) -> frozenset[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from fastapi_events.storage.base import Clock
 from fastapi_events.storage.journal import (
     KEEP,
+    MAX_ACTIONS,
     MAX_EVENTS,
+    Action,
+    Actions,
     Count,
     Counts,
     Journal,
@@ -38,6 +42,7 @@ class MemoryJournal(Journal):
         self._events: dict[str, JournalEvent] = {}
         self._records: dict[str, Records] = {}
         self._counts: dict[tuple[int, str, str, str], Count] = {}
+        self._actions: deque[Action] = deque(maxlen=MAX_ACTIONS)
 
     def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:
         with self._lock:
@@ -70,6 +75,12 @@ class MemoryJournal(Journal):
         with self._lock:
             found = [each for each in self._counts.values() if each.minute > since.timestamp() - 60]
         return sorted(found, key=lambda each: each.key)
+
+    def note(self, action: Action) -> None:
+        self._actions.appendleft(action)
+
+    def actions(self, *, limit: int = 100) -> Actions:
+        return list(self._actions)[:limit]
 
     def prune(self) -> int:
         with self._lock:

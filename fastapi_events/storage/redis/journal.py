@@ -10,7 +10,10 @@ from typing import Any
 
 from fastapi_events.storage.journal import (
     KEEP,
+    MAX_ACTIONS,
     MAX_EVENTS,
+    Action,
+    Actions,
     Count,
     Counts,
     Journal,
@@ -18,10 +21,12 @@ from fastapi_events.storage.journal import (
     JournalEvents,
     Record,
     Records,
+    action_of,
     bits_of,
     outcomes_of,
     records_of,
     summaries,
+    text_of_action,
     texts_of,
 )
 from fastapi_events.storage.redis.scripts import COMMON
@@ -163,6 +168,15 @@ class RedisJournal(RedisPart, Journal):
                     )
                 )  # fmt: skip
         return sorted(found, key=lambda each: each.key)
+
+    def note(self, action: Action) -> None:
+        with in_our_words():
+            pipeline = self._server.client.pipeline()
+            key = f"{self._server.prefix}journal:actions"
+            pipeline.lpush(key, text_of_action(action)).ltrim(key, 0, MAX_ACTIONS - 1).execute()
+
+    def actions(self, *, limit: int = 100) -> Actions:
+        return [action_of(text_of(each)) for each in self._call("lrange", "journal:actions", 0, limit - 1)]
 
     def prune(self) -> int:
         count = 0

@@ -22,6 +22,7 @@ Keys, behind the prefix:
     journal:ordinary         sorted set: ids of events that went well, by the last that happened to them
     journal:notable          sorted set: likewise, of the others
     journal:chain:ID         sorted set: ids of a correlation, by the first that happened to them
+    journal:actions          list: what people did (JSON), the latest first
     journal:minutes          sorted set: minutes of which there are counts
     journal:minute:MINUTE    hash: what is counted (JSON) to its count
 """

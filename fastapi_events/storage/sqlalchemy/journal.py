@@ -10,7 +10,10 @@ import sqlalchemy as sa
 
 from fastapi_events.storage.journal import (
     KEEP,
+    MAX_ACTIONS,
     MAX_EVENTS,
+    Action,
+    Actions,
     Count,
     Counts,
     Journal,
@@ -18,15 +21,22 @@ from fastapi_events.storage.journal import (
     JournalEvents,
     Record,
     Records,
+    action_of,
     bits_of,
     outcomes_of,
     records_of,
     summaries,
+    text_of_action,
     texts_of,
 )
 from fastapi_events.storage.sqlalchemy.base import BATCH, SqlPart, among
 from fastapi_events.storage.sqlalchemy.database import Database
-from fastapi_events.storage.sqlalchemy.schema import journal_counts, journal_events, journal_records
+from fastapi_events.storage.sqlalchemy.schema import (
+    journal_actions,
+    journal_counts,
+    journal_events,
+    journal_records,
+)
 
 
 class SqlJournal(SqlPart, Journal):
@@ -102,6 +112,22 @@ class SqlJournal(SqlPart, Journal):
         )
         rows = self._database.read(lambda connection: connection.execute(query).mappings().all())
         return [Count(**row) for row in rows]
+
+    def note(self, action: Action) -> None:
+        row = {"body": text_of_action(action)}
+        newest = sa.select(sa.func.max(journal_actions.c.seq)).scalar_subquery()
+
+        def put(connection: sa.Connection) -> None:
+            connection.execute(sa.insert(journal_actions), row)
+            old = journal_actions.c.seq <= newest - MAX_ACTIONS
+            connection.execute(sa.delete(journal_actions).where(old))
+
+        self._database.write(put, grows=True)
+
+    def actions(self, *, limit: int = 100) -> Actions:
+        query = sa.select(journal_actions.c.body).order_by(journal_actions.c.seq.desc()).limit(limit)
+        texts = self._database.read(lambda connection: connection.scalars(query).all())
+        return [action_of(each) for each in texts]
 
     def prune(self) -> int:
         count = 0

@@ -168,6 +168,14 @@ journal_records: sa.Table = sa.Table(
     sa.Index(f"{PREFIX}journal_records_event", "event_id"),
 )
 
+journal_actions: sa.Table = sa.Table(
+    f"{PREFIX}journal_actions",
+    metadata,
+    sa.Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 journal_counts: sa.Table = sa.Table(
     f"{PREFIX}journal_counts",
     metadata,
