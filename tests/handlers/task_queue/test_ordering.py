@@ -212,6 +212,21 @@ def test_a_lane_whose_bell_was_lost_is_rung_again() -> None:
     assert got == [1]
 
 
+def test_a_process_without_the_functions_rings_where_their_workers_listen() -> None:
+    clock = Clock()
+    lanes = MemoryLanes(clock=clock)
+    worker, relay = ListHandler(lanes=lanes), ListHandler(lanes=lanes)
+    worker.register(lambda event: None, name="one", queue="kitchen")
+    flush(worker, ordered("a", 1, "k"))
+    take(worker, worker.sent.pop())
+    worker.sent.clear()
+
+    clock.now += UNHEARD_SECONDS
+    assert (relay.look_after_lanes(), worker.look_after_lanes()) == (1, 0)  # one rings, not each
+
+    assert [(each.task, each.queue) for each in relay.sent] == [("one", "kitchen")]
+
+
 def test_a_broker_that_is_away_delays_events_and_costs_none_their_place() -> None:
     clock = Clock()
     handler = ListHandler(lanes=MemoryLanes(clock=clock))

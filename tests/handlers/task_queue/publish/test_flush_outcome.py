@@ -291,6 +291,45 @@ def test_events_in_order_cost_the_others_nothing_when_they_cannot_be_put(diary: 
     assert [name for name, _ in diary.of("lost")] == ["first", "second"]
 
 
+def test_lanes_and_outbox_that_are_away_cost_plain_events_nothing(diary: Diary) -> None:
+    class LanesAway(MemoryLanes):
+        def put(self, items: Any) -> Any:
+            raise StorageError("away")
+
+    class OutboxAway(MemoryOutbox):
+        def add(self, entries: Any) -> None:
+            raise StorageError("away, too")
+
+    handler = ListHandler(lanes=LanesAway(), outbox=OutboxAway(), relay=False)
+
+    with collect_events([handler]):
+        dispatch("free")
+        dispatch("first", ordering_key="user-42")
+
+    assert [name for name, _ in diary.of("published")] == ["free"]
+    assert [name for name, _ in diary.of("lost")] == ["first"]
+
+
+def test_an_event_in_order_is_persisted_and_put_by_a_relay_behind_those_before_it(diary: Diary) -> None:
+    # Given two events that were written before their responses, of which the second is flushed first
+    handler = ListHandler(lanes=MemoryLanes(), outbox=MemoryOutbox(), durability="response", relay=False)
+    got: list[str] = []
+    handler.register(lambda event: got.append(event.name), name="one")
+    first, second = Event("first"), Event("second")
+    for each in (first, second):
+        each.ordering_key = "user-42"
+        asyncio.run(handler.persist([each]))
+
+    asyncio.run(handler.handle_many([second]))
+    assert handler.relay_thread().step() == 0  # the first may yet be flushed
+    asyncio.run(handler.handle_many([first]))
+    assert handler.relay_thread().step() == 2
+    handler.run()
+
+    assert got == ["first", "second"]
+    assert diary.of("lost") == []
+
+
 def test_a_broker_that_is_away_costs_events_in_order_nothing(diary: Diary) -> None:
     handler = ListHandler(lanes=MemoryLanes())
     handler.refusing = AWAY
