@@ -109,6 +109,21 @@ class Shop:
         self._workers.append(worker)
         return worker
 
+    def start_supervised_worker(self, *options: str) -> int:
+        """Start a worker with a supervisor of its own, and return the port of its probes.
+
+        Parameters:
+            options: Of the command `worker`.
+        """
+        port = free_port()
+        engines_own = ["--processes", "1", "--threads", "4"]
+        if self.engine == "celery":
+            engines_own = ["-P", "threads", "-c", "4", "--loglevel", "warning"]
+        probes = ["--probe", f"127.0.0.1:{port}"]
+        command = ["fastapi_events", "worker", "tests.faults.shop.handlers", *probes, *options]
+        self._start("worker", [*command, "--", *engines_own], {})
+        return port
+
     def start_relay(self, **env: str) -> Process:
         """Start a relay as a process of its own."""
         return self._start("relay", ["fastapi_events", "relay", "tests.faults.shop.events:events"], env)

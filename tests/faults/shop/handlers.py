@@ -9,6 +9,7 @@ from typing import Any
 from fastapi_events.event import Event
 from tests.faults.shop.events import events
 from tests.faults.shop.notes import CONFIG, FOLDER, note
+from tests.faults.shop.stalling import stall_when_told
 
 app = getattr(events, "app", None)  # for `celery -A`
 options: dict[str, Any] = CONFIG.get("options", {})
@@ -66,6 +67,10 @@ if CONFIG.get("dies_in_fan_out"):
         send(messages, timeout=timeout)
 
     events.engine.send = send_one_and_die  # type: ignore[method-assign]
+
+
+if CONFIG.get("stalls"):
+    stall_when_told(events.engine)
 
 
 def _first_time(number: int) -> bool:
