@@ -18,7 +18,7 @@ FAULT = "a worker's consumer stands still while its process lives"
 def test_it_is_not_ready_then_started_again_and_its_messages_are_handled(row: Row) -> None:
     # Given a worker with a supervisor that answers probes
     shop = row.shop(stalls=True)
-    port = shop.start_supervised_worker("--silent-after", "3")
+    port = shop.start_supervised_worker("--silent-after", "3", "--grace", "3")
     shop.start_web()
     shop.wait_until(lambda: _status(port, "readyz") == 200, "the first time that it is ready")
     shop.place(row.events // 2)
