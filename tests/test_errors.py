@@ -43,6 +43,8 @@ def test_a_payload_that_cannot_travel_says_which_and_where() -> None:
         ("fastapi_events.handlers.aws", "boto3", "aws"),
         ("fastapi_events.handlers.gcp", "google.cloud.pubsub_v1", "google"),
         ("fastapi_events.otel.metrics", "opentelemetry", "otel"),
+        ("fastapi_events.otel.gauges", "opentelemetry", "otel"),
+        ("fastapi_events.prometheus", "prometheus_client", "prometheus"),
         ("fastapi_events.storage.redis", "redis", "redis"),
         ("fastapi_events.storage.sqlalchemy", "sqlalchemy", "sql"),
         ("fastapi_events.commit", "sqlalchemy", "sql"),

@@ -1,4 +1,4 @@
-"""Counts what happens to events, with OpenTelemetry.
+"""Counts and measures what happens to events, with OpenTelemetry.
 
 ```python
 from fastapi_events.lifecycle import observe
@@ -13,67 +13,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastapi_events.errors import MissingDependencyError
-from fastapi_events.event import Event, wire_name
-from fastapi_events.lifecycle import Lifecycle
+from fastapi_events.measures import BUCKETS, COUNTERS, HISTOGRAMS, MeasuringLifecycle
 
 try:
-    from opentelemetry.metrics import Counter, MeterProvider, get_meter
+    from opentelemetry.metrics import Counter, Histogram, MeterProvider, get_meter
 except ImportError as _missing:
     raise MissingDependencyError("opentelemetry-api", "otel") from _missing
 
 
-class MetricsLifecycle(Lifecycle):
-    """A counter for each thing that can happen: `fastapi_events.events.lost` and so on.
+class MetricsLifecycle(MeasuringLifecycle):
+    """A counter for each thing that can happen: `fastapi_events.events.lost` and so on; and three histograms.
 
     Its attributes are `event`, the event's name, and `handler` or `subscription`.
 
     Parameters:
-        provider: Makes the counters; the global one if not given.
+        provider: Makes the instruments; the global one if not given.
     """
 
     def __init__(self, provider: MeterProvider | None = None) -> None:
+        super().__init__()
         self._meter = get_meter("fastapi_events", meter_provider=provider)
         self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
 
-    def dispatched(self, event: Event) -> None:
-        self._count("dispatched", event)
-
-    def discarded(self, event: Event) -> None:
-        self._count("discarded", event)
-
-    def published(self, events: Sequence[Event], *, handler: str) -> None:
-        for event in events:
-            self._count("published", event, handler=handler)
-
-    def lost(self, event: Event, *, handler: str, reason: str) -> None:
-        self._count("lost", event, handler=handler)
-
-    def unmatched(self, event: Event, *, handler: str) -> None:
-        self._count("unmatched", event, handler=handler)
-
-    def succeeded(self, event: Event, *, subscription: str) -> None:
-        self._count("succeeded", event, subscription=subscription)
-
-    def failed(
-        self, events: Sequence[Event], *, handler: str, subscription: str | None, error: BaseException
-    ) -> None:
-        where = {"handler": handler} if subscription is None else {"subscription": subscription}
-        for event in events:
-            self._count("failed", event, **where)
-
-    def retried(
-        self, event: Event, *, subscription: str, error: BaseException, attempt: int, wait: float
-    ) -> None:
-        self._count("retried", event, subscription=subscription)
-
-    def dead(self, event: Event | None, *, subscription: str, reason: str, attempts: int) -> None:
-        self._count("dead", event, subscription=subscription)
-
-    def _count(self, what: str, event: Event | None, **attributes: str) -> None:
-        counter = self._counters.get(what)
-        if counter is None:
-            counter = self._counters[what] = self._meter.create_counter(
-                f"fastapi_events.events.{what}", unit="{event}", description=f"Events {what}."
+    def count(self, counter: str, labels: Sequence[str], number: int = 1) -> None:
+        """Add to a counter, which is made when it is needed first."""
+        description, names = COUNTERS[counter]
+        made = self._counters.get(counter)
+        if made is None:
+            made = self._counters[counter] = self._meter.create_counter(
+                f"fastapi_events.events.{counter}", unit="{event}", description=description
             )
-        name = "unreadable" if event is None else wire_name(event.name)
-        counter.add(1, {"event": name, **attributes})
+        made.add(number, _attributes(names, labels))
+
+    def measure(self, histogram: str, labels: Sequence[str], seconds: float) -> None:
+        """Add to a histogram, which is made when it is needed first."""
+        description, names = HISTOGRAMS[histogram]
+        made = self._histograms.get(histogram)
+        if made is None:
+            made = self._histograms[histogram] = self._meter.create_histogram(
+                f"fastapi_events.events.{histogram}",
+                unit="s",
+                description=description,
+                explicit_bucket_boundaries_advisory=BUCKETS,
+            )
+        made.record(seconds, _attributes(names, labels))
+
+
+def _attributes(names: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
+    return {name: label for name, label in zip(names, labels, strict=True) if label}

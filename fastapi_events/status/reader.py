@@ -15,7 +15,9 @@ from fastapi_events.envelope import unseal
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.listing import listing_of
+from fastapi_events.measures import Reading
 from fastapi_events.status.conclusions import LOOKED_AT, problems_of, queue_statuses, subscription_statuses
+from fastapi_events.status.readings import readings_of
 from fastapi_events.status.values import OutboxDepth, Status
 from fastapi_events.storage.catalogue import Listing, Snapshot
 from fastapi_events.storage.journal import Journal
@@ -64,6 +66,10 @@ class StatusReader:
         with self._lock:
             self._timeout = timeout
             return self._read(time.monotonic() + timeout)
+
+    def readings(self) -> list[Reading]:
+        """The same as values of gauges; what nobody can tell is left out."""
+        return list(readings_of(self.read()))
 
     def _read(self, deadline: float) -> Status:
         handler, problems = self._handler, list[str]()

@@ -31,7 +31,10 @@ def counted(reader: InMemoryMetricReader) -> dict[str, dict[str, Any]]:
     data: Any = reader.get_metrics_data()
     return {
         metric.name.rpartition(".")[2]: {
-            point.attributes.get("handler") or point.attributes.get("subscription") or "": point.value
+            point.attributes.get("handler") or point.attributes.get("subscription") or "": getattr(
+                point, "value", None
+            )
+            or point.count
             for point in metric.data.data_points
         }
         for resource in data.resource_metrics
