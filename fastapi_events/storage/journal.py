@@ -7,7 +7,7 @@ import fnmatch
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -39,6 +39,12 @@ _LONGEST_NAME = 200
 
 _LONGEST_ERROR = 2_000
 _LONGEST_PAYLOAD = 10_000
+
+_LONGEST: Final = (
+    ("event_id", _LONGEST_NAME), ("event_name", _LONGEST_NAME), ("handler", _LONGEST_NAME),
+    ("subscription", _LONGEST_NAME), ("cause", _LONGEST_NAME), ("correlation", _LONGEST_NAME),
+    ("error", _LONGEST_ERROR), ("payload", _LONGEST_PAYLOAD),
+)  # fmt: skip
 
 _PAGE = 500
 
@@ -86,10 +92,10 @@ class Record:
     payload: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("event_id", "event_name", "handler", "subscription", "cause", "correlation"):
-            _cut(self, name, _LONGEST_NAME)
-        _cut(self, "error", _LONGEST_ERROR)
-        _cut(self, "payload", _LONGEST_PAYLOAD)
+        for name, longest in _LONGEST:  # a loop of few steps: there are several records an event
+            text = getattr(self, name)
+            if text is not None and not (len(text) <= longest and text.isascii() and text.isprintable()):
+                _cut(self, name, longest)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,12 +129,14 @@ class JournalEvent:
 
     def and_then(self, later: JournalEvent) -> JournalEvent:
         """The same event, of which more is known."""
-        return replace(
-            self,
+        return JournalEvent(
+            id=self.id,
+            name=self.name,
             first_at=min(self.first_at, later.first_at),
             last_at=max(self.last_at, later.last_at),
             outcomes=self.outcomes | later.outcomes,
             cause=self.cause or later.cause,
+            correlation=self.correlation,
             payload=self.payload or later.payload,
         )
 

@@ -109,15 +109,20 @@ def test_the_journal_tells_what_became_of_an_event_in_all_processes(
     project.write(read=READ)
     project.run("import app.read")
     records: dict[str, list[Any]] = json.loads(project.redis.get("told"))
-    assert [(what, subscription) for what, subscription, *_ in records["order"]] == [
-        ("dispatched", None), ("published", None), ("fanned_out", None), ("started", "cook"),
-        ("failed", "cook"), ("retried", "cook"), ("started", "cook"), ("succeeded", "cook"),
+    order, cooked = records["order"], records["cooked"]
+    # A worker may be at it before the process that published it has noted the broker's answer.
+    assert ["published", None] in [each[:2] for each in order]
+    assert ["published", None] in [each[:2] for each in cooked]
+    assert [tuple(each[:2]) for each in order if each[0] != "published"] == [
+        ("dispatched", None), ("fanned_out", None), ("started", "cook"), ("failed", "cook"),
+        ("retried", "cook"), ("started", "cook"), ("succeeded", "cook"),
     ]  # fmt: skip
-    assert records["order"][4][2] == "ValueError: no fish"
-    assert [(what, subscription) for what, subscription, *_ in records["cooked"]] == [
-        ("dispatched", None), ("published", None), ("fanned_out", None), ("started", "serve"),
-        ("failed", "serve"), ("dead", "serve"),
+    assert ["failed", "cook", "ValueError: no fish"] in [each[:3] for each in order]
+    assert [tuple(each[:2]) for each in cooked if each[0] != "published"] == [
+        ("dispatched", None), ("fanned_out", None), ("started", "serve"), ("failed", "serve"),
+        ("dead", "serve"),
     ]  # fmt: skip
-    assert records["cooked"][0][4] is not None
-    web, in_worker = records["order"][0][3], records["order"][3][3]
+    assert cooked[0][4] is not None
+    [web] = {each[3] for each in order if each[0] == "dispatched"}
+    [in_worker] = {each[3] for each in order if each[0] == "started"}
     assert web != in_worker
