@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi_events import clock
 from fastapi_events.errors import ConfigurationError
@@ -19,8 +18,7 @@ ATTRIBUTES: Final = frozenset(
 _LONGEST_KEY = 255
 
 
-@dataclass(frozen=True, slots=True)
-class DispatchOptions:
+class DispatchOptions(NamedTuple):
     """What an event is given beside its name and payload.
 
     Parameters:

@@ -11,7 +11,7 @@ from fastapi_events.errors import InvalidSetting
 from fastapi_events.event import Event
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class FinishedScope:
     """How a scope ended, for a flush policy to judge.
 

@@ -11,9 +11,8 @@ import contextvars
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi_events import green_threads
 
@@ -23,13 +22,12 @@ _SHORTEST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(NamedTuple):
     """What the thread is to do, and the future that waits for it."""
 
     function: Callable[[], Any]
     context: contextvars.Context
-    done: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: asyncio.Future[Any]
 
 
 class ThreadCalls:
@@ -43,13 +41,14 @@ class ThreadCalls:
 
     async def make(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Have a function called, with the context variables that are set here; to be awaited on a loop."""
-        call = _Call(lambda: function(*args, **kwargs), contextvars.copy_context())
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        call = _Call(lambda: function(*args, **kwargs), contextvars.copy_context(), done)
         self._waiting.put(call)
         try:
-            return await call.done
+            return await done
         finally:
             # The error's traceback holds this frame, which must not hold the error.
-            del call
+            del call, done
 
     def close(self) -> None:
         """Let the thread go, once it has made the calls that are waiting."""

@@ -6,9 +6,8 @@ import collections.abc
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
@@ -31,8 +30,7 @@ MAX_BATCH = 1_000
 _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """How a function takes many events at once.
 
     Parameters:

@@ -9,8 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
@@ -44,8 +43,7 @@ Steps: TypeAlias = Callable[[Caller], Coroutine[Any, Any, None]]
 """Calls that share a thread or a task, made by the means that they are given."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(NamedTuple):
     """A callable whose result a parameter wants, and what it needs itself."""
 
     call: Callable[..., Any]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
@@ -41,8 +40,7 @@ _REGISTER_A_METHOD = (
 _names_event = re.compile(r"\bEvent\b").search
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What to pass to a function.
 
     Parameters:
@@ -55,6 +53,7 @@ class Plan:
         events: Keyword parameters that get the event.
         payloads: Keyword parameters that get the payload, each as its type.
         dependencies: Keyword parameters that get a dependency's value.
+        is_simple: Whether the event is all that the function takes.
     """
 
     function: Callable[..., Any]
@@ -66,12 +65,7 @@ class Plan:
     payloads: tuple[tuple[str, PayloadType], ...] = ()
     dependencies: Dependencies = ()
     first_name: str | None = None
-    is_simple: bool = field(init=False)
-    """Whether the event is all that the function takes."""
-
-    def __post_init__(self) -> None:
-        asks_more = self.payload_type or self.events or self.payloads or self.dependencies
-        object.__setattr__(self, "is_simple", self.takes_event and not asks_more)
+    is_simple: bool = False
 
     @property
     def first(self) -> tuple[bool, bool, Any]:
@@ -111,7 +105,7 @@ def plan(function: Callable[..., Any], *, model: type | None = None, by_annotati
             raise ConfigurationError(_cannot_fill(parameter, asking) + _method_hint(function, first))
     if first is not None:
         _refuse_a_method(function, first, found)
-    return Plan(
+    made = Plan(
         function,
         is_async(function),
         events=tuple(found.events),
@@ -120,6 +114,8 @@ def plan(function: Callable[..., Any], *, model: type | None = None, by_annotati
         first_name=first.name if first is not None and by_name else None,
         **({} if first is None else _what_first_gets(first, model, asking, by_annotation=by_annotation)),
     )
+    asks_more = made.payload_type or made.events or made.payloads or made.dependencies
+    return made._replace(is_simple=made.takes_event and not asks_more)
 
 
 class _Found:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -93,7 +93,7 @@ class _WithThread:
         pool: Lends the thread at the first call; None where one is waiting already.
     """
 
-    def __init__(self, calls: ThreadCalls, pool: Executor | None = None) -> None:
+    def __init__(self, calls: ThreadCalls, pool: concurrent.futures.Executor | None = None) -> None:
         self._calls = calls
         self._pool = pool
 
@@ -110,10 +110,13 @@ class _WithThread:
         await steps(self)
 
 
-_pool = PerProcess(lambda: ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="fastapi-events"))
+# Loaded when the first is made.
+_pool = PerProcess(
+    lambda: concurrent.futures.ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="fastapi-events")
+)
 
 
-def threads() -> ThreadPoolExecutor:
+def threads() -> concurrent.futures.ThreadPoolExecutor:
     """The threads in which this process's subscriptions may block; a forked child has its own.
 
     Each is lent for all that one function and its dependencies do, so that who holds a connection never

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastapi_events.errors import ConfigurationError, MissingEventNameDuringRegistration
 from fastapi_events.event import EventName, names
-from fastapi_events.retry import RetryPolicy
 from fastapi_events.subscriptions.annotations import is_payload_type
-from fastapi_events.subscriptions.batch import Batch
 from fastapi_events.subscriptions.pattern import PatternIndex
 from fastapi_events.subscriptions.plan import Plan
 from fastapi_events.subscriptions.signature import describe
+
+if TYPE_CHECKING:  # of queue handlers; the core does without
+    from fastapi_events.retry import RetryPolicy
+    from fastapi_events.subscriptions.batch import Batch
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,8 +107,7 @@ class Subscriptions:
         return len(self._all)
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(NamedTuple):
     """What `register(…)` was given, taken apart."""
 
     function: Callable[..., Any] | None

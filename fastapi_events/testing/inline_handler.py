@@ -53,12 +53,12 @@ class InlineHandler:
     def _copy(self, subscription: Subscription) -> Subscription:
         around = self._broker.faults.around
         plan = subscription.plan
-        plan = replace(plan, function=around(plan.function, is_async=plan.is_async))
+        plan = plan._replace(function=around(plan.function, is_async=plan.is_async))
         batch = subscription.batch
         if batch is not None:
             self._engine.windows[subscription.name] = batch.window
             # The engine has waited already for what is taken together.
-            batch = replace(batch, function=around(batch.function, is_async=batch.is_async), window=0.0)
+            batch = batch._replace(function=around(batch.function, is_async=batch.is_async), window=0.0)
         retry = None if subscription.retry is None else replace(subscription.retry, jitter=False)
         return replace(subscription, plan=plan, batch=batch, retry=retry)
 

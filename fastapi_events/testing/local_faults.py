@@ -32,7 +32,7 @@ def failing_locally(
 def _copy(subscription: Subscription, faults: Faults) -> Subscription:
     plan = subscription.plan
     return replace(
-        subscription, plan=replace(plan, function=faults.around(plan.function, is_async=plan.is_async))
+        subscription, plan=plan._replace(function=faults.around(plan.function, is_async=plan.is_async))
     )
 
 
