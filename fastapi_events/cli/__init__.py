@@ -13,10 +13,13 @@ from fastapi_events.cli.arguments import PrintCompletion, examples_of
 from fastapi_events.cli.text import block, flush, say
 from fastapi_events.errors import ConfigurationError, FastapiEventError
 
-_COMMANDS = (
-    "worker", "probe", "status", "subscriptions", "event", "emit", "dead", "outbox", "relay", "catalogue",
-    "audit", "doctor",
-)  # fmt: skip
+_MODULES = {
+    "worker": "worker", "probe": "probe", "status": "status", "subscriptions": "subscriptions",
+    "pause": "pause", "resume": "pause", "paused": "pause", "event": "event", "emit": "emit", "dead": "dead",
+    "outbox": "outbox", "relay": "relay", "catalogue": "catalogue", "audit": "audit",
+    "doctor": "doctor",
+}  # fmt: skip
+"""The module of each command."""
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -80,7 +83,8 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     )  # fmt: skip
     # With `prog`, lest argparse formats the usage to find it out, which takes longer than a quick command.
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND", prog=whole.prog)
-    for name in [command] if command in _COMMANDS else _COMMANDS:
+    modules = [_MODULES[command]] if command in _MODULES else dict.fromkeys(_MODULES.values())
+    for name in modules:
         import_module(f"fastapi_events.cli.{name}").add_parser(commands)
     return whole
 

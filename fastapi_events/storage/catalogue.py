@@ -24,8 +24,9 @@ FORGET_AFTER_SECONDS = 7 * 86_400.0
 """A subscription none of whose workers has been heard of for so long is forgotten."""
 
 _LISTING, _WORKER, _MODULE, _HEARD = "listing/", "worker/", "module/", "heard/"
+_PAUSE = "paused/"
 
-R = TypeVar("R", bound="Listing | Worker")
+R = TypeVar("R", bound="Listing | Worker | Pause")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +95,24 @@ class Worker:
     heard_at: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """A subscription that starts nothing for a while.
+
+    Parameters:
+        subscription: Its name.
+        since: When it was paused; seconds since 1970.
+        until: When it goes on by itself; None where somebody has to resume it.
+        by: Who has paused it, or why.
+    """
+
+    subscription: str
+    since: float
+    until: float | None = None
+    by: str = ""
+
+
+Pauses: TypeAlias = tuple[Pause, ...]
 Listings: TypeAlias = tuple[Listing, ...]
 Workers: TypeAlias = tuple[Worker, ...]
 Fields: TypeAlias = Mapping[str, str]
@@ -107,11 +126,13 @@ class Snapshot:
     Parameters:
         listings: The subscriptions of the fleet, by name.
         workers: Those that have been heard of lately, the oldest first.
+        paused: The subscriptions that start nothing just now, by name.
         now: The time, as the catalogue tells it.
     """
 
     listings: Listings = ()
     workers: Workers = ()
+    paused: Pauses = ()
     now: float = 0.0
 
     def workers_of(self, subscription: str) -> Workers:
@@ -191,8 +212,44 @@ class Catalogue(Store, ABC):
         return Snapshot(
             listings=tuple(sorted(_records(found, _LISTING, Listing), key=lambda each: each.name)),
             workers=tuple(sorted(workers, key=lambda each: (each.booted_at, each.id))),
+            paused=tuple(sorted(_lasting(found, now), key=lambda each: each.subscription)),
             now=now,
         )
+
+    def pause(self, destination: str, subscription: str, *, duration: float | None, by: str) -> Pause:
+        """Pause a subscription on all workers; one that is paused already stays so from when it was.
+
+        Parameters:
+            duration: Seconds until it goes on by itself; None until it is resumed.
+            by: Who pauses it, or why.
+        """
+        made: Pause | None = None
+
+        def decide(found: Fields, now: float) -> Change:
+            nonlocal made
+            before = next((each for each in _lasting(found, now) if each.subscription == subscription), None)
+            made = Pause(
+                subscription=subscription, since=now if before is None else before.since,
+                until=None if duration is None else now + duration, by=by,
+            )  # fmt: skip
+            return Change({_PAUSE + subscription: _text(made)})
+
+        self._change(destination, decide)
+        assert made is not None  # noqa: S101 - it was asked
+        return made
+
+    def resume(self, destination: str, subscription: str) -> bool:
+        """Let a subscription go on; whether it was paused."""
+        resumed = False
+
+        def decide(found: Fields, now: float) -> Change | None:
+            nonlocal resumed
+            resumed = any(each.subscription == subscription for each in _lasting(found, now))
+            name = _PAUSE + subscription
+            return Change({}, [name]) if name in found else None
+
+        self._change(destination, decide)
+        return resumed
 
     def forget(self, destination: str, subscription: str) -> bool:
         """Remove a listing, unless there is none; a worker that has it announces it again when it boots."""
@@ -241,6 +298,8 @@ class Catalogue(Store, ABC):
                 if name.startswith(_WORKER) and now - heard.get(name.removeprefix(_WORKER), 0) > silent_after
             ]
             old += [prefix + each for each in gone for prefix in (_WORKER, _HEARD) if prefix + each in found]
+            lasting = {_PAUSE + each.subscription for each in _lasting(found, now)}
+            old += [name for name in found if name.startswith(_PAUSE) and name not in lasting]
             return Change({}, old) if old else None
 
         self._change(destination, decide)
@@ -265,7 +324,14 @@ class Catalogue(Store, ABC):
         """All fields, and the time."""
 
 
-def _text(record: Listing | Worker) -> str:
+def _lasting(found: Fields, now: float) -> list[Pause]:
+    """The pauses that are not over yet."""
+    return [
+        each for each in _records(found, _PAUSE, Pause) if each.until is None or now < each.until
+    ]  # fmt: skip
+
+
+def _text(record: Listing | Worker | Pause) -> str:
     return json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":"))
 
 

@@ -177,3 +177,49 @@ def test_many_workers_that_boot_at_once_are_all_listed(on_own_clock: Any) -> Non
 
     assert len(listed(on_own_clock)) == 8
     assert len(alive(on_own_clock)) == 8
+
+
+# Pauses
+
+
+def paused(store: Any, destination: str = HANDLER) -> list[str]:
+    return [each.subscription for each in store.catalogue.read(destination).paused]
+
+
+def test_a_pause_lasts_until_it_is_resumed(store: Any, clock: Any) -> None:
+    made = store.catalogue.pause(HANDLER, "feed", duration=None, by="ada")
+
+    clock.now += 30 * 86_400
+    store.catalogue.expire(HANDLER)
+    assert store.catalogue.read(HANDLER).paused == (made,)
+    assert (made.subscription, made.until, made.by) == ("feed", None, "ada")
+    assert paused(store, "dramatiq:other") == []
+
+    assert store.catalogue.resume(HANDLER, "feed")
+    assert paused(store) == []
+    assert not store.catalogue.resume(HANDLER, "feed")
+
+
+def test_a_pause_for_a_while_ends_by_itself(store: Any, clock: Any) -> None:
+    made = store.catalogue.pause(HANDLER, "feed", duration=60, by="")
+    assert made.until == clock.now + 60
+
+    clock.now += 59
+    assert paused(store) == ["feed"]
+    again = store.catalogue.pause(HANDLER, "feed", duration=60, by="")
+    assert (again.since, again.until) == (made.since, clock.now + 60)
+    clock.now += 61
+    assert paused(store) == []
+    assert not store.catalogue.resume(HANDLER, "feed")
+    assert store.catalogue.pause(HANDLER, "feed", duration=60, by="").since == clock.now
+
+
+def test_boots_leave_pauses_as_they_are(store: Any, clock: Any) -> None:
+    store.catalogue.pause(HANDLER, "feed", duration=None, by="")
+    store.catalogue.pause(HANDLER, "cook", duration=5, by="")
+
+    store.catalogue.announce(HANDLER, worker("w", "feed"), [listing("feed")])
+    assert paused(store) == ["cook", "feed"]
+    clock.now += 6
+    store.catalogue.expire(HANDLER)
+    assert paused(store) == ["feed"]

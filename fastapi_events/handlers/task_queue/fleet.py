@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +20,7 @@ from fastapi_events.handlers.task_queue.announcement import Announcement, Member
 from fastapi_events.handlers.task_queue.passes import Passes
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.per_process import PerProcess
-from fastapi_events.storage.catalogue import HEARTBEAT_SECONDS, Listing, Snapshot
+from fastapi_events.storage.catalogue import HEARTBEAT_SECONDS, Listing, Pause, Snapshot
 from fastapi_events.subscriptions.pattern import PatternIndex
 from fastapi_events.subscriptions.subscription import Subscriptions
 
@@ -32,6 +33,13 @@ _OLD_AFTER_SECONDS = 2 * REFRESH_SECONDS
 """What is older is read again before it is used: the thread that reads may not have had its turn. A worker
 with new functions waits a little longer than that until it is ready."""
 
+SHORTEST_LOOK_SECONDS = 2.0
+"""How long a message to a subscription that has just been paused waits until it is looked at again."""
+
+LONGEST_LOOK_SECONDS = 15.0
+"""How long one waits at most whose subscription has been paused for a while."""
+
+_AFTER_THE_END_SECONDS = 0.1
 _EXPIRE_EVERY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 
@@ -62,6 +70,7 @@ class _Known:
     others: Mapping[str, Listing]
     index: PatternIndex[Listing]
     alive: frozenset[str]
+    paused: Mapping[str, Pause]
 
     @classmethod
     def of(cls, snapshot: Snapshot, read_at: float, subscriptions: Subscriptions) -> _Known:
@@ -71,8 +80,9 @@ class _Known:
         for each in others.values():
             for pattern in each.patterns:
                 index.add(pattern, each)
+        paused = {each.subscription: each for each in snapshot.paused}
         alive = frozenset(name for each in snapshot.workers for name in each.subscriptions)
-        return cls(snapshot, read_at, len(subscriptions), others, index, alive)
+        return cls(snapshot, read_at, len(subscriptions), others, index, alive, paused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +175,30 @@ class Fleet:
         if name not in others.alive and name not in others.others:
             return None
         return self._passes.seconds(name, arguments, alive=name in others.alive)
+
+    def rest_of_pause(self, name: str) -> float | None:
+        """Seconds that a message to a subscription is to wait because it is paused; None where it is not.
+
+        Raises:
+            TryLater: When the catalogue has never been read, and cannot be.
+        """
+        known = self._known if self._alone else self._others()
+        if known is None or not known.paused:
+            return None
+        pause = known.paused.get(name)
+        if pause is None:
+            return None
+        now = known.snapshot.now + time.monotonic() - known.read_at
+        # The longer it is paused already, the less often its messages are looked at.
+        wait = min(max((now - pause.since) / 10, SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+        wait *= random.uniform(0.75, 1.25)  # noqa: S311 - so that not all come back at once
+        if pause.until is None:
+            return wait
+        return min(wait, pause.until - now + _AFTER_THE_END_SECONDS) if now < pause.until else None
+
+    def refresh(self) -> None:
+        """Read the catalogue now, after this process has changed it."""
+        self._attempt()
 
     def snapshot(self) -> Snapshot:
         """What the catalogue holds now.

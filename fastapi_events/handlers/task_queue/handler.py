@@ -9,6 +9,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Unpack
 
@@ -34,6 +35,7 @@ from fastapi_events.handlers.task_queue.health import Health, HealthCheck
 from fastapi_events.handlers.task_queue.in_place import failures_in_place
 from fastapi_events.handlers.task_queue.messages import RECEIPT_TO, fan_out_name
 from fastapi_events.handlers.task_queue.ordering import Order
+from fastapi_events.handlers.task_queue.pausing import Pausing
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
 from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
 from fastapi_events.handlers.task_queue.publish.lane_writer import LaneWriter
@@ -49,7 +51,7 @@ from fastapi_events.handlers.task_queue.worker.worker import FAN_OUT_RETRY, Work
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.recorder import recorder_of
 from fastapi_events.registry.payload_schema import registry
-from fastapi_events.storage.catalogue import Catalogue
+from fastapi_events.storage.catalogue import Catalogue, Pause
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.inbox import Inbox
 from fastapi_events.storage.journal import Journal
@@ -99,6 +101,7 @@ class TaskQueueHandler(Registering):
         self._catalogue_is_said = "catalogue" in settings
         self.fleet: Fleet = Fleet(self, forget_after=chosen.forget_after)
         """What this process knows of the handler's other workers."""
+        self._pausing = Pausing(self, self.fleet)
         addresses = Addresses(self.routes, self.subscriptions, self.fleet)
         order = None if self.lanes is None else Order(self.lanes, self.name, engine)
         self._order = order
@@ -414,6 +417,46 @@ class TaskQueueHandler(Registering):
     def longest_delay(self) -> float:
         """Seconds that a message may wait for its time, as before a retry: the engine's say."""
         return self.engine.longest_delay
+
+    def pause(
+        self, subscription: str, *, duration: float | timedelta | None = None, by: str | None = None
+    ) -> Pause:
+        """Let a subscription start nothing new, on all workers, within two seconds.
+
+        Its messages wait, and count no attempts; other subscriptions go on. A restart of workers keeps it
+        paused.
+
+        Parameters:
+            subscription: Its name.
+            duration: Seconds, or a `timedelta`, until it goes on by itself; None until it is resumed.
+            by: Who pauses it, or why; the user and the machine if not given.
+
+        Raises:
+            ConfigurationError: When there is no such subscription, or the handler has no catalogue.
+            StorageError: When the catalogue fails.
+        """
+        return self._pausing.pause(subscription, duration=duration, by=by)
+
+    def resume(self, subscription: str) -> bool:
+        """Let a subscription go on. What has waited is looked at again within 20 seconds.
+
+        Returns:
+            Whether it was paused.
+
+        Raises:
+            ConfigurationError: When there is no such subscription, or the handler has no catalogue.
+            StorageError: When the catalogue fails.
+        """
+        return self._pausing.resume(subscription)
+
+    def paused(self) -> Sequence[Pause]:
+        """The subscriptions that are paused, by name.
+
+        Raises:
+            ConfigurationError: When the handler has no catalogue.
+            StorageError: When the catalogue fails.
+        """
+        return self._pausing.paused()
 
     def replay(self, letters: Sequence[DeadLetter], *, by: str | None = None) -> None:
         """Send messages that were given up to their subscriptions once more; their attempts count anew.

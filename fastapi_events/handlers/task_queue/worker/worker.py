@@ -96,6 +96,7 @@ class Worker:
                 handler, overrides, chained, addresses=addresses, sender=sender,
                 dead_letters=self.dead_letters, receipts=receipts, once=once, encryption=encryption,
             ),
+            fleet=self.fleet,
             receipts=receipts,
             once=once,
             context_from=context_from,
