@@ -42,7 +42,7 @@ def test_errors_of_handlers_are_raised_unless_told_otherwise(
 ) -> None:
     pytester.makeini(f"[pytest]\n{ini}")
     pytester.makepyfile(SUITE.format(body=body))
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("-p", "no:asyncio").assert_outcomes(passed=1)
 
 
 APP = """
@@ -118,7 +118,7 @@ def test_it_shows_what_was_dispatched_where_an_assertion_fails(pytester: pytest.
             events.assert_dispatched("order-placed", number=2)
         """
     )
-    result = pytester.runpytest_subprocess()
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*order-placed  {'number': 1}   (number is 1, not 2)"])
 
@@ -239,7 +239,8 @@ def test_the_fixtures_know_an_application_made_from_the_readme(pytester: pytest.
     write(pytester, {**README_APP, "test_orders": THREE_TESTS})
     pytester.makeini(f"[pytest]\n{ini}")
     pytester.syspathinsert()
-    pytester.runpytest_subprocess("-p", "no:asyncio", "-W", "error").assert_outcomes(passed=3)
+    run = pytester.runpytest_inprocess if ini else pytester.runpytest_subprocess
+    run("-p", "no:asyncio", "-W", "error").assert_outcomes(passed=3)
 
 
 def test_the_worker_works_in_async_tests_and_in_parallel(pytester: pytest.Pytester) -> None:
