@@ -2,7 +2,7 @@
 
 A block of Python titled with a path is written to that file. A block of the console titled `terminal N` runs
 its commands there, in the page's order; what ran in that terminal before is stopped as Ctrl-C does. The lines
-after a command are what its terminal shows from then on, in this order, where `…` stands for anything in one
+after a command are what its terminal shows from then on, in any order, where `…` stands for anything in one
 line. So are those of a block of text with such a title. Other blocks are left out.
 """
 
@@ -67,14 +67,17 @@ class Terminal:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
-    def shows(self, line: str) -> None:
-        """Wait until a line is shown that was not looked for before."""
-        pattern = re.compile(r"[^\n]*".join(re.escape(part.strip()) for part in line.split("…")))
+    def shows(self, lines: list[str]) -> None:
+        """Wait until each line is shown, in any order, in what was not looked at before."""
+        patterns = [
+            re.compile(r"[^\n]*".join(re.escape(part.strip()) for part in line.split("…"))) for line in lines
+        ]
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while (found := pattern.search(self.shown, self._seen)) is None:
-            assert time.monotonic() < deadline, f"{line!r} is not shown, but\n{self.shown[self._seen :]}"
+        while None in (found := [pattern.search(self.shown, self._seen) for pattern in patterns]):
+            missing = lines[found.index(None)]
+            assert time.monotonic() < deadline, f"{missing!r} is not shown, but\n{self.shown[self._seen :]}"
             time.sleep(0.02)
-        self._seen = found.end()
+        self._seen = max(match.end() for match in found if match is not None)
 
     def wait(self) -> None:
         """Wait until the command has ended by itself."""
@@ -127,13 +130,18 @@ class Terminals:
         if terminal is None:
             log = self._folder.parent / f"{step.title.replace(' ', '-')}.log"
             terminal = self._terminals[step.title] = Terminal(self._folder, log, self._env)
-        for line in text.splitlines():
-            if step.kind == "console" and line.startswith("$ "):
+        expected: list[str] = []
+        for line in [*text.splitlines(), ""]:
+            is_command = step.kind == "console" and line.startswith("$ ")
+            if expected and (is_command or not line):
+                terminal.shows(expected)
+                expected = []
+            if is_command:
                 terminal.run(line.removeprefix("$ "))
                 if step.title == self._waiting:
                     terminal.wait()
             elif line:
-                terminal.shows(line)
+                expected.append(line)
 
     def shown(self) -> str:
         """What all of them have shown."""
