@@ -82,12 +82,12 @@ def keep(found: Result, folder: Path) -> None:
 
 
 def charts(found: Result) -> dict[str, str]:
-    """A chart for each group with goals, and one for each row with curves."""
+    """A chart for each group that compares times, and one for each row with curves."""
     drawn = {}
     for group, title in GROUPS.items():
         rows = [row for row in found["rows"] if row["group"] == group]
-        if any(each["bound"] for row in rows for each in row["comparisons"]):
-            drawn[f"bench-{group}"] = chart.bars(title, rows)
+        if bars := chart.bars(title, rows):
+            drawn[f"bench-{group}"] = bars
         for row in rows:
             if row["curves"]:
                 drawn[f"bench-{row['name']}-curves"] = chart.curves(

@@ -105,9 +105,13 @@ def _line(each: Result) -> str:
     if goal and each["stretch"] is not None:
         goal += f" ({number(each['stretch'])})"
     spread = f"{number(each['least'])} – {number(each['greatest'])}"
-    times = each["peer"] is not None and each["figure"] in ("seconds", "lag", "p99")
-    ours, peer = (time(each["ours"]), time(each["peer"])) if times else ("", "")
+    ours, peer = (time(each["ours"]), time(each["peer"])) if has_times(each) else ("", "")
     return f"| | | {each['what']} | {shown(each)} | {spread} | {goal} | {mark} | {ours} | {peer} |"
+
+
+def has_times(comparison: Result) -> bool:
+    """Whether it compares two times."""
+    return comparison["peer"] is not None and comparison["figure"] in ("seconds", "lag", "p99")
 
 
 def conditions(run: Result) -> Iterator[str]:
