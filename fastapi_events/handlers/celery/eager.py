@@ -82,5 +82,5 @@ def log_letter(letter: DeadLetter) -> None:
     logger.error(
         "Nothing keeps the dead letter of event %r (%s) for %s but this log: the handler has no store, "
         "and an eager app no broker. %s", letter.event_name, letter.event_id, letter.subscription,
-        letter.traceback or letter.reason,
+        letter.reason,
     )  # fmt: skip
