@@ -6,7 +6,7 @@ the batch that a request published has been fanned out. Eight threads in one pro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from benchmarks.rows import Row
 from benchmarks.words import RABBITMQ, VALKEY, Comparison, Goal, Kind, Scale, Services, Variant
@@ -16,6 +16,8 @@ class Workers(Row):
     group = "workers"
     _databases: Sequence[tuple[str, str]]
     _on_our_transport: Collection[str] = ()
+    _keys: Mapping[str, int] = {}
+    _rounds_of_calls = 1
     _batch = 10
     _once: Collection[str] = ()
     needs = (VALKEY,)
@@ -26,7 +28,7 @@ class Workers(Row):
     def _variant(
         self, services: Services, scale: Scale, name: str, *, mode: str = "bare", dependency: bool = False
     ) -> Variant:
-        calls = _calls(scale)
+        calls = self._rounds_of_calls * _calls(scale)
         return Variant(
             name=name,
             target="worker:working_off",
@@ -41,6 +43,7 @@ class Workers(Row):
                 "transport": name in self._on_our_transport,
                 "batch": self._batch,
                 "once": name in self._once,
+                "keys": self._keys.get(name, 0),
             },
             operations=calls,
         )
@@ -174,6 +177,31 @@ class Once(Workers):
         )
 
 
+class InOrder(Workers):
+    number = 19
+    name = "in-order"
+    what = "a worker, end to end, with 1,000 ordering keys, or one, and lanes in the same Redis"
+    peer = "the same events without a key"
+    _databases = (("dramatiq 1,000 keys", "both"), ("dramatiq one key", "both"), ("dramatiq", "both"))
+    _keys: Mapping[str, int] = {"dramatiq 1,000 keys": 1_000, "dramatiq one key": 1}
+    _rounds_of_calls = 3  # several events a key
+
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        return [self._variant(services, scale, name, mode=mode) for name, mode in self._databases]
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        return (
+            Comparison(
+                what="an event, 1,000 keys",
+                ours="dramatiq 1,000 keys",
+                kind=Kind.MILLISECONDS,
+                goal=Goal(at_most=1_000 / 1_200, stretch=1_000 / 1_500),
+            ),
+            Comparison(what="1,000 keys", ours="dramatiq 1,000 keys", peer="dramatiq"),
+            Comparison(what="one key", ours="dramatiq one key", peer="dramatiq"),
+        )
+
+
 class Performing(Workers):
     number = 13
     name = "perform"
@@ -199,4 +227,4 @@ class Performing(Workers):
         )
 
 
-ROWS: tuple[Row, ...] = (EndToEnd(), EndToEndAlone(), EndToEndOnRabbitmq(), Performing(), Once())
+ROWS: tuple[Row, ...] = (EndToEnd(), EndToEndAlone(), EndToEndOnRabbitmq(), Performing(), Once(), InOrder())

@@ -57,6 +57,7 @@ def working_off(
     transport: bool = False,
     batch: int = 10,
     once: bool = False,
+    keys: int = 0,
 ) -> Iterator[Callable[[int], dict[str, float]]]:
     """Seconds until the workers have made all calls, and the processor time of the server, both per call.
 
@@ -68,6 +69,7 @@ def working_off(
         transport: Whether Celery speaks to Redis by our transport.
         batch: How many events a flush of ours has.
         once: Whether our function remembers in Redis what it has completed.
+        keys: How many ordering keys the events have, with lanes in the same Redis; none if 0.
     """
     # No timeout: a round is waited for by one command.
     workers = redis.Redis.from_url(url, socket_timeout=None)
@@ -75,7 +77,7 @@ def working_off(
     workers.flushdb()
     options = {
         "engine": engine, "ours": ours, "calls": calls, "dependency": dependency, "transport": transport,
-        "once": once,
+        "once": once, "keys": keys,
     }  # fmt: skip
     os.environ["BENCH"] = json.dumps({**options, "url": staging_of(url)})
     import worker_functions
@@ -87,10 +89,14 @@ def working_off(
             for _ in range(calls):
                 send(NAME, PAYLOAD)
         else:
-            _fill_with_ours(worker_functions.handler, calls, mode, batch)
+            _fill_with_ours(worker_functions.handler, calls, mode, batch, keys)
 
     def run(_: int) -> dict[str, float]:
         fill()
+        with staging.pipeline(transaction=False) as pipeline:  # nobody is told of them yet
+            for key in lanes(staging):
+                pipeline.move(key, int(url.rpartition("/")[2]))
+            pipeline.execute()
         busy = _busy(workers)
         began = time.perf_counter()
         for key in queues(staging):
@@ -162,13 +168,16 @@ def working_off_rabbitmq(
         end(process)
 
 
-def _fill_with_ours(handler: Any, calls: int, mode: str, batch: int) -> None:
+def _fill_with_ours(handler: Any, calls: int, mode: str, batch: int, keys: int = 0) -> None:
     from fastapi_events import envelope
     from fastapi_events.event import Event
 
     async def publish() -> None:
-        for _ in range(calls // batch):
-            await handler.handle_many([Event(NAME, PAYLOAD) for _ in range(batch)])
+        for begin in range(0, calls - batch + 1, batch):
+            events = [Event(NAME, PAYLOAD) for _ in range(batch)]
+            for number, event in enumerate(events, begin):
+                event.ordering_key = str(number % keys) if keys else None
+            await handler.handle_many(events)
 
     if mode == "both":
         asyncio.run(publish())
@@ -183,8 +192,13 @@ def queues(client: Any) -> list[bytes]:
     return [
         key
         for key in client.scan_iter()
-        if b"__" not in key and not key.startswith((b"_kombu", b"unacked", b"fastapi_events"))
+        if b"__" not in key and not key.startswith((b"_kombu", b"unacked", b"fastapi_events", b"{"))
     ]
+
+
+def lanes(client: Any) -> list[bytes]:
+    """The keys that hold events with an ordering key."""
+    return sorted(set(client.scan_iter("*}:lane:*", count=1_000)))  # a scan may give a key twice
 
 
 def _busy(client: Any) -> float:

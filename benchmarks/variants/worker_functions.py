@@ -53,6 +53,10 @@ if options["ours"]:
         from fastapi_events.storage.redis import RedisStore
 
         handler, broker = our_handler(_url, options["engine"], queue=queue, inbox=RedisStore(_url).inbox)
+    elif options.get("keys"):
+        from fastapi_events.storage.redis import RedisStore
+
+        handler, broker = our_handler(_url, options["engine"], queue=queue, lanes=RedisStore(_url).lanes)
     else:
         handler, broker = our_handler(_url, options["engine"], queue=queue)
     if options["engine"] == "celery":
