@@ -13,6 +13,7 @@ from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.journal import Journal, JournalEvent, Record
+from fastapi_events.storage.lanes import Waiting
 from fastapi_events.storage.outbox import Entry, Outbox
 
 _PAGE = 1_000
@@ -82,7 +83,7 @@ class Place:
     """Where an event is now.
 
     Parameters:
-        where: `outbox`, `dead letters`, `queue`, `worker`, `lost`, `nobody listens` or `discarded`.
+        where: `outbox`, `lane`, `dead letters`, `queue`, `worker`, `lost`, `nobody listens` or `discarded`.
         text: The same in a sentence.
     """
 
@@ -113,7 +114,7 @@ def journals(handlers: Iterable[TaskQueueHandler]) -> list[Journal]:
 
 
 def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
-    """The events that outboxes and dead letters hold, and whose ids begin with a prefix.
+    """The events that outboxes, lanes and dead letters hold, and whose ids begin with a prefix.
 
     Raises:
         StorageError: When a store cannot be asked.
@@ -130,6 +131,10 @@ def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
                     redaction.shown_text(entry.envelope),
                 )
     for handler in known:
+        if handler.lanes is not None:
+            for waiting in handler.lanes.find(handler.name, prefix):
+                text = waiting.item.text
+                yield Found(waiting.item.id, _name_in(text), _in_lane(waiting), redaction.shown_text(text))
         if handler.dead_letters is not None:
             for letter in _letters(handler.dead_letters, handler.name):
                 if letter.event_id is not None and letter.event_id.startswith(prefix):
@@ -240,6 +245,12 @@ def _follow(fate: Fate, record: Record) -> None:
 def _in_outbox(entry: Entry) -> Place:
     due = "" if entry.due is None else f", due at {_local(entry.due.timestamp())}"
     return Place("outbox", f"in the outbox, for {entry.destination}{due}")
+
+
+def _in_lane(waiting: Waiting) -> Place:
+    key, target = waiting.lane.key, waiting.lane.target
+    before = f"{waiting.ahead} before it" if waiting.ahead else "as the first"
+    return Place("lane", f"in the lane of {key!r}, {before}, for {target}")
 
 
 def _dead(letter: DeadLetter) -> Place:

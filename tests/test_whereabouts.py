@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi_events.storage.journal import Record
+from fastapi_events.storage.lanes import Item, Lane
 from fastapi_events.storage.memory import MemoryJournal, MemoryStore
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.whereabouts import Life, causes_of, held, journals, life_of, places_of
@@ -132,6 +133,11 @@ def test_outboxes_and_dead_letters_are_asked() -> None:
     assert waiting.place.text.startswith("in the outbox, for list:events, due at ")
     assert (dead.id, dead.place.where) == ("ab", "dead letters")
     assert dead.place.text == "dead letter letter-1 of shop.cook: ValueError: no fish"
+    lane = Lane("list:events", "cook", "cat-7")
+    store.lanes.put({lane: [Item("xx", "{}", "events"), Item("ad", text, "events")]})
+    [in_lane] = held([handler], "ad")
+    assert (in_lane.name, in_lane.place.where) == ("order", "lane")
+    assert in_lane.place.text == "in the lane of 'cat-7', 1 before it, for cook"
     assert [(each.id, each.name) for each in held([handler, other], "ac")] == [("ac", None)]
     assert list(held([handler, ListHandler(queue="bare")], "b")) == []
     assert journals([handler, other, ListHandler(queue="bare")]) == [store.journal]

@@ -59,6 +59,20 @@ class Item(NamedTuple):
     queue: str
 
 
+class Waiting(NamedTuple):
+    """An item that waits, for people who look for it.
+
+    Parameters:
+        lane: Where.
+        item: The item.
+        ahead: How many stand before it.
+    """
+
+    lane: Lane
+    item: Item
+    ahead: int
+
+
 class Due(NamedTuple):
     """A lane whose bell has to be rung.
 
@@ -211,6 +225,10 @@ class Lanes(Store, ABC):
     @abstractmethod
     def missed(self, lanes: Sequence[Lane]) -> None:
         """Their bells could not be rung: they are due."""
+
+    @abstractmethod
+    def find(self, destination: str, prefix: str, *, limit: int = 20) -> Sequence[Waiting]:
+        """Items whose ids begin with a prefix, for people: it looks through all lanes of a handler."""
 
     def forgets(self) -> str | None:
         """What a restart of its server costs, in words for `doctor`; None where it costs nothing.

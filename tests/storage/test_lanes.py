@@ -469,3 +469,20 @@ def test_redis_says_whether_it_forgets_and_has_a_name_until_it_does(valkey_url: 
     client.delete("{test-forgets}:lane:incarnation")
     assert store.lanes.incarnation() != name
     store.close()
+
+
+def test_an_item_is_found_by_the_beginning_of_its_id_with_what_stands_before_it(store: Any) -> None:
+    put(store, "a1", "b1", "a2")
+    put(store, "a1", lane=OTHER)
+    put(store, "a1", lane=Lane("elsewhere*", "t", "k"))
+
+    found = store.lanes.find(HERE, "a")
+
+    assert [(each.lane, each.item.id, each.ahead) for each in found] == [
+        (OTHER, "a1", 0), (LANE, "a1", 0), (LANE, "a2", 2),
+    ]  # fmt: skip
+    assert found[0].item.text == items("a1")[0].text
+    assert [each.lane.destination for each in store.lanes.find("elsewhere*", "a1")] == ["elsewhere*"]
+    [one] = store.lanes.find(HERE, "a", limit=1)
+    assert one in found
+    assert list(store.lanes.find(HERE, "c")) == []

@@ -21,6 +21,7 @@ from fastapi_events.storage.lanes import (
     Placed,
     Taken,
     Turn,
+    Waiting,
 )
 
 
@@ -64,6 +65,17 @@ class MemoryLanes(Lanes):
                 items = tuple(islice(kept.items.values(), limit))
                 taken.append(Taken(lane, items, kept.turn.note, is_suspect))
         return taken
+
+    def find(self, destination: str, prefix: str, *, limit: int = 20) -> Sequence[Waiting]:
+        with self._lock:
+            found = [
+                Waiting(lane, item, ahead)
+                for lane, kept in self._lanes.items()
+                if lane.destination == destination
+                for ahead, item in enumerate(kept.items.values())
+                if item.id.startswith(prefix)
+            ]
+        return sorted(found)[:limit]
 
     def extend(self, lanes: Sequence[Lane], *, token: str, lease: float) -> bool:
         with self._lock:

@@ -21,6 +21,7 @@ from fastapi_events.storage.lanes import (
     Outcome,
     Placed,
     Taken,
+    Waiting,
 )
 from fastapi_events.storage.redis.scripts import COMMON
 from fastapi_events.storage.redis.server import RedisPart, Server, in_our_words, text_of
@@ -289,6 +290,19 @@ class RedisLanes(RedisPart, Lanes):
     def incarnation(self) -> str:
         return text_of(self._server.run(_INCARNATION, random_id()))
 
+    def find(self, destination: str, prefix: str, *, limit: int = 20) -> Sequence[Waiting]:
+        client, begin = self._server.client, f"{self._server.prefix}lane:ids:"
+        found = []
+        with in_our_words():
+            for key in client.scan_iter(match=f"{_escaped(begin + destination)}\n*", count=1_000):
+                name = text_of(key).removeprefix(begin)
+                for ahead, id_ in enumerate(client.lrange(key, 0, -1)):
+                    if text_of(id_).startswith(prefix):
+                        kept = client.hget(f"{self._server.prefix}lane:texts:{name}", id_)
+                        lane = Lane(*name.split("\n", 2))
+                        found += [] if kept is None else [Waiting(lane, _item(id_, kept), ahead)]
+        return sorted(found)[:limit]
+
     def _run(self, script: str, **given: Any) -> Any:
         return self._server.run(script, json.dumps(given))
 
@@ -301,3 +315,8 @@ def _due(answer: Sequence[Any]) -> Due:
 def _item(id_: Any, kept: Any) -> Item:
     queue, _, text = text_of(kept).partition("\n")
     return Item(text_of(id_), text, queue)
+
+
+def _escaped(text: str) -> str:
+    """A text that stands for itself in a pattern."""
+    return "".join(f"\\{each}" if each in "*?[]\\" else each for each in text)

@@ -23,6 +23,7 @@ from fastapi_events.storage.lanes import (
     Placed,
     Taken,
     Turn,
+    Waiting,
 )
 from fastapi_events.storage.sqlalchemy.base import CHUNK, SqlPart, among
 from fastapi_events.storage.sqlalchemy.database import Database
@@ -80,6 +81,25 @@ class SqlLanes(SqlPart, Lanes):
             return taken
 
         return self._in_lanes(lanes, hold)
+
+    def find(self, destination: str, prefix: str, *, limit: int = 20) -> Sequence[Waiting]:
+        before = lane_items.alias()
+        ahead = (
+            sa.select(sa.func.count())
+            .where(before.c.lane == lane_items.c.lane, before.c.seq < lane_items.c.seq)
+            .scalar_subquery()
+        )
+        query = (
+            sa.select(lane_items, ahead.label("ahead"))
+            .join(lanes, lanes.c.name == lane_items.c.lane)
+            .where(lanes.c.destination == destination)
+            .where(sa.func.substr(lane_items.c.id, 1, len(prefix)) == prefix)
+            .order_by(lane_items.c.seq)
+            .limit(limit)
+        )
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        found = [Waiting(_lane(row.lane), Item(row.id, row.text, row.queue), int(row.ahead)) for row in rows]
+        return sorted(found)
 
     def extend(self, lanes: Sequence[Lane], *, token: str, lease: float) -> bool:
         def again(locked: _Locked) -> bool:
