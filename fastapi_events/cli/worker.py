@@ -6,12 +6,12 @@ import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from fastapi_events.cli.arguments import add_command
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
 
@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--probe", metavar="HOST:PORT",
-        help="answer /livez and /readyz there; :8080 for all addresses of this machine",
+        help="answer /livez, /readyz and /metrics there; :8080 for all addresses of this machine",
     )  # fmt: skip
     parser.add_argument(
         "--silent-after", type=float, default=30.0, metavar="SECONDS",
@@ -130,7 +130,9 @@ def _supervise(
     with ExitStack() as stack:
         stack.enter_context(watch)
         if arguments.probe is not None:
-            server = stack.enter_context(ProbeServer(arguments.probe, lambda: watch.verdict, {}))
+            server = stack.enter_context(
+                ProbeServer(arguments.probe, lambda: watch.verdict, _pages(handlers))
+            )
             logger.info("Probes are answered at port %s.", server.port)
         if arguments.reload:
             from fastapi_events.cli.reloader import Reloader
@@ -139,3 +141,13 @@ def _supervise(
         supervisor.run()
     codes = [each.exit_code or 0 for each in supervisor.children.values()]
     return max(code if code >= 0 else _KILLED_BY - code for code in codes)
+
+
+def _pages(handlers: Sequence[TaskQueueHandler]) -> dict[str, Callable[[], tuple[str, bytes]]]:
+    """What is served beside the probes: the metrics, where prometheus_client is installed."""
+    try:
+        from fastapi_events.prometheus import MetricsPage
+    except MissingDependencyError:
+        return {}
+    page = MetricsPage(handlers)
+    return {"/metrics": lambda: (page.content_type, page.text())}

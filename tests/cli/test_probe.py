@@ -109,6 +109,8 @@ def test_a_worker_that_stands_still_is_not_ready_and_is_started_again(project: P
 
     # Given: a worker that is ready, and stays live through a function that takes longer than its limit
     until(lambda: ask(port, "/readyz") == 200, f"that it is ready\n{project.logs()}")
+    with request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as metrics:
+        assert b"# TYPE fastapi_events_" in metrics.read()
     project.dispatch("slow")
     project.told("begun")
     deadline = time.monotonic() + 4.5
