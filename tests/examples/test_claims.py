@@ -34,7 +34,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_a_command_of_a_page_can_be_typed(page: str, line: str) -> None:
-    line = re.split(r" \| | > |…", line.replace("python -m fastapi_events", "fastapi-events"))[0]
+    line = re.split(r" \| | [<>] |…", line.replace("python -m fastapi_events", "fastapi-events"))[0]
     typed = shlex.split(line, comments=True)[1:]
     typed = typed[: typed.index("--")] if "--" in typed else typed
     if typed[0] != "--print-completion" and len(typed) > 1:
