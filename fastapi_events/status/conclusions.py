@@ -29,6 +29,7 @@ def subscription_statuses(
     listings: Sequence[Listing], snapshot: Snapshot | None, counts: Counter[tuple[str, str]] | None
 ) -> Iterator[SubscriptionStatus]:
     """Each subscription of the fleet, and whether it is run."""
+    paused = frozenset() if snapshot is None else {each.subscription for each in snapshot.paused}
     for each in listings:
         workers = None if snapshot is None else len(snapshot.workers_of(each.name))
         succeeded = None if counts is None else counts[each.name, "succeeded"]
@@ -38,7 +39,9 @@ def subscription_statuses(
             state = "unknown"
         elif not workers:
             state = "nobody"
-        if state != "nobody" and (failed or 0) > (succeeded or 0):
+        elif each.name in paused:
+            state = "paused"
+        if state in ("running", "unknown") and (failed or 0) > (succeeded or 0):
             state = "failing"
         yield SubscriptionStatus(
             name=each.name, patterns=each.patterns, queue=each.queue, workers=workers, state=state,

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.storage.catalogue import Worker
 
-State: TypeAlias = Literal["running", "failing", "nobody", "unknown"]
+State: TypeAlias = Literal["running", "paused", "failing", "nobody", "unknown"]
 """`nobody`: no live worker runs it; `unknown`: there is no catalogue, or it does not answer."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.status.conclusions import problems_of, queue_statuses, subscription_statuses
 from fastapi_events.status.values import OutboxDepth, QueueStatus
-from fastapi_events.storage.catalogue import Listing, Snapshot, Worker
+from fastapi_events.storage.catalogue import Listing, Pause, Snapshot, Worker
 
 WORKER = Worker(id="w", host="h", pid=1, engine="list", queues=("events",), subscriptions=("feed",))
 FEED = Listing(name="feed", patterns=("cat",), queue="events", engine="list", module="m")
@@ -45,6 +46,16 @@ def test_a_queue_of_which_the_broker_says_nothing_is_there_all_the_same() -> Non
     [events] = queue_statuses(["events"], [], Snapshot(workers=(WORKER,)))
 
     assert (events.depth.ready, events.workers) == (None, (WORKER,))
+
+
+def test_a_paused_function_is_paused_though_it_failed_before_and_nobody_without_a_worker() -> None:
+    paused = (Pause(subscription="feed", since=0.0),)
+    counts = Counter({("feed", "failed"): 2})
+
+    [alive] = subscription_statuses([FEED], Snapshot(workers=(WORKER,), paused=paused), counts)
+    [alone] = subscription_statuses([FEED], Snapshot(paused=paused), counts)
+
+    assert (alive.state, alone.state) == ("paused", "nobody")
 
 
 def test_a_function_without_a_worker_is_named_unless_its_queue_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import logging
+import os
 import socket
 import time
 
@@ -34,7 +35,7 @@ class Audit:
             count: To how many.
             by: Who did it; the user of this process if not given.
         """
-        who = by or _user()
+        who = by or this_person()
         logger.info("%s %s %s of %s: %d", who, what, subject, self._handler, count)
         if self._journal is None:
             return
@@ -47,9 +48,10 @@ class Audit:
             logger.warning("What %s did is in the log only, the journal is away: %s", who, error)
 
 
-def _user() -> str:
+def this_person() -> str:
+    """The user of this process, and the machine: who does what is done by a command."""
     try:
         name = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # in a container there may be no such user
-        name = "somebody"
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        name = str(os.getuid()) if hasattr(os, "getuid") else "somebody"
     return f"{name}@{socket.gethostname()}"

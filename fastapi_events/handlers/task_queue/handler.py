@@ -101,7 +101,7 @@ class TaskQueueHandler(Registering):
         self._catalogue_is_said = "catalogue" in settings
         self.fleet: Fleet = Fleet(self, forget_after=chosen.forget_after)
         """What this process knows of the handler's other workers."""
-        self._pausing = Pausing(self, self.fleet)
+        self._pausing = Pausing(self, self.fleet, self.audit)
         addresses = Addresses(self.routes, self.subscriptions, self.fleet)
         order = None if self.lanes is None else Order(self.lanes, self.name, engine)
         self._order = order

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 from collections.abc import Sequence
 from datetime import timedelta
 
 from fastapi_events import checks
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue.announcement import Member
+from fastapi_events.handlers.task_queue.audit import Audit, this_person
 from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.storage.catalogue import Catalogue, Pause
 
@@ -21,28 +19,32 @@ class Pausing:
     Parameters:
         member: The handler.
         fleet: What this process knows of its workers.
+        audit: Gets to know who does it.
     """
 
-    def __init__(self, member: Member, fleet: Fleet) -> None:
+    def __init__(self, member: Member, fleet: Fleet, audit: Audit) -> None:
         self._member = member
         self._fleet = fleet
+        self._audit = audit
 
     def pause(self, subscription: str, *, duration: float | timedelta | None, by: str | None) -> Pause:
         """Pause a subscription; see `TaskQueueHandler.pause`."""
         seconds = checks.seconds_or_none("duration", duration, positive=True)
         catalogue = self._catalogue()
         self._check_name(catalogue, subscription)
-        made = catalogue.pause(
-            self._member.name, subscription, duration=seconds, by=_this_process() if by is None else by
-        )
+        by = this_person() if by is None else by
+        made = catalogue.pause(self._member.name, subscription, duration=seconds, by=by)
         self._fleet.refresh()
+        self._audit.note("paused", subscription, by=by)
         return made
 
     def resume(self, subscription: str) -> bool:
         """Let a subscription go on; see `TaskQueueHandler.resume`."""
         catalogue = self._catalogue()
         resumed = catalogue.resume(self._member.name, subscription)
-        if not resumed:
+        if resumed:
+            self._audit.note("resumed", subscription)
+        else:
             self._check_name(catalogue, subscription)
         self._fleet.refresh()
         return resumed
@@ -70,11 +72,3 @@ class Pausing:
             raise ConfigurationError(
                 f"{self._member.name} has no subscription {subscription!r}{'; ' + hint if hint else '.'}"
             )
-
-
-def _this_process() -> str:
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have no name
-        user = str(os.getuid()) if hasattr(os, "getuid") else "somebody"
-    return f"{user}@{socket.gethostname()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import logging
+import os
 
 import pytest
 
@@ -44,6 +45,21 @@ def test_replays_and_discards_are_kept(store: MemoryStore) -> None:
     assert store.journal.actions()[0].handler == "list:events"
 
 
+def test_so_are_pauses_by_whom_they_were_made_and_their_ends(store: MemoryStore) -> None:
+    handler = ListHandler(store=store, relay=False)
+    handler.register(event_name="hello", name="feed")(lambda event: None)
+
+    handler.pause("feed", by="alice")
+    assert handler.resume("feed")
+    assert not handler.resume("feed")
+
+    assert [(what, subject) for _, what, subject, _ in told(store)] == [
+        ("resumed", "feed"),
+        ("paused", "feed"),
+    ]
+    assert told(store)[-1][0] == "alice"
+
+
 def test_a_replay_that_ends_halfway_is_kept_as_far_as_it_came(store: MemoryStore) -> None:
     handler = ListHandler(store=store, relay=False)
     steps = handler.replay_all(rate=4.0)
@@ -65,9 +81,9 @@ def test_without_a_name_it_was_the_user_of_the_process(
     handler.discard(store.dead_letters.list(limit=1))
 
     (unknown, *_), (user, _, subject, _) = told(store)
-    assert unknown.startswith("somebody@")
+    assert unknown.startswith(f"{os.getuid()}@")
     assert "@" in user
-    assert not user.startswith("somebody@")
+    assert not user.startswith(f"{os.getuid()}@")
     assert subject == "all dead letters"
 
 
