@@ -121,7 +121,7 @@ class Fleet:
         """
         own: Sequence[Listener] = self._member.subscriptions.match(name)
         others = self._others()
-        if others is None:
+        if others is None or not others.others:
             return own
         found = others.index.match(*names(name))
         return (*own, *{each.name: each for each in found}.values()) if found else own
