@@ -81,16 +81,18 @@ class Tasks:
         keywords: Mapping[str, Any],
     ) -> None:
         with self._crashes.before(task, _queue_of(task) or actor.queue) as crashes:
+            token = current_attempt.set(task.request.retries + 1)
             try:
                 if crashes >= actor.worker.max_crashes:
                     raise DeliveredTooOften(crashes)
-                current_attempt.set(task.request.retries + 1)
                 with self._limits.of(task):
                     step()
             except BaseException as error:
                 if _ends_the_worker(error) or _is_retried_already(error):
                     raise
                 self._after_failure(task, actor, error, arguments, keywords)
+            finally:
+                current_attempt.reset(token)
 
     def _after_failure(
         self,

@@ -124,6 +124,7 @@ class Redelivery(Middleware):
         exception: BaseException | None = None,
     ) -> None:
         self._crashes.ended(message)
+        current_attempt.set(1)  # the thread goes on to others
         message.options.pop(_THROWS, None)  # see _Shield
         if isinstance(exception, NotRun):
             exception = exception.__cause__

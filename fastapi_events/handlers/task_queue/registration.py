@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
@@ -187,7 +188,7 @@ def _module_being_imported() -> str | None:
     while frame is not None and frame.f_code.co_name != "<module>":
         frame = frame.f_back
     name = None if frame is None else frame.f_globals.get("__name__")
-    return None if name == "__main__" else name
+    return None if name == "__main__" or name not in sys.modules else name  # what `exec` runs is no import
 
 
 def _settings(subscription: Subscription) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.celery import CeleryHandler
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.scope import collect_events
+from fastapi_events.storage.memory import MemoryCatalogue
 from tests.places import OnCelery, celery_on_redis
 from tests.recording import Diary
 
@@ -31,7 +32,7 @@ def app() -> Iterator[celery.Celery]:
 
 @pytest.fixture
 def events(app: celery.Celery) -> Iterator[CeleryHandler]:
-    handler = CeleryHandler(app)
+    handler = CeleryHandler(app, catalogue=MemoryCatalogue())  # that of its broker cannot be read
     yield handler
     asyncio.run(handler.on_shutdown())
 

@@ -79,7 +79,7 @@ async def test_messages_in_turn_take_the_same_way_too() -> None:
         dispatch("billing.paid", ordering_key="user-42")
     [fan_out] = handler.sent
     handler.sent.clear()
-    handler.worker.fan_out(fan_out.argument)
+    handler.engine.actors[fan_out.task].run(fan_out.argument)
 
     assert fan_out.queue == "billing"
     assert {(each.task, each.queue) for each in handler.sent} == {("follows", "billing"), ("stays", "own")}
