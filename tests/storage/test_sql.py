@@ -250,6 +250,20 @@ class TestFiles:
         store.close()
         assert [each.name for each in path.parent.iterdir()] == ["events.db"]
 
+    def test_of_two_that_open_a_damaged_file_at_once_one_sets_it_aside(self, path: Path) -> None:
+        store = SqlStore.open(path)
+        store.outbox.add([entry(str(number)) for number in range(200)])
+        store.close()
+        damaged = bytearray(path.read_bytes())
+        damaged[4_096:] = b"\xff" * (len(damaged) - 4_096)
+        path.write_bytes(damaged)
+
+        with ThreadPoolExecutor(4) as pool:
+            for store in pool.map(SqlStore.open, [path] * 4):
+                store.close()
+
+        assert len(list(path.parent.glob("events.db.corrupt-*[Z]"))) == 1
+
     def test_a_newer_file_is_not_set_aside(self, path: Path) -> None:
         store = SqlStore.open(path)
         store._database.write(lambda connection: connection.execute(sa.update(version).values(version=9)))

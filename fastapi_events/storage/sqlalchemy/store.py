@@ -24,7 +24,7 @@ from fastapi_events.storage.sqlalchemy.inbox import SqlInbox
 from fastapi_events.storage.sqlalchemy.journal import SqlJournal
 from fastapi_events.storage.sqlalchemy.lanes import SqlLanes
 from fastapi_events.storage.sqlalchemy.outbox import SqlOutbox
-from fastapi_events.storage.sqlalchemy.sqlite import SqliteOptions, Synchronous, set_aside
+from fastapi_events.storage.sqlalchemy.sqlite import SqliteOptions, Synchronous, alone_with, set_aside
 
 
 class SqlStore(SqlPart):
@@ -90,17 +90,18 @@ class SqlStore(SqlPart):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         store = cls(sa.URL.create("sqlite", database=str(path)), **settings)
-        try:
-            store._database.write(_look_for_damage, verify=False)
-        except Corrupt:
-            store.close()
-            set_aside(path)
-        try:
-            store.setup()
-            store.check()
-        except BaseException:
-            store.close()
-            raise
+        with alone_with(path):
+            try:
+                store._database.write(_look_for_damage, verify=False)
+            except Corrupt:
+                store.close()
+                set_aside(path)
+            try:
+                store.setup()
+                store.check()
+            except BaseException:
+                store.close()
+                raise
         return store
 
     def close(self) -> None:
