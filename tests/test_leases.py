@@ -31,6 +31,11 @@ class Lease:
             self._changed.notify_all()
         return self.answer()
 
+    def begun(self, *, within: float = 10.0) -> bool:
+        """Whether it has been extended once, be it before this was asked."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.times > 0, within)
+
     def extended(self, times: int = 1, *, within: float = 10.0) -> bool:
         with self._changed:
             until = self.times + times
@@ -185,6 +190,6 @@ def test_a_store_that_hangs_costs_no_lease_of_another() -> None:
     hanging.answer = lambda: door.wait(10)
 
     with keeper.keep(hanging.extend, of="one store"), keeper.keep(other.extend, of="another"):
-        assert hanging.extended()
+        assert hanging.begun()
         assert other.extended(3)
         door.set()

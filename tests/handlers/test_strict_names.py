@@ -59,6 +59,8 @@ def queued() -> Iterator[Callable[..., CeleryHandler]]:
     yield make
     for each in handlers:
         each.fleet.leave()
+        with each.app.connection() as connection:  # a broker in memory is one for the whole process
+            connection.SimpleQueue("events").clear()
 
 
 def request(*handlers: BaseEventHandler, name: EventName | str, **settings: Any) -> None:

@@ -187,6 +187,8 @@ def test_an_error_above_exception_is_the_events_failure(place: OnCelery, store: 
 
 def test_priority_and_expiry_of_a_function_that_only_others_have_travel_with_its_messages() -> None:
     app = celery.Celery(broker="memory://", set_as_current=False)
+    with app.connection() as connection:  # a broker in memory is one for the whole process
+        connection.SimpleQueue("events").clear()
     catalogue = MemoryCatalogue()
     handler = CeleryHandler(app, catalogue=catalogue)
     worker = Worker(id="w", host="there", pid=1, engine="celery", queues=("events",), modules=("app.bills",))

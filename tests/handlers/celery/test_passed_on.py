@@ -160,6 +160,8 @@ class Received:
 )
 def test_what_is_passed_on_arrives_as_it_was(headers: dict[str, Any], waits: bool, alive: bool) -> None:
     app = celery.Celery(broker="memory://", set_as_current=False)
+    with app.connection() as connection:  # a broker in memory is one for the whole process
+        connection.SimpleQueue("events").clear()
     catalogue = MemoryCatalogue()
     handler = CeleryHandler(app, catalogue=catalogue)
     worker = Worker(
