@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import threading
@@ -256,17 +255,6 @@ def test_handlers_with_one_journal_share_a_recorder(journal: AwayJournal) -> Non
 
     assert happened(journal, event.id) == ["dispatched", "published"]
     assert other.journal is journal
-
-
-def test_a_collected_handler_is_recorded_no_more(journal: AwayJournal) -> None:
-    handler = ListHandler(journal=journal)
-    dispatched(handler, "order")
-    before = len(lifecycle.listeners(Lifecycle.dispatched))
-    del handler
-    gc.collect()
-
-    assert len(lifecycle.listeners(Lifecycle.dispatched)) < before
-    until(lambda: journal.events(), "what was told before is written all the same")
 
 
 def test_without_a_journal_nothing_is_recorded() -> None:
