@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import logging
 import threading
 import time
@@ -52,7 +53,8 @@ class LoopThread:
             while not made:
                 time.sleep(0.001)
             return
-        self.loop = loop or asyncio.new_event_loop()
+        # A loop keeps the context that it is made in, and with it the scope of who asks for it first.
+        self.loop = loop or contextvars.Context().run(asyncio.new_event_loop)
         if self._is_ours:
             threading.Thread(target=self._serve, name="fastapi-events-loop", daemon=True).start()
 

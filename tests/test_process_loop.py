@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastapi_events.process_loop import prefer, process_loop
+from fastapi_events.process_loop import LoopThread, prefer, process_loop
 from fastapi_events.thread_calls import ThreadCalls
 
 
@@ -209,6 +209,24 @@ def test_a_loop_of_somebody_elses_is_adopted_for_as_long_as_it_runs(
     while foreign_loop.is_running():
         stopped.wait(0.01)
     assert process_loop().loop is not foreign_loop
+
+
+def test_a_loop_keeps_nothing_of_the_context_in_which_it_was_made() -> None:
+    class Backlog:
+        pass
+
+    backlog = Backlog()
+    variable: contextvars.ContextVar[object] = contextvars.ContextVar("backlog")
+    context = contextvars.copy_context()
+    context.run(variable.set, backlog)
+    thread = context.run(LoopThread)
+    gone = weakref.ref(backlog)
+
+    del context, backlog
+    gc.collect()
+
+    assert gone() is None
+    thread.loop.call_soon_threadsafe(thread.loop.stop)
 
 
 def test_an_interrupted_thread_still_makes_the_calls_of_the_clean_up() -> None:

@@ -143,12 +143,13 @@ def test_the_places_travel_with_the_event() -> None:
     assert envelope.unseal(text).payload["card"]["number"] == "4242"
 
 
-def test_an_event_that_has_nothing_to_hide_is_not_looked_at() -> None:
+def test_an_event_that_has_nothing_to_hide_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_redactors", [])  # handlers of other tests may have some
     _, event = sealed({"cat": 1})
 
     assert event._headers is None
     assert redaction.scrubbed("cat 1", [event]) == "cat 1"
-    assert codec.decode(redaction.shown_text('{"cat": 1}')) == {"cat": 1}
+    assert redaction.shown_text('{"cat": 1}') == '{"cat": 1}'
     assert redaction.shown_text('no JSON, "sensitive"') == MASK
 
 
