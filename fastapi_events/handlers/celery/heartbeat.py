@@ -12,8 +12,8 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 from celery.worker import state
 
+from fastapi_events.background_thread import BackgroundThread
 from fastapi_events.handlers.celery.publisher import CeleryPublisher
-from fastapi_events.per_process import PerProcess
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -43,9 +43,8 @@ class Heartbeat:
         self._publisher = publisher
         self._silent_after = silent_after
         self._alive_at = time.monotonic()
-        self._watching: PerProcess[threading.Thread] = PerProcess(self._start_watching)
         self._queue = ""
-        self._stopping = threading.Event()
+        self._thread = BackgroundThread(self._watch, name="fastapi-events-heartbeat")
         if HEARTBEAT not in app.tasks:
             app.task(_do_nothing, name=HEARTBEAT, lazy=False, shared=False, ignore_result=True)
         heartbeat = self
@@ -64,20 +63,11 @@ class Heartbeat:
         """The worker consumes, for the first time or once more."""
         self._queue = _queue_of(consumer.hostname)
         self._alive_at = time.monotonic()
-        self._watching.get()
+        self._thread.start()
 
     def stop(self) -> None:
         """The worker stops, and will consume no more."""
-        self._stopping.set()
-        self._watching.take()
-
-    def _start_watching(self) -> threading.Thread:
-        self._stopping.clear()
-        thread = threading.Thread(
-            target=self._watch, args=(self._queue,), name="fastapi-events-heartbeat", daemon=True
-        )
-        thread.start()
-        return thread
+        self._thread.stop(0)
 
     def _on_setup(self, instance: Any = None, **_: Any) -> None:
         """Let the worker consume its heartbeat, whatever -Q says, from when it consumes anything.
@@ -92,8 +82,9 @@ class Heartbeat:
         if getattr(sender, "app", None) is self._app:
             self._alive_at = time.monotonic()
 
-    def _watch(self, queue: str) -> None:
-        while not self._stopping.wait(self._silent_after / 4):
+    def _watch(self, stopping: threading.Event) -> None:
+        queue = self._queue
+        while not stopping.wait(self._silent_after / 4):
             if state.reserved_requests or not self._send(queue):
                 self._alive_at = time.monotonic()
             elif time.monotonic() - self._alive_at > self._silent_after:

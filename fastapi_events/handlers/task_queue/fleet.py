@@ -15,11 +15,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fastapi_events.background_thread import BackgroundThread
 from fastapi_events.event import EventName, names
 from fastapi_events.handlers.task_queue.announcement import Announcement, Member
 from fastapi_events.handlers.task_queue.passes import Passes
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
-from fastapi_events.per_process import PerProcess
 from fastapi_events.storage.catalogue import HEARTBEAT_SECONDS, Listing, Pause, Snapshot
 from fastapi_events.subscriptions.pattern import PatternIndex
 from fastapi_events.subscriptions.subscription import Subscriptions
@@ -85,14 +85,6 @@ class _Known:
         return cls(snapshot, read_at, len(subscriptions), others, index, alive, paused)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """The thread that reads the catalogue, and how to end it."""
-
-    thread: threading.Thread
-    stopping: threading.Event
-
-
 class Fleet:
     """The workers of a handler, as this process knows them.
 
@@ -109,7 +101,7 @@ class Fleet:
         self._alone = False
         self._announcement: Announcement | None = None
         self._trouble: str | None = None
-        self._reader = PerProcess(self._start_reading)
+        self._reader = BackgroundThread(self._work, name=f"fastapi-events-fleet-{member.name}")
 
     # Asked by fan-out, and by what takes unknown messages
 
@@ -229,15 +221,12 @@ class Fleet:
 
     def start(self) -> None:
         """Begin to say that the worker is alive, and to listen to what others say, in a thread."""
-        self._reader.get()
+        self._reader.start()
 
     def leave(self) -> None:
         """The worker ends: say so, and end the thread."""
         announcement, self._announcement = self._announcement, None
-        reader = self._reader.take()
-        if reader is not None:
-            reader.stopping.set()
-            reader.thread.join(_STOP_SECONDS)
+        self._reader.stop(_STOP_SECONDS)
         if announcement is None or not announcement.is_ours:
             return
         try:
@@ -252,11 +241,11 @@ class Fleet:
     def _others(self) -> _Known | None:
         if self._alone:
             return None
-        if self._reader.made is None or self._is_late():  # a forked child knows what its parent knew then
+        if not self._reader.is_started or self._is_late():  # a forked child knows what its parent knew then
             self._attempt()
             if self._alone:
                 return None
-            self._reader.get()
+            self._reader.start()
         known = self._known
         if known is None:
             raise TryLater(REFRESH_SECONDS)
@@ -270,15 +259,6 @@ class Fleet:
         if known is None or self._trouble is not None:
             return False
         return time.monotonic() - known.read_at > _OLD_AFTER_SECONDS
-
-    def _start_reading(self) -> _Reader:
-        stopping = threading.Event()
-        thread = threading.Thread(
-            target=self._work, args=(stopping,), daemon=True,
-            name=f"fastapi-events-fleet-{self._member.name}",
-        )  # fmt: skip
-        thread.start()
-        return _Reader(thread, stopping)
 
     def _work(self, stopping: threading.Event) -> None:
         beat = expire = time.monotonic()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
 
+from fastapi_events.background_thread import BackgroundThread
 from fastapi_events.handlers.task_queue.ordering import Order
-from fastapi_events.per_process import PerProcess
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -20,14 +19,6 @@ IDLE_SECONDS = 10.0
 
 _STILL_BUSY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Looking:
-    """The thread that looks, and how to end it."""
-
-    thread: threading.Thread
-    stopping: threading.Event
 
 
 class Lookout:
@@ -45,31 +36,19 @@ class Lookout:
         self._idle = idle
         self._seen = 0.0
         self._trouble: str | None = None
-        self._looking = PerProcess(self._start)
+        self._thread = BackgroundThread(self._work, name=f"fastapi-events-lookout-{order.destination}")
 
     def start(self) -> None:
         """Begin to look, at first for all that waits, as whoever was at work before may have gone."""
-        self._looking.get()
+        self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
-        looking = self._looking.take()
-        if looking is not None:
-            looking.stopping.set()
-            looking.thread.join(_STOP_SECONDS)
+        self._thread.stop(_STOP_SECONDS)
 
     def traffic(self) -> None:
         """Something goes on in the lanes: look often for a while."""
         self._seen = time.monotonic()
-
-    def _start(self) -> _Looking:
-        stopping = threading.Event()
-        thread = threading.Thread(
-            target=self._work, args=(stopping,), daemon=True,
-            name=f"fastapi-events-lookout-{self._order.destination}",
-        )  # fmt: skip
-        thread.start()
-        return _Looking(thread, stopping)
 
     def _work(self, stopping: threading.Event) -> None:
         unheard = True
