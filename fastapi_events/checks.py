@@ -46,6 +46,11 @@ def guess(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else ""
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of something, in words that agree: `1 letter`, `2 letters`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def seconds(name: str, value: object, *, positive: bool = False) -> float:
     """A length of time in seconds, which was given as a number or as a `timedelta`.
 

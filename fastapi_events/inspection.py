@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
+from fastapi_events.checks import counted
 from fastapi_events.errors import ConfigurationError, FastapiEventError, StorageError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.announcement import unlike_workers
@@ -166,18 +167,14 @@ def _catalogue(handler: TaskQueueHandler) -> Iterator[Finding]:
     except Exception as error:  # of the broker's client, where the catalogue is in the broker
         yield Finding("danger", "catalogue", f"{type(error).__name__}: {error}")
         return
-    functions = _counted(len(snapshot.listings), "function")
-    yield Finding("ok", "catalogue", f"{functions}, {_counted(len(snapshot.workers), 'live worker')}")
+    functions = counted(len(snapshot.listings), "function")
+    yield Finding("ok", "catalogue", f"{functions}, {counted(len(snapshot.workers), 'live worker')}")
     for queue, names in unlike_workers(snapshot).items():
         yield Finding(
             "advice", f"queue {queue}",
             f"not all of its workers have {', '.join(names)}: messages are passed on between them; give "
             "those functions a queue of their own.",
         )  # fmt: skip
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _outbox(handler: TaskQueueHandler) -> Iterator[Finding]:

@@ -120,3 +120,8 @@ def test_classes_of_errors_are_kept_as_a_tuple(given: Any) -> None:
 def test_what_is_no_class_of_errors_is_refused(given: Any) -> None:
     with pytest.raises(InvalidSetting, match=r"^give_up_on=.*: expected a class of errors"):
         checks.error_classes("give_up_on", given)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(0, "0 letters"), (1, "1 letter"), (2, "2 letters")])
+def test_what_is_counted_agrees_with_its_number(number: int, expected: str) -> None:
+    assert checks.counted(number, "letter") == expected

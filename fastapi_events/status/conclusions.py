@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
+from fastapi_events.checks import counted
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.status.values import OutboxDepth, QueueStatus, State, SubscriptionStatus
 from fastapi_events.storage.catalogue import Listing, Snapshot
@@ -58,7 +59,7 @@ def problems_of(
     """What needs a person, in sentences."""
     deserted = {each.depth.queue: each.depth.ready for each in queues if each.is_consumed is False}
     for queue, ready in deserted.items():
-        waiting = "" if ready is None else f", in which {_counted(ready, 'message')} wait{_s(ready)}"
+        waiting = "" if ready is None else f", in which {counted(ready, 'message')} wait{_s(ready)}"
         yield f"Nobody consumes queue {queue!r}{waiting}."
     for each in subscriptions:
         if each.state == "nobody" and each.queue not in deserted:
@@ -66,18 +67,14 @@ def problems_of(
     if outbox is not None and outbox.overdue:
         most = " at least" if outbox.overdue >= LOOKED_AT else ""
         yield (
-            f"{_counted(outbox.overdue, 'event')}{most} should have left the outbox a minute ago: no relay "
+            f"{counted(outbox.overdue, 'event')}{most} should have left the outbox a minute ago: no relay "
             "runs, or the broker does not take them."
         )
     if letters:
-        yield f"{_counted(letters, 'dead letter')} wait{_s(letters)} for somebody to decide."
+        yield f"{counted(letters, 'dead letter')} wait{_s(letters)} for somebody to decide."
     for depth in (each.depth for each in queues):
         if depth.dead:
-            yield f"{_counted(depth.dead, 'message')} of queue {depth.queue!r} given up, kept by the engine."
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+            yield f"{counted(depth.dead, 'message')} of queue {depth.queue!r} given up, kept by the engine."
 
 
 def _s(number: int) -> str:

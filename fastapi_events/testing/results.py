@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from fastapi_events.checks import counted
 from fastapi_events.event import Event, wire_name
 from fastapi_events.testing.dispatched import DispatchedEvents, Target, Where
 from fastapi_events.testing.log import Entry
@@ -205,12 +206,12 @@ class Run:
         if found.dead or not found.succeeded:
             reason = (found.dead or [repr(each) for each in found.errors] or ["it has not returned yet"])[-1]
             raise AssertionError(
-                f"{_shown(function)} did not succeed after {_attempts(found.attempts)}: {reason}"
+                f"{_shown(function)} did not succeed after {counted(found.attempts, 'attempt')}: {reason}"
             )
         if attempts is not None and found.attempts != attempts:
             waits = f" It waited for {found.waits} s in between." if found.waits else ""
             raise AssertionError(
-                f"{_shown(function)} took {_attempts(found.attempts)}, not {attempts}.{waits}"
+                f"{_shown(function)} took {counted(found.attempts, 'attempt')}, not {attempts}.{waits}"
             )
 
     def assert_dead(
@@ -234,7 +235,7 @@ class Run:
             raise AssertionError(f"{_shown(function)} was given up, not for {reason!r}:\n{given}")
         if attempts is not None and found.attempts != attempts:
             raise AssertionError(
-                f"{_shown(function)} was given up after {_attempts(found.attempts)}, not {attempts}."
+                f"{_shown(function)} was given up after {counted(found.attempts, 'attempt')}, not {attempts}."
             )
 
     def assert_nothing_dead(self) -> None:
@@ -290,7 +291,3 @@ def _shown(function: Function) -> str:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
-
-
-def _attempts(count: int) -> str:
-    return f"{count} attempt{'' if count == 1 else 's'}"

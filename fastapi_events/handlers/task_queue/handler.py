@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, Unpack
 
-from fastapi_events import codec, lifecycle, redaction
+from fastapi_events import checks, codec, lifecycle, redaction
 from fastapi_events.dispatch_options import check_header_names
 from fastapi_events.errors import (
     ConfigurationError,
@@ -128,7 +128,7 @@ class TaskQueueHandler(Registering):
                 deadline=chosen.flush_deadline,
                 max_pending=chosen.max_pending_events,
                 outbox=self.outbox,
-                runs_in_place=lambda: engine.runs_in_place,
+                sender=engine,
             )
         self._outbox_writer: OutboxWriter | None = None
         self._relay_thread: RelayThread | None = None
@@ -202,8 +202,8 @@ class TaskQueueHandler(Registering):
         return f"{self.engine.name}:{self.queue}"
 
     def __repr__(self) -> str:
-        count = len(list(self.subscriptions))
-        facts = [f"{type(self).__name__} {self.name}", f"{count} subscription{'' if count == 1 else 's'}"]
+        subscriptions = checks.counted(len(self.subscriptions), "subscription")
+        facts = [f"{type(self).__name__} {self.name}", subscriptions]
         facts += [part for part in PARTS if getattr(self.settings, part) is not None]
         return f"<{', '.join(facts)}>"
 

@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parents[3] / "fastapi_events" / "handlers" / "task_queue
 SETTINGS = FOLDER / "settings.py"
 """What is a function there is the user's, who writes functions rather than objects."""
 
-MOST = 4
+MOST = 2
 """A clock, for tests, and the application's own `context_from`, on its way to the worker."""
 
 

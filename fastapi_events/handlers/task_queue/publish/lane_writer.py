@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
@@ -19,6 +19,7 @@ from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingT
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
 from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.storage.lanes import Due, Item, Lane
 from fastapi_events.storage.outbox import Entry, Outbox
 
@@ -87,7 +88,7 @@ class LaneWriter:
         deadline: Seconds that a flush may take.
         max_pending: How many events may wait.
         outbox: Where those go that cannot be put.
-        runs_in_place: Whether the engine runs functions where they are flushed; asked each time.
+        sender: The engine, which may run functions where they are flushed.
     """
 
     def __init__(
@@ -99,14 +100,14 @@ class LaneWriter:
         deadline: float,
         max_pending: int,
         outbox: Outbox | None,
-        runs_in_place: Callable[[], bool],
+        sender: Sender,
     ) -> None:
         self.behind: Behind = Behind(outbox, order.destination)
         self._order = order
         self._routes = routes
         self._sealer = sealer
         self._deadline = deadline
-        self._runs_in_place = runs_in_place
+        self._sender = sender
         self._refusing = threading.Lock()
         self._breaker = CircuitBreaker(threshold=1 if outbox is not None else 3)
         self._thread: BatchingThread[Flush] = BatchingThread(
@@ -130,7 +131,7 @@ class LaneWriter:
                 are in the outbox, or lost.
         """
         flush = Flush(events, self._sealer.seal(events))
-        if self._runs_in_place():
+        if self._sender.runs_in_place:
             await asyncio.to_thread(self._put_in_place, flush)
         else:
             await self._put_by_thread(flush)

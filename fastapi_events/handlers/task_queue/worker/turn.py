@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from fastapi_events.errors import DeliveredTooOften, StorageError
+from fastapi_events.handlers.task_queue.lookout import Lookout
 from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Bell, message_id
 from fastapi_events.handlers.task_queue.ordering import Order, no_room
 from fastapi_events.handlers.task_queue.sender import Sender
@@ -87,6 +88,23 @@ _Rings: TypeAlias = list[tuple[Due, float]]
 
 
 @dataclass(frozen=True, slots=True)
+class _Turn:
+    """Somebody's turn at the lanes of a bell.
+
+    Parameters:
+        performer: Who handles the items.
+        bell: What was heard.
+        token: What the lanes are held with.
+        rings: What is to be rung at the end.
+    """
+
+    performer: Performer
+    bell: Bell
+    token: str
+    rings: _Rings
+
+
+@dataclass(frozen=True, slots=True)
 class _Failure:
     """An item that could not be handled, the note of the attempt before, and why."""
 
@@ -117,7 +135,7 @@ class Turns:
         sender: The engine.
         dead_letters: Keep what is given up.
         max_crashes: How many workers may die of an item before it is given up.
-        traffic: Told of each turn.
+        lookout: Told of each turn.
     """
 
     def __init__(
@@ -127,14 +145,14 @@ class Turns:
         dead_letters: DeadLetterKeeper,
         *,
         max_crashes: int,
-        traffic: Callable[[], None],
+        lookout: Lookout,
     ) -> None:
         self._order = order
         self._lanes = order.lanes
         self._sender = sender
         self._dead_letters = dead_letters
         self._max_crashes = max_crashes
-        self._traffic = traffic
+        self._lookout = lookout
         self._gate = PerProcess(threading.Lock)  # after a fork, whoever held it is not here
 
     def perform(self, performer: Performer, bell: Bell) -> None:
@@ -149,8 +167,9 @@ class Turns:
         for key in bell.keys:
             lane = self._order.lane(performer.name, key)
             with self._held([lane], limit=1 if one_only else TURN_ITEMS) as (token, taken):
+                turn = _Turn(performer, bell, token, rings)
                 for each in taken:
-                    self._one_by_one(performer, bell, each, token, rings)
+                    self._one_by_one(turn, each)
         self._ring(rings)
 
     def fan_out(self, performer: Performer, bell: Bell, finds: FansOut) -> None:
@@ -165,13 +184,14 @@ class Turns:
         lanes = [self._order.lane(FAN_OUT_TURN, key) for key in bell.keys]
         rings: _Rings = []
         with self._held(lanes, limit=TURN_ITEMS) as (token, taken):
+            turn = _Turn(performer, bell, token, rings)
             for each in taken:
                 if each.is_suspect:
                     with self._alone(each.lane, token) as crashes:
                         one = replace(each, items=each.items[:1])
-                        self._together(performer, bell, [one], token, finds, crashes, rings)
+                        self._together(turn, [one], finds, crashes)
             others = [each for each in taken if not each.is_suspect]
-            self._together(performer, bell, others, token, finds, 0, rings)
+            self._together(turn, others, finds, 0)
         self._ring(rings)
 
     def _ring(self, rings: _Rings) -> None:
@@ -186,7 +206,7 @@ class Turns:
     @contextmanager
     def _held(self, lanes: Sequence[Lane], *, limit: int) -> Iterator[tuple[str, Sequence[Taken]]]:
         """Hold those lanes within the block that can be."""
-        self._traffic()
+        self._lookout.traffic()
         token = random_id()
         taken = self._lanes.take(lanes, token=token, lease=LEASE_SECONDS, limit=limit)
         if not taken:
@@ -221,51 +241,40 @@ class Turns:
             if inside:
                 gate.release()
 
-    def _release(
-        self, lane: Lane, token: str, rings: _Rings, *, after: float = 0.0, note: str | None = None
-    ) -> None:
-        release = partial(self._lanes.release, lane, token=token, after=after, note=note)
+    def _release(self, turn: _Turn, lane: Lane, *, after: float = 0.0, note: str | None = None) -> None:
+        release = partial(self._lanes.release, lane, token=turn.token, after=after, note=note)
         due = self._until_written(release)
         if due is not None:
-            rings.append((due, after))
+            turn.rings.append((due, after))
 
     # Subscriptions
 
-    def _one_by_one(self, performer: Performer, bell: Bell, taken: Taken, token: str, rings: _Rings) -> None:
+    def _one_by_one(self, turn: _Turn, taken: Taken) -> None:
         ends = time.monotonic() + TURN_SECONDS
         left = len(taken.items)
         for number, item in enumerate(taken.items):
-            if item.queue != bell.queue or (number and time.monotonic() > ends):
+            if item.queue != turn.bell.queue or (number and time.monotonic() > ends):
                 break
             note = taken.note if number == 0 else ""
             if taken.is_suspect and number == 0:
-                with self._alone(taken.lane, token) as crashes:
-                    finished = self._attempt(performer, taken.lane, item, token, note, crashes, rings)
+                with self._alone(taken.lane, turn.token) as crashes:
+                    finished = self._attempt(turn, taken.lane, item, note, crashes)
             else:
-                finished = self._attempt(performer, taken.lane, item, token, note, 0, rings)
+                finished = self._attempt(turn, taken.lane, item, note, 0)
             if finished is None:
                 return
             left = finished.left
         if left:
-            self._release(taken.lane, token, rings)
+            self._release(turn, taken.lane)
 
-    def _attempt(
-        self,
-        performer: Performer,
-        lane: Lane,
-        item: Item,
-        token: str,
-        note: str,
-        crashes: int,
-        rings: _Rings,
-    ) -> Finished | None:
+    def _attempt(self, turn: _Turn, lane: Lane, item: Item, note: str, crashes: int) -> Finished | None:
         """Handle an item; None where the lane is not ours any more."""
         try:
-            self._check(performer, item, crashes)
-            performer.handle(item.text)
+            self._check(turn.performer, item, crashes)
+            turn.performer.handle(item.text)
         except BaseException as error:
-            return self._after_failure(performer, lane, item, token, note, error, rings)
-        return self._finish(Move(lane, [item.id]), token)
+            return self._after_failure(turn, lane, _Failure(item, note, error))
+        return self._finish(turn, lane, item)
 
     def _check(self, performer: Performer, item: Item, crashes: int) -> None:
         if crashes >= self._max_crashes:
@@ -276,25 +285,16 @@ class Turns:
 
     # Fan-out
 
-    def _together(
-        self,
-        performer: Performer,
-        bell: Bell,
-        taken: Sequence[Taken],
-        token: str,
-        finds: FansOut,
-        crashes: int,
-        rings: _Rings,
-    ) -> None:
+    def _together(self, turn: _Turn, taken: Sequence[Taken], finds: FansOut, crashes: int) -> None:
         """Fan out the first items of several lanes in one step; each lane fails alone."""
-        gathered = [self._gathered(performer, bell, each, finds, crashes) for each in taken]
+        gathered = [self._gathered(turn, each, finds, crashes) for each in taken]
         failed = {each.taken.lane: each.failure for each in gathered if each.failure is not None}
         stopped = [each.taken.lane for each in gathered if not each.move.ids and each.failure is None]
         moving = [each for each in gathered if each.move.ids]
-        outcomes = self._finish_all([each.move for each in moving], token)
+        outcomes = self._finish_all([each.move for each in moving], turn.token)
         for each, finished in zip(moving, outcomes, strict=True):
             lane = each.taken.lane
-            rings += [(due, 0.0) for due in finished.due]
+            turn.rings.extend((due, 0.0) for due in finished.due)
             if finished.outcome is Outcome.FULL:
                 full = no_room(next(iter(each.move.into)), self._lanes)
                 failed[lane] = _Failure(each.taken.items[0], each.taken.note, full)
@@ -306,23 +306,21 @@ class Turns:
                 if finished.left and lane not in failed:
                     stopped.append(lane)
         for lane in stopped:
-            self._release(lane, token, rings)
+            self._release(turn, lane)
         for lane, failure in failed.items():
-            self._after_failure(performer, lane, failure.item, token, failure.note, failure.error, rings)
+            self._after_failure(turn, lane, failure)
 
-    def _gathered(
-        self, performer: Performer, bell: Bell, taken: Taken, finds: FansOut, crashes: int
-    ) -> _Gathered:
+    def _gathered(self, turn: _Turn, taken: Taken, finds: FansOut, crashes: int) -> _Gathered:
         """The items of a lane that can be fanned out now, and the one that cannot."""
         ids: list[str] = []
         into: dict[Lane, list[Item]] = {}
         names: list[tuple[Item, Sequence[str]]] = []
         failure = None
         for number, item in enumerate(taken.items):
-            if item.queue != bell.queue:
+            if item.queue != turn.bell.queue:
                 break
             try:
-                self._check(performer, item, crashes)
+                self._check(turn.performer, item, crashes)
                 following = finds.follows(item)
             except Exception as error:
                 failure = _Failure(item, taken.note if number == 0 else "", error)
@@ -338,27 +336,19 @@ class Turns:
 
     # What follows
 
-    def _finish(self, move: Move, token: str) -> Finished | None:
-        [finished] = self._finish_all([move], token)
+    def _finish(self, turn: _Turn, lane: Lane, item: Item) -> Finished | None:
+        [finished] = self._finish_all([Move(lane, [item.id])], turn.token)
         if finished.outcome is Outcome.LOST:
             logger.warning(
                 "The lane of %r for %s has gone to another worker, which may handle event %s again.",
-                move.lane.key, move.lane.target, move.ids[0],
+                lane.key, lane.target, item.id,
             )  # fmt: skip
             return None
         return finished
 
-    def _after_failure(
-        self,
-        performer: Performer,
-        lane: Lane,
-        item: Item,
-        token: str,
-        note: str,
-        error: BaseException,
-        rings: _Rings,
-    ) -> Finished | None:
+    def _after_failure(self, turn: _Turn, lane: Lane, failure: _Failure) -> Finished | None:
         """Let the lane wait for another attempt, or give the item up."""
+        performer, item, error = turn.performer, failure.item, failure.error
         is_refused = isinstance(error, _Refused)
         if is_refused and error.__cause__ is not None:
             error = error.__cause__
@@ -372,7 +362,7 @@ class Turns:
                 message_id=message_id(*identity),
                 policy=NO_RETRY if is_refused else performer.policy,
                 arguments=[f"[{item.text}]" if is_fan_out else item.text],
-                failed_before=_read(note, performer.counts_as),
+                failed_before=_read(failure.note, performer.counts_as),
                 was_run=not is_refused,
             ),
             performer.options,
@@ -384,16 +374,17 @@ class Turns:
         if not isinstance(outcome, GiveUp):
             assert isinstance(outcome, TryAgain)  # noqa: S101 - only a bell is dropped
             counted = _written(outcome.failed, performer.counts_as) if outcome.counts else None
-            self._release(lane, token, rings, after=outcome.after, note=counted)
+            self._release(turn, lane, after=outcome.after, note=counted)
             return None
         # A holder that has lost its lane writes no result, and a dead letter is one.
-        if not self._until_written(partial(self._lanes.extend, [lane], token=token, lease=LEASE_SECONDS)):
+        extend = partial(self._lanes.extend, [lane], token=turn.token, lease=LEASE_SECONDS)
+        if not self._until_written(extend):
             return None
         self._dead_letters.give_up(outcome.letter)
-        finished = self._finish(Move(lane, [item.id]), token)
+        finished = self._finish(turn, lane, item)
         self._sender.gave_up(attempt, performer.options, error)
         if is_fan_out and finished is not None and finished.left:
-            self._release(lane, token, rings)
+            self._release(turn, lane)
         return finished
 
     def _until_written(self, write: Callable[[], T]) -> T:

@@ -109,7 +109,7 @@ class Worker:
         if order is not None:
             self.lookout = Lookout(order)
             self._turns = Turns(
-                order, sender, self.dead_letters, max_crashes=max_crashes, traffic=self.lookout.traffic
+                order, sender, self.dead_letters, max_crashes=max_crashes, lookout=self.lookout
             )
 
     def hear(self, actor: Performer, bell: Bell) -> None:

@@ -58,7 +58,7 @@ def engine() -> ListEngine:
 def writer_of(
     lanes: Lanes, engine: ListEngine, outbox: MemoryOutbox | None = None, **settings: Any
 ) -> LaneWriter:
-    defaults: dict[str, Any] = {"deadline": LONG, "max_pending": 10_000, "runs_in_place": lambda: False}
+    defaults: dict[str, Any] = {"deadline": LONG, "max_pending": 10_000, "sender": engine}
     return LaneWriter(
         Order(lanes, HERE, engine), routes=Routes("events", {"bill*": "bills"}), sealer=Sealer("shop", {}),
         outbox=outbox, **defaults | settings,
