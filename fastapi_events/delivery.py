@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import logging
 import os
-from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from fastapi_events import lifecycle, under_test
 from fastapi_events.context import consequences, handler_store, handling_loop, in_req_res_cycle, reported
 from fastapi_events.event import Event
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.process_loop import process_loop
+from fastapi_events.process_loop import process_loop, running_loop
 from fastapi_events.subscriptions.runner import Suspended, drive
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ async def deliver(owner: int, events: Sequence[Event]) -> list[BaseException]:
         The errors of the handlers, already reported.
     """
     in_req_res_cycle.set(None)  # we run in a task of our own: what handlers dispatch is no longer collected
-    handling_loop.set(get_running_loop())
+    handling_loop.set(asyncio.get_running_loop())
     if owner not in handler_store:
         for event in events:
             report_lost(event, (), f"no middleware has the id {owner}")
@@ -290,11 +289,3 @@ async def _settle_or_cut_off() -> None:
         task.cancel()  # which reports its events lost
     if left:
         await asyncio.wait(left, timeout=EXIT_DEADLINE_SECONDS)
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs in this thread, if one does."""
-    try:
-        return get_running_loop()
-    except RuntimeError:
-        return None

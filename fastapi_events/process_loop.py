@@ -72,7 +72,7 @@ class LoopThread:
         Raises:
             RuntimeError: On the loop itself, and when the loop ends before the coroutine.
         """
-        if _running_loop() is self.loop:
+        if running_loop() is self.loop:
             coroutine.close()
             raise RuntimeError("Waiting for the event loop inside of it would never end; await instead.")
         supervised = _Supervised(coroutine, calls or ThreadCalls())
@@ -173,7 +173,8 @@ class _Supervised(Generic[T]):
             del error  # its traceback holds this frame
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, if one does."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

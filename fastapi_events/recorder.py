@@ -6,7 +6,6 @@ counted, where the journal does not keep up or is away.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import itertools
 import logging
@@ -27,6 +26,7 @@ from fastapi_events.errors import FastapiEventError, reason_of
 from fastapi_events.event import Event, wire_name
 from fastapi_events.lifecycle import Lifecycle, forget, observe
 from fastapi_events.per_process import PerProcess
+from fastapi_events.process_loop import running_loop
 from fastapi_events.storage.journal import Count, Happening, Journal, Record, bucket_of
 from fastapi_events.subscriptions.subscription import Subscriptions
 
@@ -221,7 +221,7 @@ class _Writer:
             self._start()
 
     def _start(self) -> None:
-        if green_threads.are_threads_green() and _is_on_loop():
+        if green_threads.are_threads_green() and running_loop() is not None:
             return  # a real thread, in which a green one would never run; a later record starts it
         self._has_thread = True
         threading.Thread(target=self._serve, name="fastapi-events-journal", daemon=True).start()
@@ -351,14 +351,6 @@ class _Writer:
             self._counts[minute, name, subscription, bucket_of("duration", record.duration)] += 1
         if record.age is not None:
             self._counts[minute, name, subscription, bucket_of("age", record.age)] += 1
-
-
-def _is_on_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 _recorders: dict[int, Recorder] = {}

@@ -66,18 +66,19 @@ class EndToEnd(Workers):
     # As our documentation says; the bare task has it once, and once what Celery comes with.
     _on_our_transport = ("celery", "celery bare, our transport")
 
+    _goal = Goal(at_least=0.9, stretch=1.0)
+
     def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
         return [self._variant(services, scale, name, mode=mode) for name, mode in self._databases]
 
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
-        goal = Goal(at_least=0.9, stretch=1.0)
         return (
-            Comparison(what="Dramatiq", ours="dramatiq", peer="dramatiq bare", goal=goal),
+            Comparison(what="Dramatiq", ours="dramatiq", peer="dramatiq bare", goal=self._goal),
             Comparison(
                 what="Celery, both by our transport",
                 ours="celery",
                 peer="celery bare, our transport",
-                goal=goal,
+                goal=self._goal,
             ),
             Comparison(what="Celery, the bare task by its own", ours="celery", peer="celery bare"),
         )
@@ -87,19 +88,7 @@ class EndToEndAlone(EndToEnd):
     name = "worker-alone"
     what = "the same, with one event a flush, as most requests have"
     _batch = 1
-
-    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
-        goal = Goal(at_least=0.6, stretch=0.8)
-        return (
-            Comparison(what="Dramatiq", ours="dramatiq", peer="dramatiq bare", goal=goal),
-            Comparison(
-                what="Celery, both by our transport",
-                ours="celery",
-                peer="celery bare, our transport",
-                goal=goal,
-            ),
-            Comparison(what="Celery, the bare task by its own", ours="celery", peer="celery bare"),
-        )
+    _goal = Goal(at_least=0.6, stretch=0.8)
 
 
 class EndToEndOnRabbitmq(Row):

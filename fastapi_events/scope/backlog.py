@@ -18,13 +18,12 @@ from fastapi_events.delivery import (
     name_of,
     one_that_never_waits,
     report_lost,
-    running_loop,
 )
 from fastapi_events.event import Event, EventName
 from fastapi_events.flush import FinishedScope, always
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
-from fastapi_events.process_loop import process_loop
+from fastapi_events.process_loop import process_loop, running_loop
 from fastapi_events.scope.config import ScopeConfig
 from fastapi_events.scope.other_loops import on_asyncio
 

@@ -13,9 +13,8 @@ from typing import Any
 from fastapi_events import checks
 from fastapi_events.consequences import Consequences
 from fastapi_events.context import consequences, event_store, handler_store, in_req_res_cycle
-from fastapi_events.delivery import running_loop
 from fastapi_events.flush import FlushWhen, flush_policy
-from fastapi_events.process_loop import process_loop
+from fastapi_events.process_loop import process_loop, running_loop
 from fastapi_events.scope.backlog import Backlog
 from fastapi_events.scope.config import ScopeConfig, checked_handlers
 from fastapi_events.scope.contexts import CycleContext, StoreContext

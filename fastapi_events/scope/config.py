@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fastapi_events.delivery import running_loop
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.flush import FlushPolicy, always
-from fastapi_events.process_loop import process_loop
+from fastapi_events.process_loop import process_loop, running_loop
 from fastapi_events.scope.other_loops import check_that_a_loop_runs
 
 

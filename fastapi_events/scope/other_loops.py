@@ -8,8 +8,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from fastapi_events.delivery import running_loop
-from fastapi_events.process_loop import process_loop
+from fastapi_events.process_loop import process_loop, running_loop
 
 T = TypeVar("T")
 

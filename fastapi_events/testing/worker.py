@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from fastapi_events import checks, clock, under_test
-from fastapi_events.delivery import running_loop
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import leaves, raise_together
 from fastapi_events.event import EventName
@@ -19,6 +18,7 @@ from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.lifecycle import forget, observe
+from fastapi_events.process_loop import running_loop
 from fastapi_events.scope import collect_events
 from fastapi_events.scope.config import checked_handlers
 from fastapi_events.testing.faults import CrashPoint, ErrorToRaise, checked_crash_point, checked_error

@@ -114,8 +114,7 @@ class Flusher:
         """Put events into their lanes. What is in the outbox already goes there by a relay, in its order."""
         persisted, others = self._take_persisted(events)
         if persisted and writer is not None:
-            tell(Lifecycle.stored, persisted, handler=self._handler_name, reason=IN_ORDER)
-            await self._hand_over(persisted, writer)
+            await self._hand_to_relay(persisted, writer, IN_ORDER)
         if others:
             await self._put(others, writer, lanes)
 
@@ -243,11 +242,8 @@ class Flusher:
             tell(Lifecycle.published, kept, handler=self._handler_name)
 
     async def _hand_to_relay(self, events: Sequence[Event], writer: OutboxWriter, reason: str) -> None:
-        """The outbox has them already, for this process to publish, which has failed."""
+        """The outbox has them already, and this process does not publish them, for a reason."""
         tell(Lifecycle.stored, events, handler=self._handler_name, reason=reason)
-        await self._hand_over(events, writer)
-
-    async def _hand_over(self, events: Sequence[Event], writer: OutboxWriter) -> None:
         try:
             await writer.hand_to_relay(events)
         except StorageError as error:  # they are due in a while all the same
