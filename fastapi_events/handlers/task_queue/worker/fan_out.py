@@ -22,7 +22,7 @@ from fastapi_events.handlers.task_queue.messages import (
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.outcome import LONGEST_PAUSE_SECONDS
-from fastapi_events.lifecycle import Lifecycle, heard, tell
+from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.lanes import Item, Lane
 from fastapi_events.storage.outbox import Outbox
@@ -154,8 +154,8 @@ class FanOut:
             )
         )  # fmt: skip
 
-    def follows(self, item: Item) -> Mapping[Lane, Sequence[Item]]:
-        """In which lanes an event waits next: those of its key, of the subscriptions that listen to it.
+    def follows(self, item: Item) -> tuple[Event, Mapping[Lane, Sequence[Item]]]:
+        """An event, and where it waits next: in the lanes of its key, of the subscriptions that listen to it.
 
         Raises:
             UnreadableEnvelope: When it cannot be read.
@@ -169,16 +169,15 @@ class FanOut:
             self._unmatched(event, item.text)
         done = self._receipts([event]).get(event.id, ())
         key = str(event.ordering_key)
-        return {
+        return event, {
             self._order.lane(one.name, key): [item._replace(queue=self._addresses.queue(one, event.name))]
             for one in listening
             if one.name not in done
         }
 
-    def followed(self, item: Item, names: Sequence[str]) -> None:
+    def followed(self, event: Event, names: Sequence[str]) -> None:
         """An event waits in the lanes of these subscriptions now."""
-        if names and Lifecycle.fanned_out in heard:
-            event = envelope.unseal(item.text)
+        if names:
             tell(Lifecycle.fanned_out, event, handler=self._handler_name, subscriptions=names)
 
     def _put(self, each: Any, event: Event) -> None:

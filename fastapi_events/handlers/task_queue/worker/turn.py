@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from fastapi_events.errors import DeliveredTooOften, StorageError
+from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.lookout import Lookout
 from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Bell, message_id
 from fastapi_events.handlers.task_queue.ordering import Order, no_room
@@ -76,10 +77,10 @@ class Performer(Protocol):
 class FansOut(Protocol):
     """Finds out who listens to an item."""
 
-    def follows(self, item: Item) -> Mapping[Lane, Sequence[Item]]:
-        """In which other lanes an item waits next; what it raises is the item's failure."""
+    def follows(self, item: Item) -> tuple[Event, Mapping[Lane, Sequence[Item]]]:
+        """The event of an item, and in which other lanes it waits next; what it raises is its failure."""
 
-    def followed(self, item: Item, names: Sequence[str]) -> None:
+    def followed(self, event: Event, names: Sequence[str]) -> None:
         """It waits there now, for the subscriptions of these names."""
 
 
@@ -119,7 +120,7 @@ class _Gathered:
 
     taken: Taken
     move: Move
-    names: Sequence[tuple[Item, Sequence[str]]]
+    names: Sequence[tuple[Event, Sequence[str]]]
     failure: _Failure | None
 
 
@@ -301,8 +302,8 @@ class Turns:
             elif finished.outcome is Outcome.LOST:
                 failed.pop(lane, None)
             else:
-                for item, names in each.names:
-                    finds.followed(item, names)
+                for event, names in each.names:
+                    finds.followed(event, names)
                 if finished.left and lane not in failed:
                     stopped.append(lane)
         for lane in stopped:
@@ -314,19 +315,19 @@ class Turns:
         """The items of a lane that can be fanned out now, and the one that cannot."""
         ids: list[str] = []
         into: dict[Lane, list[Item]] = {}
-        names: list[tuple[Item, Sequence[str]]] = []
+        names: list[tuple[Event, Sequence[str]]] = []
         failure = None
         for number, item in enumerate(taken.items):
             if item.queue != turn.bell.queue:
                 break
             try:
                 self._check(turn.performer, item, crashes)
-                following = finds.follows(item)
+                event, following = finds.follows(item)
             except Exception as error:
                 failure = _Failure(item, taken.note if number == 0 else "", error)
                 break
             ids.append(item.id)
-            names.append((item, [lane.target for lane in following]))
+            names.append((event, [lane.target for lane in following]))
             for lane, items in following.items():
                 into.setdefault(lane, []).extend(items)
         return _Gathered(taken, Move(taken.lane, ids, into), names, failure)
