@@ -19,6 +19,13 @@ from fastapi_events.typing import Sensitive
 from tests.handlers.task_queue.broker import ListHandler
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No handler of another test, which a thread may still hold, has a say in what is shown here."""
+    monkeypatch.setattr(redaction, "_redactors", [])
+    monkeypatch.setattr(redaction, "_decryptors", [])
+
+
 class Card(BaseModel):
     number: Annotated[str, Sensitive]
     holder: str = "Tom"
@@ -143,8 +150,7 @@ def test_the_places_travel_with_the_event() -> None:
     assert envelope.unseal(text).payload["card"]["number"] == "4242"
 
 
-def test_an_event_that_has_nothing_to_hide_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_redactors", [])  # handlers of other tests may have some
+def test_an_event_that_has_nothing_to_hide_is_not_looked_at() -> None:
     _, event = sealed({"cat": 1})
 
     assert event._headers is None
