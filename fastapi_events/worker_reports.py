@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
 from fastapi_events import environment
+from fastapi_events.processes import is_alive
 
 VERDICT = "verdict.json"
 LOCK = "lock"
@@ -97,7 +98,7 @@ def reports_in(folder: str) -> Iterator[Report]:
         pid = name.removesuffix(".json")
         if not pid.isdigit() or pid == name:
             continue
-        if not _is_alive(int(pid)):
+        if not is_alive(int(pid)):
             os.unlink(f"{folder}/{name}")
             continue
         try:
@@ -116,13 +117,3 @@ def verdict_in(folder: str) -> Verdict | None:
     except (OSError, ValueError):
         return None
     return verdict
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

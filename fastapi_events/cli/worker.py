@@ -46,8 +46,8 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--silent-after", type=float, default=30.0, metavar="SECONDS",
-        help="a worker that takes nothing for so long while messages wait is not ready; after twice as long "
-        "it is started again (default: %(default)s)",
+        help="a worker that does not report for so long, or takes nothing while messages wait, is not ready; "
+        "after twice as long it is started again (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--reload", action="store_true", help="start again when a .py file has changed")
     parser.add_argument(

@@ -126,8 +126,8 @@ class Keeper:
         if self._exit_code is None:
             with contextlib.suppress(OSError):
                 os.kill(self._pid, number)
-                if number == signal.SIGTERM:
-                    os.kill(self._pid, signal.SIGCONT)  # one that is stopped would never hear it
+            if number == signal.SIGTERM:
+                self._signal_group(signal.SIGCONT)  # what is stopped would never hear it
         else:
             self._signal_group(number)
 

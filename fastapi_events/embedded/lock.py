@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from fastapi_events.errors import ConfigurationError
+from fastapi_events.processes import is_alive
 
 _LOOK_AGAIN_AFTER = 0.02
 
@@ -43,7 +44,7 @@ class DirectoryLock:
         try:
             while not _try_to_lock(fd):
                 holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-                if _is_alive(holder) or time.monotonic() >= deadline:
+                if (holder.isdigit() and is_alive(int(holder))) or time.monotonic() >= deadline:
                     raise ConfigurationError(
                         f"The directory {self._directory} is in use by the process with the pid "
                         f"{holder or 'unknown'}: stop that process, or choose another directory."
@@ -73,16 +74,4 @@ def _try_to_lock(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    return True
-
-
-def _is_alive(pid: str) -> bool:
-    if not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
     return True

@@ -1,4 +1,4 @@
-"""Whether workers consume: what is made of their reports, and of what waits."""
+"""The thread that looks after workers: what it reads, writes, and has started again."""
 
 from __future__ import annotations
 
@@ -6,124 +6,16 @@ import os
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fastapi_events import worker_reports
-from fastapi_events.cli.worker_watch import Judge, WorkerWatch
+from fastapi_events.cli.worker_watch import WorkerWatch
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue.depth import QueueDepth
-from fastapi_events.worker_reports import Report
+from tests.cli.test_worker_judge import report
 from tests.handlers.task_queue.broker import ListEngine, ListHandler
 from tests.processes import until
-
-SILENT_AFTER = 10.0
-
-
-def report(at: float, **changes: Any) -> Report:
-    """Of a worker that has had room since it began at 0, and has taken nothing since."""
-    said: dict[str, Any] = {
-        "pid": 7, "engine": "list", "at": at, "booted": True, "in_hand": 0, "room_since": 0.0,
-        "took": {"events": 0.0}, "stopped": [], "looped_at": at,
-    }  # fmt: skip
-    return said | changes  # type: ignore[return-value]
-
-
-def judged(*looks: tuple[float, Report | None, int | None]) -> tuple[bool, bool, list[str]]:
-    """What is thought after several looks at (time, report, messages that wait; None without a broker)."""
-    judge = Judge(["list"], SILENT_AFTER)
-    for now, each, ready in looks:
-        waiting = {"list": None if ready is None else {"events": ready}}
-        verdict, dead = judge.decide([] if each is None else [each], waiting, now=now)
-        assert verdict["live"] == (not dead)
-    return verdict["live"], verdict["ready"], verdict["problems"]
-
-
-def test_a_worker_that_has_nothing_to_do_is_ready() -> None:
-    assert judged((1_000.0, report(1_000.0), 0)) == (True, True, [])
-
-
-def test_one_that_has_not_started_is_not() -> None:
-    assert judged((1.0, None, 0)) == (True, False, ["list: no worker has started yet"])
-    assert judged((1.0, report(1.0, booted=False), 0))[:2] == (True, False)
-
-
-def test_one_that_takes_nothing_while_messages_wait_is_not_ready_and_then_not_live() -> None:
-    def still_for(seconds: float) -> tuple[bool, bool, list[str]]:
-        began = 100.0
-        return judged((began, report(began), 5), (began + seconds, report(began + seconds), 5))
-
-    assert still_for(9.0) == (True, True, [])
-    live, ready, problems = still_for(11.0)
-    assert (live, ready) == (True, False)
-    assert problems == ["list, pid 7: messages wait in events, and it has taken none for 11 s"]
-    assert still_for(21.0)[:2] == (False, False)
-
-
-def test_one_that_takes_some_of_many_is_ready() -> None:
-    assert judged((0.0, report(0.0), 5), (30.0, report(30.0, took={"events": 25.0}), 5))[:2] == (True, True)
-
-
-def test_an_empty_queue_in_between_begins_anew() -> None:
-    found = judged((0.0, report(0.0), 5), (15.0, report(15.0), 0), (20.0, report(20.0), 5))
-    assert found == (True, True, [])
-
-
-def test_one_that_is_busy_for_ten_minutes_is_live_and_ready() -> None:
-    busy = report(600.0, in_hand=8, room_since=None, looped_at=0.0)
-    assert judged((0.0, busy, 5), (600.0, busy, 5)) == (True, True, [])
-
-
-def test_one_whose_function_lets_nothing_else_run_stays_live() -> None:
-    silent = report(0.0, in_hand=8, room_since=None)
-    live, ready, problems = judged((0.0, silent, 5), (600.0, silent, 5))
-    assert (live, ready, problems) == (True, False, ["list, pid 7: it has not reported for 600 s"])
-
-
-def test_one_that_hangs_idle_while_messages_wait_is_not_live() -> None:
-    hangs = report(0.0)
-    assert judged((0.0, hangs, 1), (21.0, hangs, 1))[:2] == (False, False)
-    assert judged((0.0, hangs, 0), (21.0, hangs, 0))[:2] == (True, False)
-
-
-def test_without_a_broker_it_is_live_and_not_ready_for_however_long() -> None:
-    found = judged((0.0, report(0.0), 5), (10.0, report(10.0), None), (600.0, report(600.0), None))
-    assert found == (True, False, ["list: the broker does not answer"])
-    back = judged((0.0, report(0.0), 5), (600.0, report(600.0), None), (601.0, report(601.0), 5))
-    assert back == (True, True, [])
-
-
-def test_one_whose_consumer_has_stopped_or_turns_no_more_is_not_ready() -> None:
-    stopped = judged((50.0, report(50.0, stopped=["events"]), 0))
-    assert stopped == (True, False, ["list, pid 7: the consumer of events has stopped"])
-    hung = judged((50.0, report(50.0, looped_at=30.0), 0))
-    assert hung == (True, False, ["list, pid 7: its consumer has not looked for messages for 20 s"])
-    assert judged((50.0, report(50.0, looped_at=None), 0))[1]
-
-
-def test_one_of_several_processes_speaks_for_all() -> None:
-    judge = Judge(["list"], SILENT_AFTER)
-    every = [report(50.0), report(50.0, pid=8, stopped=["events"])]
-
-    verdict, _ = judge.decide(every, {"list": {"events": 0}}, now=50.0)
-
-    assert not verdict["ready"]
-    assert [each["pid"] for each in verdict["workers"]] == [7, 8]
-
-
-def test_a_worker_that_is_started_again_gets_its_time() -> None:
-    judge = Judge(["list"], SILENT_AFTER)
-    for now in (0.0, 25.0):
-        _, dead = judge.decide([report(now)], {"list": {"events": 1}}, now=now)
-    assert dead == {"list"}
-
-    judge.restarted("list")
-
-    assert judge.decide([report(26.0)], {"list": {"events": 1}}, now=26.0)[0]["live"]
-
-
-# The thread
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +50,22 @@ def test_it_has_a_worker_started_again_that_stands_still() -> None:
         until(lambda: restarted, "that it is started again")
         assert "it has taken none for" in watch.verdict["problems"][-1]
     assert restarted[0] == "list"
+
+
+def test_one_that_was_itself_stopped_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    restarted: list[str] = []
+    now = [0.0]
+    monkeypatch.setattr("fastapi_events.cli.worker_watch.time.monotonic", lambda: now[0])
+    watch = a_watch(restarted)
+    os.makedirs(watch.folder)
+    worker_reports.write(watch.folder, f"{os.getpid()}.json", report(0.0, pid=os.getpid()))
+
+    for now[0] in (0.0, 600.0, 601.0):  # the machine was asleep, and the worker has not reported yet
+        watch._look()
+    assert restarted == []
+    for now[0] in (625.0, 650.0, 675.0):
+        watch._look()
+    assert restarted == ["list"]
 
 
 def test_a_folder_that_others_may_write_into_is_refused(tmp_path: Path) -> None:
