@@ -3,7 +3,7 @@
 A fresh interpreter takes one to two seconds to import Celery, Dramatiq and what they need, and tests that use
 real workers start hundreds of processes. `python -m tests.fork_server` imports those libraries once, and
 waits: each process is a fork of it, with a session, folder, environment, output and end of its own. Nothing
-of `fastapi_events` is imported before the fork.
+of `fastapi_events` is imported before the fork, unless its maker asks for that.
 """
 
 from __future__ import annotations
@@ -86,9 +86,13 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The process that is forked."""
+    """The process that is forked.
 
-    def __init__(self) -> None:
+    Parameters:
+        also: What it imports beside the libraries.
+    """
+
+    def __init__(self, *also: str) -> None:
         self._lock = threading.Lock()
         self._ended: dict[int, int] = {}
         self._started: list[int] = []
@@ -96,7 +100,7 @@ class ForkServer:
         self._socket, its_end = socket.socketpair()
         with its_end:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fork_server", str(its_end.fileno())],
+                [sys.executable, "-m", "tests.fork_server", str(its_end.fileno()), *also],
                 cwd=ROOT, pass_fds=[its_end.fileno()], start_new_session=True,
             )  # fmt: skip
 
@@ -221,7 +225,7 @@ def carry_out(order: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    for _name in LIBRARIES:
+    for _name in (*LIBRARIES, *sys.argv[2:]):
         importlib.import_module(_name)
     assert threading.active_count() == 1, "a fork has but the thread that makes it"
     with socket.socket(fileno=int(sys.argv[1])) as _connection:

@@ -24,9 +24,10 @@ def console(page: Path) -> list[str]:
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
+READMES = sorted((ROOT / "examples").glob("*/README.md"))
 COMMANDS = [
-    (page.stem, line)
-    for page in PAGES
+    (page.parent.name if page in READMES else page.stem, line)
+    for page in [*PAGES, *READMES]
     for line in console(page)
     if line.startswith(("fastapi-events ", "python -m fastapi_events "))
 ]
