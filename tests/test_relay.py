@@ -18,8 +18,8 @@ def test_it_relays_for_every_handler_until_it_is_stopped() -> None:
     outbox = MemoryOutbox()
     handlers = [ListHandler(queue=queue, outbox=outbox, relay=False) for queue in ("one", "other")]
     for handler in handlers:
-        assert handler._outbox_writer is not None
-        outbox.add(handler._outbox_writer.entries([Event("a")]))
+        assert handler._outlet.outbox_writer is not None
+        outbox.add(handler._outlet.outbox_writer.entries([Event("a")]))
 
     relay = Relay([*handlers, ListHandler(queue="without")])
     thread = threading.Thread(target=relay.run)

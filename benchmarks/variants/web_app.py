@@ -107,7 +107,7 @@ async def _show(send: Any) -> None:
         "delivered": counts["delivered"],
         "dispatched": counts["dispatched"],
         "lost": counts["lost"],
-        "pending": handler._publisher.pending if options.get("ours") else 0,
+        "pending": handler._outlet.publisher.pending if options.get("ours") else 0,
         "lag": waiting[int(len(waiting) * 0.99)],
         "worst_lag": waiting[-1],
         "pid": os.getpid(),

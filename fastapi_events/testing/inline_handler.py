@@ -103,7 +103,7 @@ class InlineHandler:
 
     def broker_is_back(self) -> None:
         """Let the next flush find out that the broker is there, rather than wait for it."""
-        self._twin._publisher.breaker.succeeded()  # noqa: SLF001 - our own
+        self._twin._outlet.publisher.breaker.succeeded()  # noqa: SLF001 - our own
 
     def close(self) -> None:
         """End the threads that the twin has started."""

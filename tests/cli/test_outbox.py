@@ -17,7 +17,7 @@ Run = Callable[..., Ran]
 
 def _add(app: Any, *names: str) -> list[str]:
     events = [Event(name) for name in names]
-    app.events.outbox.add(app.events._outbox_writer.entries(events))
+    app.events.outbox.add(app.events._outlet.outbox_writer.entries(events))
     return [event.id for event in events]
 
 

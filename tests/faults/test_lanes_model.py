@@ -151,7 +151,7 @@ class LanesMachine(RuleBasedStateMachine):
             asyncio.run(self.handler.handle_many(events))
             self.accepted[key] += [event.payload for event in events]
         if kind == "away" and step == "put":
-            self.handler._lane_writer._breaker.succeeded()  # type: ignore[union-attr]
+            self.handler._outlet.lane_writer._breaker.succeeded()  # type: ignore[union-attr]
 
     # Bells
 
@@ -203,7 +203,7 @@ class LanesMachine(RuleBasedStateMachine):
     def relay(self, step: str, kind: str) -> None:
         with self.fate.at(step, kind), contextlib.suppress(StorageError, ConnectionError):
             self.handler.relay_thread().step()
-        self.handler._lane_writer._breaker.succeeded()  # type: ignore[union-attr]
+        self.handler._outlet.lane_writer._breaker.succeeded()  # type: ignore[union-attr]
 
     @rule(step=st.just("send"), kind=FATES)
     def look(self, step: str, kind: str) -> None:
@@ -236,7 +236,7 @@ class LanesMachine(RuleBasedStateMachine):
             self.now += LONGEST_UNHEARD_SECONDS + LEASE_SECONDS + 1
             with contextlib.suppress(StorageError):
                 self.handler.relay_thread().step()
-            self.handler._lane_writer._breaker.succeeded()  # type: ignore[union-attr]
+            self.handler._outlet.lane_writer._breaker.succeeded()  # type: ignore[union-attr]
             rung = self.handler.look_after_lanes()
             if not rung and not self.handler.sent and not self.outbox.list():
                 break

@@ -103,7 +103,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 3))
     def add(self, count: int) -> None:
         events = [Event("cat-purred", {"number": number}) for number in range(count)]
-        self.handler._outbox_writer.write_now(events)  # type: ignore[union-attr]
+        self.handler._outlet.outbox_writer.write_now(events)  # type: ignore[union-attr]
         self.accepted |= {event.id for event in events}
 
     # Relays, step by step
@@ -121,7 +121,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.broker.fault = fault
         try:
             if claimed[1]:
-                self.handler._publisher.publish_entries(claimed[1])
+                self.handler._outlet.publisher.publish_entries(claimed[1])
         except (ConnectionError, TimeoutError, Crash):
             pass
         self.broker.fault = None

@@ -382,10 +382,10 @@ def test_pending_flushes_are_reported_when_the_web_process_stops(
         first = asyncio.create_task(request("on the loop"))
         await asyncio.sleep(0)  # its turn
         second = asyncio.create_task(request("in the thread"))
-        while handler._publisher._thread.is_idle or handler._publisher.pending:
+        while handler._outlet.publisher._thread.is_idle or handler._outlet.publisher.pending:
             await asyncio.sleep(0.001)
         third = asyncio.create_task(request("waiting"))
-        while not handler._publisher.pending:
+        while not handler._outlet.publisher.pending:
             await asyncio.sleep(0.001)
         await handler.on_shutdown()
         await third

@@ -170,10 +170,10 @@ def test_a_full_buffer_is_not_ready() -> None:
 
     async def fill() -> Health:
         flushes = [asyncio.create_task(handler.handle(Event("hello")))]
-        while not handler._publisher._thread._sending:  # else it would fill the buffer itself
+        while not handler._outlet.publisher._thread._sending:  # else it would fill the buffer itself
             await asyncio.sleep(0.001)
         flushes.append(asyncio.create_task(handler.handle(Event("hello"))))
-        while handler._publisher.pending < 1:
+        while handler._outlet.publisher.pending < 1:
             await asyncio.sleep(0.001)
         found = await handler.health()
         engine.go_on.set()

@@ -23,7 +23,7 @@ from tests.recording import Diary
 
 
 def entries(handler: ListHandler, *names: str) -> list[Entry]:
-    writer = handler._outbox_writer
+    writer = handler._outlet.outbox_writer
     assert writer is not None
     return writer.entries([Event(name) for name in names])
 
@@ -87,7 +87,7 @@ def test_one_entry_that_is_refused_does_not_stop_its_neighbours(caplog: pytest.L
 
 
 def test_success_tells_the_flushes_that_the_broker_is_back(handler: ListHandler) -> None:
-    breaker = handler._publisher.breaker
+    breaker = handler._outlet.publisher.breaker
     breaker.failed()
     handler.outbox.add(entries(handler, "a"))  # type: ignore[union-attr]
 
@@ -174,7 +174,7 @@ def test_a_relay_holds_its_batch_for_as_long_as_it_takes_to_publish_it(outbox: O
     handler = ListHandler(Slow(), outbox=outbox, relay=False)
     outbox.add(entries(handler, "a", "b"))
     relaying = RelayThread(
-        handler.name, handler._publisher, outbox, handler.name,
+        handler.name, handler._outlet.publisher, outbox, handler.name,
         resend_after=60, lease=LEASE, leases=Keeper(every=LEASE / 4),
     )  # fmt: skip
 
