@@ -46,7 +46,9 @@ def test_it_has_a_worker_started_again_that_stands_still() -> None:
     restarted: list[str] = []
     handler = ListHandler(Waiting())
     with WorkerWatch("app.handlers", [handler], silent_after=0.5, restart=restarted.append) as watch:
-        worker_reports.write(watch.folder, f"{os.getpid()}.json", report(time.monotonic(), room_since=0.0))
+        worker_reports.write(
+            watch.folder, f"{os.getpid()}.json", report(time.monotonic() + 60, room_since=0.0)
+        )
         until(lambda: restarted, "that it is started again")
         assert "it has taken none for" in watch.verdict["problems"][-1]
     assert restarted[0] == "list"
