@@ -75,7 +75,7 @@ class Lifecycle:
         """A subscription is about to run."""
 
     def skipped(self, event: Event, *, subscription: str) -> None:
-        """A subscription with `once=True` had completed the event before."""
+        """A subscription with `once=True` had completed the event before; or any, of one sent once more."""
 
     def succeeded(self, event: Event, *, subscription: str) -> None:
         """It returned, and what it dispatched has been published."""

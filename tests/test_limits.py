@@ -21,7 +21,7 @@ from fastapi_events.handlers.task_queue import (
 )
 from fastapi_events.handlers.task_queue.publish import flush_outcome, relay_thread
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.storage import journal
+from fastapi_events.storage import journal, outbox
 from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.subscriptions import batch
@@ -57,6 +57,7 @@ IN_THE_CODE: dict[str, float] = {
     "`MAX_BYTES_PER_MESSAGE`": messages.MAX_BYTES_PER_MESSAGE,
     "`MAX_BATCH_BYTES`": aws.MAX_BATCH_BYTES,
     "`MAX_BATCH`": batch.MAX_BATCH,
+    "`LONGEST_RESEND_SECONDS`": outbox.LONGEST_RESEND_SECONDS,
     "`SHORT_DELAY_SECONDS`": flush_outcome.SHORT_DELAY_SECONDS,
     "`MAX_ACTIONS`": journal.MAX_ACTIONS,
     "`MAX_BUFFERED`": recorder.MAX_BUFFERED,

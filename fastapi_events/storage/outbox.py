@@ -19,6 +19,10 @@ RESEND_AFTER_SECONDS = 60.0
 """How long a published event may wait for its receipts before it is published again."""
 
 
+LONGEST_RESEND_SECONDS = 6 * 3_600.0
+"""How long it waits at most, however often it has been published."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """An event on its way to one handler.
@@ -29,6 +33,7 @@ class Entry:
         envelope: The event's envelope, JSON text.
         ordering_key: Entries of one destination with the same key go out in the order they came.
         due: When to publish it, at the earliest; at once if not given.
+        held: Seconds for which nobody is given it, since whoever adds it publishes it; by the outbox's clock.
         confirm: When the entry is done: once the broker has confirmed it, or once its subscriptions have run.
         cursor: Where it stands in the outbox that it comes from; opaque, and good even after it has gone.
     """
@@ -38,6 +43,7 @@ class Entry:
     envelope: str
     ordering_key: str | None = None
     due: datetime | None = None
+    held: float = field(default=0.0, compare=False)
     confirm: Literal["published", "handled"] = "published"
     cursor: str | None = field(default=None, compare=False, repr=False)
 
@@ -142,7 +148,9 @@ class Outbox(Store, ABC):
         """The broker has confirmed them: they are removed, or wait for their receipts (`confirm="handled"`).
 
         Parameters:
-            resend_after: Seconds after which an entry that has not got its receipts is given out again.
+            resend_after: Seconds after which an entry that has not got its receipts is given out again. One
+                that has been in the outbox for longer waits for as long again, up to
+                `LONGEST_RESEND_SECONDS`, so that what is in a backlog does not make it longer.
 
         Returns:
             How many of them the token still held; the others are left as they are.
@@ -180,6 +188,10 @@ class Outbox(Store, ABC):
         """
 
     @abstractmethod
+    def awaits(self, event_id: str, destination: str, subscription: str) -> bool:
+        """Whether the outbox has the event, and no receipt of this subscription."""
+
+    @abstractmethod
     def status(self) -> OutboxStatus:
         """Count the entries."""
 
@@ -197,7 +209,7 @@ class Outbox(Store, ABC):
 
     @abstractmethod
     def reschedule(self, entries: Sequence[Entry]) -> None:
-        """Update the stored due time to that of the entries given."""
+        """Update the stored due time to that of the entries given; they are `held` no longer."""
 
     def wait(self, timeout: float) -> None:
         """Wait until something may be there to claim, or until so many seconds have passed."""

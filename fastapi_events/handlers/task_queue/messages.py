@@ -27,6 +27,34 @@ _BELL = "bell"
 RECEIPT_TO = "receiptto"
 """The envelope attribute that names the outbox entry's destination, where receipts are wanted."""
 
+RESENT = "resent"
+"""The envelope attribute of an event that was sent from its outbox, and may have been sent before.
+
+It is the first of its envelope.
+"""
+
+_MARK = f'{{"{RESENT}":true,'
+
+
+def marked_resent(envelope_text: str) -> str:
+    """The envelope of an event that may have been sent before."""
+    return f"{_MARK}{envelope_text[1:]}"
+
+
+def not_resent(argument: str) -> str:
+    """The argument of a message without such marks, so that its events run whatever ran before."""
+    if f'"{RESENT}":true' not in argument:
+        return argument
+    try:
+        envelopes = envelope.read_batch(argument)
+    except UnreadableEnvelope:
+        return argument
+    for each in envelopes:
+        if isinstance(each, dict):
+            each.pop(RESENT, None)
+    texts = ",".join(map(envelope.write, envelopes))
+    return f"[{texts}]" if is_batch(argument) else texts
+
 
 def message_id(*parts: str) -> str:
     """A name-based UUID: the same parts always give the same id, so that a duplicate can be told.
@@ -67,6 +95,8 @@ class Flush:
         is_under_way: Whether the broker may have them: sending has begun.
         refused: The ids of those that their lanes did not take, each with the reason.
         bell: Done when the bells of the others have been rung, or could not be.
+        answer: What comes of sending it, should a thread do so.
+        is_last_resort: Whether it is to be tried where everybody is known to be away.
     """
 
     events: Sequence[Event]
@@ -74,6 +104,8 @@ class Flush:
     is_under_way: bool = False
     refused: dict[str, str] = field(default_factory=dict)
     bell: Future[None] | None = None
+    answer: Future[None] | None = None
+    is_last_resort: bool = False
 
 
 def fan_out_name(queue: str) -> str:

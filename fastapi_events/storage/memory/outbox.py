@@ -14,6 +14,7 @@ from fastapi_events.errors import StorageFull
 from fastapi_events.storage.base import Clock, moment
 from fastapi_events.storage.memory.held import Held
 from fastapi_events.storage.outbox import (
+    LONGEST_RESEND_SECONDS,
     MAX_ENTRIES,
     RESEND_AFTER_SECONDS,
     Entries,
@@ -34,6 +35,12 @@ class _Kept(Held):
     published: bool = False
     expected: frozenset[str] | None = None
     receipts: set[str] = field(default_factory=set)
+
+    @property
+    def begun(self) -> float:
+        """Since when it could be published."""
+        due = self.entry.due
+        return self.added if due is None else max(self.added, due.timestamp())
 
     def is_claimable(self, now: float) -> bool:
         due = self.entry.due
@@ -61,7 +68,10 @@ class MemoryOutbox(Outbox):
                     f"The outbox holds {len(self._kept)} of at most {self.max_entries} entries."
                 )
             for key, entry in reversed(new.items()):
-                self._kept[key] = _Kept(entry=entry, added=self._clock(), place=next(self._places))
+                kept = _Kept(entry=entry, added=self._clock(), place=next(self._places))
+                if entry.held:
+                    kept.take(None, kept.added, entry.held)
+                self._kept[key] = kept
         self._bell.ring()
 
     def claim(
@@ -118,7 +128,8 @@ class MemoryOutbox(Outbox):
                     del self._kept[_key(kept.entry)]
                 else:
                     kept.published = True
-                    kept.take(None, self._clock(), resend_after)
+                    waited = min(self._clock() - kept.begun, LONGEST_RESEND_SECONDS)
+                    kept.take(None, self._clock(), max(resend_after, waited))
             return len(owned)
 
     def release(self, token: str, entries: Sequence[Entry]) -> int:
@@ -145,6 +156,11 @@ class MemoryOutbox(Outbox):
             if kept is not None:
                 kept.receipts.add(subscription)
                 self._remove_if_done(kept)
+
+    def awaits(self, event_id: str, destination: str, subscription: str) -> bool:
+        with self._lock:
+            kept = self._kept.get((event_id, destination))
+            return kept is not None and subscription not in kept.receipts
 
     def status(self) -> OutboxStatus:
         with self._lock:
@@ -187,6 +203,8 @@ class MemoryOutbox(Outbox):
             for entry in entries:
                 if (kept := self._kept.get(_key(entry))) is not None:
                     kept.entry = replace(kept.entry, due=entry.due)
+                    if kept.token is None and not kept.published:
+                        kept.let_go()
         self._bell.ring()
 
     def _owned(self, token: str, entries: Sequence[Entry]) -> _KeptOnes:

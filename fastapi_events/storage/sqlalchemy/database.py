@@ -224,11 +224,6 @@ def free(table: sa.FromClause, now: Seconds) -> sa.ColumnElement[bool]:
     )
 
 
-def held_by_another(table: sa.FromClause, token: str, now: Seconds) -> sa.ColumnElement[bool]:
-    """That somebody else holds a row."""
-    return sa.and_(table.c.owner.is_not(None), table.c.owner != token, sa.not_(free(table, now)))
-
-
 def _url(target: sa.URL | str) -> sa.URL:
     try:
         return sa.make_url(target)

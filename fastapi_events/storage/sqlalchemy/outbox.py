@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from fastapi_events.errors import StorageFull
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.outbox import (
+    LONGEST_RESEND_SECONDS,
     MAX_ENTRIES,
     RESEND_AFTER_SECONDS,
     Entries,
@@ -20,7 +21,7 @@ from fastapi_events.storage.outbox import (
     read_place,
 )
 from fastapi_events.storage.sqlalchemy.base import CHUNK, Room, SqlPart, among
-from fastapi_events.storage.sqlalchemy.database import Database, free, held_by_another
+from fastapi_events.storage.sqlalchemy.database import Database, free
 from fastapi_events.storage.sqlalchemy.notifications import Notifications, notify
 from fastapi_events.storage.sqlalchemy.schema import outbox, receipts
 
@@ -121,7 +122,12 @@ class SqlOutbox(SqlPart, Outbox):
                     connection.execute(
                         sa.update(outbox)
                         .where(among(connection, outbox.c.seq, unconfirmed))
-                        .values(owner=None, published=True, held_from=now, held_until=now + resend_after)
+                        .values(
+                            owner=None,
+                            published=True,
+                            held_from=now,
+                            held_until=now + _until_resent(now, resend_after),
+                        )
                     )
                 count += len(rows)
             return count
@@ -185,6 +191,17 @@ class SqlOutbox(SqlPart, Outbox):
 
         self._database.write(take)
 
+    def awaits(self, event_id: str, destination: str, subscription: str) -> bool:
+        def look(connection: sa.Connection) -> bool:
+            entry = sa.select(outbox.c.seq).where(_are(connection, [(event_id, destination)]))
+            seq = connection.scalar(entry)
+            received = sa.select(receipts.c.entry).where(
+                receipts.c.entry == seq, receipts.c.subscription == subscription, receipts.c.received
+            )
+            return seq is not None and connection.execute(received).first() is None
+
+        return self._database.read(look)
+
     def status(self) -> OutboxStatus:
         def count(connection: sa.Connection) -> OutboxStatus:
             claimed = sa.and_(outbox.c.owner.is_not(None), sa.not_(free(outbox, self._database.now())))
@@ -238,7 +255,10 @@ class SqlOutbox(SqlPart, Outbox):
                 times.setdefault(entry.due.timestamp() if entry.due else None, []).append(entry)
             for due, several in times.items():
                 for chunk in _chunks(several):
-                    connection.execute(sa.update(outbox).where(_are(connection, chunk)).values(due=due))
+                    these = sa.update(outbox).where(_are(connection, chunk))
+                    connection.execute(these.values(due=due))
+                    is_only_held = outbox.c.owner.is_(None), sa.not_(outbox.c.published)
+                    connection.execute(these.where(*is_only_held).values(**_NOBODY))
             notify(connection)
 
         self._database.write(put_off)
@@ -271,12 +291,15 @@ class SqlOutbox(SqlPart, Outbox):
                 "ordering_key": entry.ordering_key,
                 "due": None if entry.due is None else entry.due.timestamp(),
                 "confirm": entry.confirm,
+                "held": entry.held or None,
             }
             for entry in entries
         ]
+        held = sa.bindparam("held", type_=sa.Double)  # null where nobody holds it
         insert = self._database.insert(outbox).values(
-            {name: sa.bindparam(name) for name in rows[0]}
+            {name: sa.bindparam(name) for name in rows[0] if name != "held"}
             | {"added_at": now, "published": False, "expected": False}
+            | {"held_from": now, "held_until": now + held}
         )
         connection.execute(insert.on_conflict_do_nothing(), rows)
         notify(connection)
@@ -304,7 +327,7 @@ class SqlOutbox(SqlPart, Outbox):
             .where(
                 _precedes(before, outbox),
                 sa.not_(before.c.published),
-                sa.or_(held_by_another(before, token, now), before.c.due > now),
+                sa.or_(_keeps_back(before, token, now), before.c.due > now),
             )
             .correlate(outbox)
         )
@@ -354,7 +377,7 @@ class SqlOutbox(SqlPart, Outbox):
                     {row.ordering_key for row in rows if row.ordering_key is not None},
                 ),
                 sa.or_(
-                    held_by_another(outbox, token, now),
+                    _keeps_back(outbox, token, now),
                     sa.and_(free(outbox, now), _is_due(outbox, now)),
                 ),
             )
@@ -401,6 +424,20 @@ def _are(connection: sa.Connection, keys: Sequence[tuple[str, str]]) -> sa.Colum
 
 def _is_due(table: sa.FromClause, now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     return sa.or_(table.c.due.is_(None), table.c.due <= now)
+
+
+def _keeps_back(table: sa.FromClause, token: str, now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    """That an entry is not for this token, be it another relay's or that of the process that added it."""
+    others = sa.or_(table.c.owner.is_(None), table.c.owner != token)
+    return sa.and_(others, sa.not_(table.c.published), sa.not_(free(table, now)))
+
+
+def _until_resent(now: sa.ColumnElement[float], resend_after: float) -> sa.ColumnElement[float]:
+    """Seconds for which a published entry waits for receipts: as long again as it could be published."""
+    due = sa.func.coalesce(outbox.c.due, outbox.c.added_at)
+    waited = now - sa.case((due > outbox.c.added_at, due), else_=outbox.c.added_at)
+    longest = max(LONGEST_RESEND_SECONDS, resend_after)
+    return sa.case((waited > longest, longest), (waited > resend_after, waited), else_=resend_after)
 
 
 def _precedes(before: sa.FromClause, after: sa.FromClause) -> sa.ColumnElement[bool]:

@@ -177,6 +177,21 @@ class OutboxContract:
         clock.forward(1)
         assert _ids(_claim(store)) == ["1"]
 
+    def test_it_is_sent_again_less_and_less_often(self, outbox: Any, store: Any, clock: StoppedClock) -> None:
+        sent = 1
+        for _ in range(150):  # ten times as long as the first time
+            clock.forward(1)
+            sent += outbox.published("relay", _claim(store), resend_after=15)
+        assert sent == 5
+
+    def test_it_awaits_those_who_have_given_no_receipt(self, outbox: Any) -> None:
+        assert outbox.awaits("1", HANDLER, "feed")
+        outbox.receipt("1", HANDLER, "feed")
+        assert not outbox.awaits("1", HANDLER, "feed")
+        assert outbox.awaits("1", HANDLER, "cook")
+        assert not outbox.awaits("unknown", HANDLER, "cook")
+        assert not outbox.awaits("1", "other", "cook")
+
     def test_a_clock_set_back_sends_it_again(self, outbox: Any, store: Any, clock: StoppedClock) -> None:
         clock.forward(-3600)
         assert _ids(_claim(store)) == ["1"]
@@ -299,4 +314,29 @@ class OutboxContract:
 
         store.outbox.reschedule([_entry(id_) for id_ in "12"])
 
+        assert _ids(_claim(store)) == ["1", "2"]
+
+    def test_what_its_process_publishes_itself_is_for_nobody_else(
+        self, store: Any, clock: StoppedClock
+    ) -> None:
+        store.outbox.add([_entry("1", held=30.0), _entry("2")])
+        assert _ids(_claim(store, lease=3600)) == ["2"]
+        clock.forward(29)
+        assert _claim(store) == []
+        assert store.outbox.status().waiting == 1
+        clock.forward(1)
+        assert _ids(_claim(store)) == ["1"]
+
+    def test_what_its_process_does_not_publish_after_all_is_for_anybody(self, store: Any) -> None:
+        store.outbox.add([_entry("1", held=30.0), _entry("2", held=30.0)])
+        store.outbox.reschedule([_entry("1")])
+        assert _ids(_claim(store)) == ["1"]
+
+    def test_what_its_process_publishes_itself_keeps_back_those_of_its_key(self, store: Any) -> None:
+        store.outbox.add(
+            [_entry("1", ordering_key="k", held=30.0), _entry("2", ordering_key="k"), _entry("3")]
+        )
+        assert _ids(_claim(store)) == ["3"]
+        assert store.outbox.waiting_keys(HANDLER, ["k"]) == {"k"}
+        store.outbox.reschedule([_entry("1")])
         assert _ids(_claim(store)) == ["1", "2"]

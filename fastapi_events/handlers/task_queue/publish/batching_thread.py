@@ -56,17 +56,18 @@ class BatchingThread(Generic[T]):
         self._pending_size = 0
         self._start_over()
 
-    async def send(self, item: T, *, size: int) -> None:
+    async def send(self, item: T, *, size: int, answer: Future[None] | None = None) -> None:
         """Hand over an item and wait until it has been taken. Who is cancelled meanwhile takes it back.
 
         Parameters:
             size: How much of the buffer it takes.
+            answer: Is done when it has been taken, also where the caller waits no longer.
 
         Raises:
             NotPublished: When the buffer is full, or `shutdown` left the item behind.
             Exception: Whatever the destination raises.
         """
-        future: Future[None] = Future()
+        future: Future[None] = answer or Future()
         taken = asyncio.wrap_future(future)
         self._put(future, item, size)  # last: the thread cannot run before this one lets go of the GIL
         try:

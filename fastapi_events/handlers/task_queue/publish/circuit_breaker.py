@@ -1,4 +1,4 @@
-"""The circuit breaker: remembers that the broker is away, so that not every flush has to find out."""
+"""The circuit breaker: remembers that a broker or store is away, so that not every flush has to find out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import threading
 from collections.abc import Callable
 
 from fastapi_events.clock import monotonic
+from fastapi_events.errors import NotPublished, StorageError
+
+
+class NotAsked(NotPublished):
+    """Raised instead of asking who is known to be away. Before events are lost, they have to be asked."""
+
+
+class StoreNotAsked(StorageError):
+    """The same of a store."""
 
 
 class CircuitBreaker:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
 from fastapi_events import clock
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import NotAsked, StoreNotAsked
 from fastapi_events.handlers.task_queue.publish.lane_writer import LaneWriter
-from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
-from fastapi_events.handlers.task_queue.publish.publisher import Publisher
+from fastapi_events.handlers.task_queue.publish.outbox_writer import NoAnswerFromOutbox, OutboxWriter
+from fastapi_events.handlers.task_queue.publish.publisher import NoAnswerYet, Publisher
 from fastapi_events.lifecycle import IN_ORDER, NOT_DUE, Lifecycle, tell
 from fastapi_events.storage.outbox import Entry, Outbox
 
@@ -102,7 +104,7 @@ class Flusher:
         if persisted:
             tell(Lifecycle.stored, persisted, handler=self._handler_name, reason=NOT_DUE)
         if wait:
-            await self._keep(wait, writer, NOT_DUE)
+            await self._keep(wait, writer, NotPublished(NOT_DUE))
         if ready and writer.confirm == "handled":
             await self._publish_and_keep(ready, writer)
         elif ready:
@@ -124,21 +126,23 @@ class Flusher:
         try:
             await lanes.publish(events)
         except NotPublished as error:
-            refused = [Event.of(each) for each in error.events]
-            there = {each.id for each in refused}
-            if put := [each for each in events if each.id not in there]:
-                tell(Lifecycle.published, put, handler=self._handler_name)
-            try:
-                if writer is None:
-                    raise
-                if kept:
-                    await self._hand_to_relay(refused, writer, str(error))
-                else:
-                    await self._keep(refused, writer, str(error))
-            finally:
-                lanes.arrived(refused)
+            refused = self._without_published(events, error)
+            if kept and writer is not None:
+                await self._hand_to_relay(refused, writer, str(error))
+                lanes.arrived(refused, kept=True)
+            else:
+                await self._keep(refused, writer, error, lanes)
         else:
             tell(Lifecycle.published, events, handler=self._handler_name)
+
+    def _without_published(self, events: Sequence[Event], error: NotPublished) -> Sequence[Event]:
+        """Those events that were refused; of the others it is told that they are published."""
+        if not error.events:
+            return events
+        refused = {Event.of(each).id for each in error.events}
+        if published := [each for each in events if each.id not in refused]:
+            tell(Lifecycle.published, published, handler=self._handler_name)
+        return [each for each in events if each.id in refused]
 
     async def _kept(self, events: Sequence[Event], writer: OutboxWriter) -> bool:
         """Keep events until their subscriptions have run; whether the outbox has them."""
@@ -203,9 +207,9 @@ class Flusher:
         return True
 
     async def _publish(self, events: Sequence[Event]) -> None:
-        """Publish events that nobody keeps."""
+        """Publish events that nobody keeps, so that the broker is asked in any case."""
         try:
-            await self._publisher.publish(events)
+            await self._publisher.publish(events, is_last_resort=True)
         except NotPublished as refused:
             raise NotPublished(str(refused), events=events) from refused.__cause__
         tell(Lifecycle.published, events, handler=self._handler_name)
@@ -216,9 +220,9 @@ class Flusher:
             await self._publisher.publish(events)
         except NotPublished as refused:
             if persisted:
-                await self._hand_to_relay(persisted, writer, str(refused))
+                await self._leave_to_relay(persisted, writer, refused)
             if others:
-                await self._keep(others, writer, str(refused))
+                await self._keep(others, writer, refused)
             return
         tell(Lifecycle.published, events, handler=self._handler_name)
         if persisted:
@@ -237,9 +241,19 @@ class Flusher:
         try:
             await self._publisher.publish(kept)
         except NotPublished as refused:
-            await self._hand_to_relay(kept, writer, str(refused))
+            await self._leave_to_relay(kept, writer, refused)
         else:
             tell(Lifecycle.published, kept, handler=self._handler_name)
+
+    async def _leave_to_relay(
+        self, events: Sequence[Event], writer: OutboxWriter, refused: NotPublished
+    ) -> None:
+        """The outbox has events already that the broker has refused, or not answered for."""
+        if isinstance(refused, NoAnswerYet):
+            tell(Lifecycle.stored, events, handler=self._handler_name, reason=str(refused))
+            self._follow(self._after_answer(events, writer, refused.answer))
+        else:
+            await self._hand_to_relay(events, writer, str(refused))
 
     async def _hand_to_relay(self, events: Sequence[Event], writer: OutboxWriter, reason: str) -> None:
         """The outbox has them already, and this process does not publish them, for a reason."""
@@ -249,13 +263,90 @@ class Flusher:
         except StorageError as error:  # they are due in a while all the same
             logger.warning("%d events in the outbox have to wait: %s", len(events), error)
 
-    async def _keep(self, events: Sequence[Event], writer: OutboxWriter, reason: str) -> None:
+    async def _keep(
+        self,
+        events: Sequence[Event],
+        writer: OutboxWriter | None,
+        refused: NotPublished,
+        lanes: LaneWriter | None = None,
+    ) -> None:
+        """Keep events in the outbox that were refused elsewhere.
+
+        Before any of them is lost, both have been asked, also who is known to be away.
+
+        Parameters:
+            lanes: Who has refused them; the broker if not given.
+
+        Raises:
+            NotPublished: With those that nobody took.
+        """
+        is_last_resort = False
+        while True:
+            error = await self._not_written(events, writer, refused, is_last_resort=is_last_resort)
+            if lanes is not None:
+                lanes.arrived(events, kept=error is None or isinstance(error, NoAnswerFromOutbox))
+            if error is None:
+                return
+            if is_last_resort or not (isinstance(refused, NotAsked) or isinstance(error, StoreNotAsked)):
+                reason = str(refused)
+                if writer is not None:
+                    reason = f"{reason}; and the outbox did not take it: {error}"
+                raise NotPublished(reason, events=events) from error
+            is_last_resort = True
+            if not isinstance(refused, NotAsked):
+                if lanes is not None:
+                    lanes.behind.add([str(each.ordering_key) for each in events], under_way=1)
+                continue
+            try:
+                way = self._publisher if lanes is None else lanes
+                await way.publish(events, is_last_resort=True)
+            except NotPublished as again:
+                refused = again
+                events = self._without_published(events, again)
+            else:
+                tell(Lifecycle.published, events, handler=self._handler_name)
+                return
+
+    async def _not_written(
+        self,
+        events: Sequence[Event],
+        writer: OutboxWriter | None,
+        refused: NotPublished,
+        *,
+        is_last_resort: bool,
+    ) -> StorageError | None:
+        """Write events into the outbox; what has come in between, if anything."""
+        if writer is None:
+            return StorageError("there is no outbox")
+        held = self._publisher.deadline + _HELD_BEYOND_DEADLINE_SECONDS
+        may_be_there = isinstance(refused, NoAnswerYet)
         try:
-            await writer.write(events)
+            await writer.write(events, held=held if may_be_there else 0.0, is_last_resort=is_last_resort)
         except StorageError as error:
-            reason = f"{reason}; and the outbox did not take it: {error}"
-            raise NotPublished(reason, events=events) from error
-        tell(Lifecycle.stored, events, handler=self._handler_name, reason=reason)
+            return error
+        tell(Lifecycle.stored, events, handler=self._handler_name, reason=str(refused))
+        if isinstance(refused, NoAnswerYet):
+            self._follow(self._after_answer(events, writer, refused.answer))
+        return None
+
+    def _follow(self, step: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the flush, which is settled with the others."""
+        task = asyncio.get_running_loop().create_task(step)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _after_answer(
+        self, events: Sequence[Event], writer: OutboxWriter, answer: Future[None]
+    ) -> None:
+        """Forget events in the outbox that the broker has after all, rather than have them relayed, too."""
+        try:
+            await asyncio.wrap_future(answer)
+        except Exception as error:  # whatever the broker's client raises
+            await self._hand_to_relay(events, writer, f"{type(error).__name__}: {error}")
+            return
+        tell(Lifecycle.published, events, handler=self._handler_name)
+        if writer.confirm == "published":
+            await self._remove(events, writer)
 
     async def _remove(self, events: Sequence[Event], writer: OutboxWriter) -> None:
         try:

@@ -16,12 +16,14 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import MAX_EVENTS_PER_MESSAGE, Flush
 from fastapi_events.handlers.task_queue.ordering import Order, no_room
 from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingThread
-from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker, NotAsked
 from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.storage.lanes import Due, Item, Lane
 from fastapi_events.storage.outbox import Entry, Outbox
+
+_AWAY = "the store of the lanes is known to be away"
 
 _REFUSALS_THAT_SPEAK_FOR_ALL = 2
 """After so many in a row the other lanes are not tried, since it is the store that is away."""
@@ -40,6 +42,9 @@ class Behind:
         self._destination = destination
         self._lock = threading.Lock()
         self._keys: dict[str, int] = {}
+        """How many events of a key are under way."""
+        self._there: set[str] = set()
+        """The keys of which there are events in the outbox, as far as this process knows."""
 
     def add(self, keys: Sequence[str], *, under_way: int = 0) -> None:
         """Events of these keys are in the outbox.
@@ -52,13 +57,20 @@ class Behind:
         with self._lock:
             for key in keys:
                 self._keys[key] = self._keys.get(key, 0) + under_way
+            if not under_way:
+                self._there.update(keys)
 
-    def arrived(self, keys: Sequence[str]) -> None:
-        """What was under way is in the outbox, or was reported lost."""
+    def arrived(self, keys: Sequence[str], *, kept: bool = True) -> None:
+        """What was under way is in the outbox; or it is not, and nothing has to wait for it."""
         with self._lock:
             for key in keys:
-                if key in self._keys:
-                    self._keys[key] = max(self._keys[key] - 1, 0)
+                if key not in self._keys:
+                    continue
+                self._keys[key] = max(self._keys[key] - 1, 0)
+                if kept:
+                    self._there.add(key)
+                elif not self._keys[key] and key not in self._there:
+                    del self._keys[key]
 
     def of(self, keys: Sequence[str]) -> frozenset[str]:
         """Which of these keys are behind; a relay may have put the last of their events."""
@@ -75,6 +87,7 @@ class Behind:
                     if self._keys.get(key) == 0:
                         del self._keys[key]
                         del known[key]
+                        self._there.discard(key)
         return frozenset(known)
 
 
@@ -123,25 +136,31 @@ class LaneWriter:
             max_batch=MAX_EVENTS_PER_MESSAGE,
         )
 
-    async def publish(self, events: Sequence[Event]) -> None:
+    async def publish(self, events: Sequence[Event], *, is_last_resort: bool = False) -> None:
         """Put events, and wait until their lanes have them.
 
+        Parameters:
+            is_last_resort: Ask the store of the lanes, even if it is known to be away.
+
         Raises:
+            NotAsked: When that is known to be away, with all events.
             NotPublished: With those that could not be put. Their keys are behind: tell `arrived` when they
                 are in the outbox, or lost.
         """
-        flush = Flush(events, self._sealer.seal(events))
+        flush = Flush(events, self._sealer.seal(events), is_last_resort=is_last_resort)
         if self._sender.runs_in_place:
             await asyncio.to_thread(self._put_in_place, flush)
         else:
             await self._put_by_thread(flush)
         if flush.refused:
             refused = [event for event in events if event.id in flush.refused]
-            raise NotPublished("; ".join(dict.fromkeys(flush.refused.values())), events=refused)
+            reasons = dict.fromkeys(flush.refused.values())
+            kind = NotAsked if list(reasons) == [_AWAY] else NotPublished
+            raise kind("; ".join(reasons), events=refused)
 
-    def arrived(self, events: Sequence[Event]) -> None:
-        """Events that were refused are in the outbox, or were reported lost."""
-        self.behind.arrived(_keys(events))
+    def arrived(self, events: Sequence[Event], *, kept: bool) -> None:
+        """Events that were refused are in the outbox, or they are not."""
+        self.behind.arrived(_keys(events), kept=kept)
 
     async def _put_by_thread(self, flush: Flush) -> None:
         try:
@@ -176,8 +195,8 @@ class LaneWriter:
                 flush.bell = bell
 
     def _put(self, flushes: Sequence[Flush]) -> Sequence[Due]:
-        if not self._breaker.allows():
-            self._refuse(flushes, "the store of the lanes is known to be away")
+        if not any(flush.is_last_resort for flush in flushes) and not self._breaker.allows():
+            self._refuse(flushes, _AWAY)
             return []
         items: dict[Lane, list[Item]] = {}
         behind = self.behind.of(list({key for flush in flushes for key in _keys(flush.events)}))

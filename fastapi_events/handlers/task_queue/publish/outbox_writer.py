@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Literal
 
-from fastapi_events import clock
-from fastapi_events.errors import NotPublished, StorageError
+from fastapi_events.errors import NotPublished, StorageError, StorageFull
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingThread
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker, StoreNotAsked
 from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
 from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.storage.outbox import Entry, Outbox
 
 _MAX_BATCH = 1_000
 """Entries written at once."""
+
+
+class NoAnswerFromOutbox(StorageError):
+    """Raised when the outbox has not answered within the deadline; it may have what it was given."""
 
 
 class OutboxWriter:
@@ -49,6 +52,7 @@ class OutboxWriter:
         self.confirm = confirm
         self._sealer = sealer
         self._deadline = deadline
+        self._breaker = CircuitBreaker()
         self._writer: BatchingThread[Sequence[Entry]] = BatchingThread(
             self,
             name=f"fastapi-events-outbox-{destination}",
@@ -56,15 +60,22 @@ class OutboxWriter:
             max_batch=_MAX_BATCH,
         )
 
-    async def write(self, events: Sequence[Event], *, held: float = 0.0) -> None:
+    async def write(
+        self, events: Sequence[Event], *, held: float = 0.0, is_last_resort: bool = False
+    ) -> None:
         """Keep events, and wait until they are durable.
 
         Parameters:
             held: Seconds for which no relay is to take them, because this process publishes them itself.
+            is_last_resort: Ask the outbox, even if it is known to be away.
 
         Raises:
-            StorageError: When the outbox did not take them.
+            StoreNotAsked: When it is known to be away.
+            NoAnswerFromOutbox: When it did not answer within the deadline, and may have them.
+            StorageError: When it did not take them.
         """
+        if not is_last_resort and not self._breaker.allows():
+            raise StoreNotAsked("the outbox is known to be away")
         entries = self.entries(events, held=held)
         try:
             future = self._writer.submit(entries, size=len(entries))
@@ -75,7 +86,17 @@ class OutboxWriter:
         except NotPublished:
             raise StorageError("the process stopped before the outbox took it") from None
         except TimeoutError as error:
-            raise StorageError(f"no answer from the outbox within {self._deadline} s") from error
+            self._breaker.failed()
+            reason = f"no answer from the outbox within {self._deadline} s"
+            if future.cancel():  # so that it is not written after all when it has been reported lost
+                raise StorageError(reason) from error
+            raise NoAnswerFromOutbox(reason) from error
+        except StorageFull:
+            raise
+        except StorageError:
+            self._breaker.failed()
+            raise
+        self._breaker.succeeded()
         self.announce()
 
     def announce(self) -> None:
@@ -98,14 +119,14 @@ class OutboxWriter:
 
     def entries(self, events: Sequence[Event], *, held: float = 0.0) -> list[Entry]:
         """The entries of events."""
-        until = clock.now() + timedelta(seconds=held) if held else None
         return [
             Entry(
                 id=event.id,
                 destination=self.destination,
                 envelope=text,
                 ordering_key=event.ordering_key,
-                due=_later(event.due, until),
+                due=event.due,
+                held=held,
                 confirm=self.confirm,
             )
             for event, text in zip(events, self._sealer.seal(events), strict=True)
@@ -124,9 +145,3 @@ class OutboxWriter:
     def take_batch(self, items: Sequence[Sequence[Entry]]) -> None:
         """Write the entries of several flushes at once, in the thread."""
         self.outbox.add([entry for flush in items for entry in flush])
-
-
-def _later(one: datetime | None, other: datetime | None) -> datetime | None:
-    if one is None or other is None:
-        return one or other
-    return max(one, other)

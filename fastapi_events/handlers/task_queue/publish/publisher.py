@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from itertools import islice
 
@@ -19,13 +20,25 @@ from fastapi_events.handlers.task_queue.messages import (
     fan_out_message,
 )
 from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingThread
-from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker, NotAsked
 from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.storage.outbox import Entry
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+
+class NoAnswerYet(NotPublished):
+    """Raised when the broker has not answered within the deadline, and still may.
+
+    Parameters:
+        answer: Is done when it has, or when the connection has given it up.
+    """
+
+    def __init__(self, reason: str, answer: Future[None]) -> None:
+        super().__init__(reason)
+        self.answer = answer
 
 
 class Publisher:
@@ -62,18 +75,22 @@ class Publisher:
             max_batch=MAX_EVENTS_PER_MESSAGE,
         )
 
-    async def publish(self, events: Sequence[Event]) -> None:
+    async def publish(self, events: Sequence[Event], *, is_last_resort: bool = False) -> None:
         """Publish events and wait until the broker has them.
 
+        Parameters:
+            is_last_resort: Ask the broker, even if it is known to be away.
+
         Raises:
-            NotPublished: When it refused or did not answer within the deadline. In the latter case they may
-                arrive all the same.
+            NotAsked: When it is known to be away.
+            NoAnswerYet: When it did not answer within the deadline, and still may.
+            NotPublished: When it refused.
         """
         if self._sender.runs_in_place:  # it takes as long as the functions do
             await asyncio.to_thread(self.take_batch, [Flush(events, self._sealer.seal(events))])
             return
-        if not self.breaker.allows():
-            raise NotPublished("the broker is known to be away")
+        if not is_last_resort and not self.breaker.allows():
+            raise NotAsked("the broker is known to be away")
         flush = Flush(events, self._sealer.seal(events))
         try:
             async with asyncio.timeout(self.deadline) as deadline:
@@ -83,11 +100,12 @@ class Publisher:
             if not deadline.expired():
                 raise
             self.breaker.failed()
-            if flush.is_under_way:
-                reason = f"no answer from the broker within {self.deadline} s; it may have it"
-            else:
-                reason = f"no room at the broker within {self.deadline} s"
-            raise NotPublished(reason) from None
+            if not flush.is_under_way:
+                raise NotPublished(f"no room at the broker within {self.deadline} s") from None
+            reason = f"no answer from the broker within {self.deadline} s; it may have it"
+            if flush.answer is None:
+                raise NotPublished(reason) from None
+            raise NoAnswerYet(reason, flush.answer) from None
 
     async def _sent_on_loop(self, flush: Flush) -> bool:
         """Publish from the event loop, where the engine can and nobody waits for the thread.
@@ -115,8 +133,9 @@ class Publisher:
         return confirmed
 
     async def _send_by_thread(self, flush: Flush) -> None:
+        flush.answer = Future()
         try:
-            await self._thread.send(flush, size=len(flush.events))
+            await self._thread.send(flush, size=len(flush.events), answer=flush.answer)
         except NotPublished:
             raise
         except Exception as error:  # whatever the broker's client raises

@@ -16,6 +16,7 @@ from typing import Protocol
 from fastapi_events import clock
 from fastapi_events.errors import StorageError
 from fastapi_events.failpoints import crash_point
+from fastapi_events.handlers.task_queue.messages import marked_resent
 from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.leases import Keeper, keeper
 from fastapi_events.lifecycle import Lifecycle, tell
@@ -170,9 +171,14 @@ class RelayThread:
             wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
 
     def _claim(self, token: str, *, ordered: bool | None) -> Sequence[Entry]:
-        return self._outbox.claim(
+        """Claim entries; what the outbox still has when an event has been handled is known there."""
+        claimed = self._outbox.claim(
             token, destinations=[self._destination], limit=_BATCH, lease=self._lease, ordered=ordered
         )
+        return [
+            replace(entry, envelope=marked_resent(entry.envelope)) if entry.confirm == "handled" else entry
+            for entry in claimed
+        ]
 
     def _step(self, token: str) -> int:
         entries = self._claim(token, ordered=None if self._order is None else False)

@@ -16,6 +16,7 @@ from fastapi_events.handlers.task_queue.messages import (
     Message,
     events_in,
     is_batch,
+    not_resent,
 )
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.sender import Sender
@@ -203,9 +204,9 @@ class DeadLetterKeeper:
         """The message to send; None where the event is put at the end of its lane instead."""
         events = events_in([letter.argument])
         if self._order is None or len(events) != 1 or events[0].ordering_key is None:
-            return Message(letter.subscription, letter.queue, letter.argument, letter.id)
+            return Message(letter.subscription, letter.queue, not_resent(letter.argument), letter.id)
         target = FAN_OUT_TURN if letter.subscription in self._fan_outs else letter.subscription
-        text = envelope.write(codec.decode(letter.argument))
+        text = envelope.write(codec.decode(not_resent(letter.argument)))
         text = text[1:-1] if is_batch(text) else text
         self._order.put_one(target, events[0], text, letter.queue)
         return None

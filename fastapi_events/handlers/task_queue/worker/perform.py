@@ -83,6 +83,9 @@ class Perform:
             self._batches(subscription, argument)
             return
         event = envelope.unseal(argument)
+        if self._receipts.has(subscription.name, event):
+            tell(Lifecycle.skipped, event, subscription=subscription.name)
+            return
         token, name = current_event.set(event), current_subscription.set(subscription.name)
         try:
             with self._claim(subscription, event) as new:

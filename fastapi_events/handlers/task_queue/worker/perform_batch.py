@@ -82,7 +82,9 @@ class PerformBatch:
         """Run the events of a message together with those of other threads."""
         batch = envelope.read_batch(argument)
         texts = [each if isinstance(each, str) else envelope.write(each) for each in batch]
-        events = [envelope.unseal(each) for each in batch]
+        found = [(text, envelope.unseal(each)) for text, each in zip(texts, batch, strict=True)]
+        wanted = [each for each in found if not self._receipts.has(subscription.name, each[1])]
+        texts, events = [text for text, _ in wanted], [event for _, event in wanted]
         apart: list[Message] = []
         errors = self._batcher(subscription).submit(events)
         for event, text, error in zip(events, texts, errors, strict=True):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from fastapi_events import under_test
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.envelope import unseal
 from fastapi_events.errors import ConfigurationError, NotPublished, StorageError, StorageFull
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, letter_of
 from fastapi_events.scope import collect_events
-from fastapi_events.storage.memory import MemoryInbox, MemoryLanes, MemoryOutbox
-from tests.handlers.task_queue.broker import ListHandler
+from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
+from tests.handlers.task_queue.broker import ListEngine, ListHandler
 from tests.recording import Diary
 
 AWAY = ConnectionError("connection refused")
@@ -107,6 +109,167 @@ def test_when_the_outbox_fails_too_the_events_are_lost_with_both_reasons(diary: 
     assert [first, second] == ["a", "b"]
     assert "connection refused" in rest["reason"]
     assert "outbox did not take it" in rest["reason"]
+
+
+class Away(MemoryOutbox):
+    """An outbox that a test takes away."""
+
+    refusing = False
+    tried = 0
+
+    def add(self, entries: Any) -> None:
+        self.tried += 1
+        if self.refusing:
+            raise StorageError("away")
+        super().add(entries)
+
+
+def test_before_events_are_lost_a_broker_that_was_away_is_asked_once_more(diary: Diary) -> None:
+    outbox = Away()
+    handler = ListHandler(outbox=outbox, relay=False)
+    handler.refusing = AWAY
+    flush(handler, "kept")
+
+    # When the broker is back, which nobody knows yet, and the outbox is away
+    handler.refusing = None
+    outbox.refusing = True
+    flush(handler, "a")
+
+    assert diary.of("lost") == []
+    assert [name for name, _ in diary.of("published")] == ["a"]
+
+
+def test_before_events_are_lost_an_outbox_that_was_away_is_asked_once_more(diary: Diary) -> None:
+    outbox = Away()
+    handler = ListHandler(outbox=outbox, relay=False)
+    handler.refusing = AWAY
+    outbox.refusing = True
+    flush(handler, "lost")
+
+    outbox.refusing = False
+    flush(handler, "a")
+
+    assert [name for name, _ in diary.of("lost")] == ["lost"]
+    assert names(outbox) == ["a"]
+
+
+def test_without_an_outbox_the_broker_is_asked_each_time(diary: Diary) -> None:
+    handler = ListHandler()
+    handler.refusing = AWAY
+    for name in "abcd":
+        flush(handler, name)
+    handler.refusing = None
+
+    flush(handler, "e")
+
+    assert [name for name, _ in diary.of("lost")] == ["a", "b", "c", "d"]
+    assert [name for name, _ in diary.of("published")] == ["e"]
+
+
+def test_an_outbox_that_was_away_keeps_no_event_in_order_back(diary: Diary) -> None:
+    class Lanes(MemoryLanes):
+        refusing = True
+
+        def put(self, items: Any) -> Any:
+            if self.refusing:
+                raise StorageError("away")
+            return super().put(items)
+
+    outbox, lanes = Away(), Lanes()
+    handler = ListHandler(outbox=outbox, lanes=lanes, relay=False)
+    outbox.refusing = True
+    got: list[str] = []
+    handler.register(lambda event: got.append(event.name), name="one")
+
+    def in_order(name: str) -> None:
+        with collect_events([handler]):
+            dispatch(name, ordering_key="user-42")
+
+    # Given an event that neither lanes nor outbox took
+    in_order("lost")
+    assert [name for name, _ in diary.of("lost")] == ["lost"]
+
+    # When the lanes are back, which nobody knows yet, and the outbox is not
+    lanes.refusing = False
+    in_order("a")
+    in_order("b")
+    handler.run()
+
+    # Then nothing is lost that one of the two could take
+    assert got == ["a", "b"]
+    assert [name for name, _ in diary.of("lost")] == ["lost"]
+
+
+class Slow(ListEngine):
+    """A broker whose answer waits for a door."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.door = threading.Event()
+        self.entered = threading.Event()
+
+    def send(self, messages: Any, *, timeout: float | None = None) -> None:
+        self.entered.set()
+        assert self.door.wait(30)
+        super().send(messages, timeout=timeout)
+
+
+@pytest.mark.parametrize("settings", [{}, {"durability": "response"}])
+def test_what_the_broker_has_after_all_is_not_relayed_too(
+    outbox: MemoryOutbox, settings: dict[str, Any], diary: Diary
+) -> None:
+    # Given a broker that answers only after the flush's deadline
+    engine = Slow()
+    handler = ListHandler(engine, outbox=outbox, relay=False, flush_deadline=0.1, **settings)
+
+    async def main() -> None:
+        event = Event("a")
+        if settings:
+            await handler.persist([event])
+        await handler.handle_many([event])
+        assert names(outbox) == ["a"]
+        assert handler.relay_thread().step() == 0  # it may yet have it
+
+        # When the process is asked to stop, and the answer comes
+        engine.door.set()
+        await handler.on_shutdown()
+
+    asyncio.run(main())
+
+    # Then it is published once
+    assert len(engine.sent) == 1
+    assert outbox.list() == []
+    assert diary.of("lost") == []
+    assert [name for name, _ in diary.of("published")] == ["a"]
+
+
+def test_what_the_broker_has_refused_after_all_is_relayed_at_once(outbox: MemoryOutbox) -> None:
+    engine = Slow()
+    engine.refusing = AWAY
+    handler = ListHandler(engine, outbox=outbox, relay=False, flush_deadline=0.1)
+
+    async def main() -> None:
+        await handler.handle_many([Event("a")])
+        engine.door.set()
+        await handler.flusher.settle(10)
+
+    asyncio.run(main())
+    engine.refusing = None
+
+    assert handler.relay_thread().step() == 1
+    assert len(engine.sent) == 1
+
+
+def test_a_web_process_whose_clock_is_behind_publishes_once(
+    outbox: MemoryOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a clock that is a minute behind that of the outbox
+    monkeypatch.setattr(under_test, "seconds_ahead", -60.0)
+    handler = ListHandler(outbox=outbox, durability="response", relay=False)
+
+    asyncio.run(handler.persist([Event("a")]))
+
+    assert handler.relay_thread().step() == 0  # it is this process that publishes it
 
 
 def test_a_long_delay_is_waited_for_in_the_outbox(
@@ -228,6 +391,62 @@ def test_a_lost_message_is_sent_again_to_those_who_have_not_run(outbox: MemoryOu
     # Then only the other runs
     assert ran == ["one", "two"]
     assert outbox.list() == []
+
+
+def test_an_event_that_was_sent_again_during_a_backlog_runs_once(
+    outbox: MemoryOutbox, time: Time, diary: Diary
+) -> None:
+    ran: list[str] = []
+    handler = ListHandler(outbox=outbox, confirm="handled", relay=False, resend_after=60.0)
+    handler.register(lambda event: ran.append("one"), name="one")
+    handler.register(lambda events: ran.append("many"), name="many", batch=10)
+
+    # Given no worker for ten times as long as an event waits for its receipts
+    flush(handler, "a")
+    relay = handler.relay_thread()
+    for _ in range(60):
+        time.ahead += 10
+        relay.step()
+    assert len(handler.sent) == 5  # at 60, 120, 240 and 480 s, too
+
+    # When workers come, which find all of it
+    handler.run()
+
+    # Then each function has run once
+    assert sorted(ran) == ["many", "one"]
+    assert outbox.list() == []
+    assert diary.of("skipped") != []
+
+
+def test_what_was_given_up_and_sent_again_runs_when_it_is_replayed(outbox: MemoryOutbox, time: Time) -> None:
+    letters = MemoryDeadLetters()
+    handler = ListHandler(
+        outbox=outbox, dead_letters=letters, confirm="handled", relay=False, resend_after=60.0
+    )
+    ran: list[str] = []
+
+    def one(event: Event) -> None:
+        ran.append("one")
+
+    handler.register(one, name="one")
+    flush(handler, "a")
+    handler.sent.clear()  # lost
+    time.ahead = 61
+    handler.relay_thread().step()
+    handler.worker.fan_out(handler.sent.pop().argument)
+    [message] = handler.sent
+    handler.sent.clear()
+    attempt = Attempt(
+        handler=handler.name, subscription="one", queue="events", message_id=message.id, policy=NO_RETRY,
+        arguments=[message.argument],
+    )  # fmt: skip
+    handler.worker.dead_letters.give_up(letter_of(attempt, ValueError("not now"), attempts=1))
+    assert outbox.list() == []
+
+    handler.replay(letters.list())
+    handler.run()
+
+    assert ran == ["one"]
 
 
 @pytest.mark.parametrize("settings", [{"confirm": "handled"}, {"durability": "response"}])

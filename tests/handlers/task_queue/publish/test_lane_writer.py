@@ -152,13 +152,13 @@ def test_what_follows_a_refused_event_is_refused_until_a_relay_has_put_it(
     with pytest.raises(NotPublished, match="before it wait in the outbox"):
         asyncio.run(writer.publish([second]))
     outbox.add([entry(first)])
-    writer.arrived([first])
+    writer.arrived([first], kept=True)
     outbox.add([entry(second)])
-    writer.arrived([second])
+    writer.arrived([second], kept=True)
     with pytest.raises(NotPublished, match="before it wait in the outbox") as refused:
         asyncio.run(writer.publish([third, other]))
     assert list(refused.value.events) == [third]
-    writer.arrived([third])
+    writer.arrived([third], kept=True)
 
     # Until a relay has put them
     _, left = writer.put_entries(outbox.list())

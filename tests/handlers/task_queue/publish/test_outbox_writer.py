@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,8 @@ import pytest
 from fastapi_events.envelope import unseal
 from fastapi_events.errors import StorageError, StorageFull
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import StoreNotAsked
+from fastapi_events.handlers.task_queue.publish.outbox_writer import NoAnswerFromOutbox, OutboxWriter
 from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
 from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.storage.memory import MemoryOutbox
@@ -145,30 +147,15 @@ def test_concurrent_flushes_are_one_write(writer: OutboxWriter, outbox: SlowOutb
     assert [len(write) for write in outbox.writes] == [1, 6]
 
 
-def test_what_is_held_is_not_due_until_then(writer: OutboxWriter, outbox: SlowOutbox) -> None:
-    before = datetime.now(UTC)
-
+def test_what_is_held_is_for_nobody_until_then(writer: OutboxWriter, outbox: SlowOutbox) -> None:
     asyncio.run(writer.write([Event("a")], held=60.0))
     asyncio.run(writer.write([Event("b")]))
 
     held, free = outbox.list()
-    assert held.due is not None
-    assert before + timedelta(seconds=60) <= held.due
-    assert free.due is None
+    assert (held.held, held.due) == (60.0, None)  # by the outbox's clock, whatever ours says
     assert [each.id for each in outbox.claim("me", destinations=[DESTINATION], limit=9, lease=60)] == [
         free.id
     ]
-
-
-@pytest.mark.parametrize("hours", [1, -1])
-def test_of_being_due_and_being_held_the_later_counts(writer: OutboxWriter, hours: int) -> None:
-    event = Event("a")
-    event.due = datetime.now(UTC) + timedelta(hours=hours)
-
-    [entry] = writer.entries([event], held=60.0)
-
-    assert entry.due is not None
-    assert (entry.due == event.due) is (hours > 0)
 
 
 def test_a_thread_can_add_without_a_loop(writer: OutboxWriter, outbox: SlowOutbox) -> None:
@@ -284,6 +271,56 @@ def test_an_outbox_that_does_not_answer_in_time_is_an_error(outbox: SlowOutbox, 
     # Then nobody is told of what may yet come to be there
     assert announced.times == 0
     outbox.door.set()
+    writer.shutdown(10)
+
+
+def test_an_outbox_that_hangs_delays_no_more_than_one_write(outbox: SlowOutbox, announced: Announced) -> None:
+    # Given an outbox that has not answered in time
+    writer = writer_of(outbox, announced, deadline=0.1)
+    outbox.door.clear()
+    with pytest.raises(NoAnswerFromOutbox):
+        asyncio.run(writer.write([Event("a")]))
+
+    # Then the next is told so at once, unless nothing else is left
+    with pytest.raises(StoreNotAsked, match="known to be away"):
+        asyncio.run(writer.write([Event("b")]))
+    last = Event("c")
+    with pytest.raises(StorageError, match="no answer"):
+        asyncio.run(writer.write([last], is_last_resort=True))
+    outbox.door.set()
+    asyncio.run(writer.write([last], is_last_resort=True))
+
+    # And those that follow are written as soon as it takes one
+    event = Event("d")
+    asyncio.run(writer.write([event]))
+    assert outbox.held[-2:] == [last.id, event.id]
+
+
+def test_what_is_reported_as_not_written_is_not_written_later(
+    outbox: SlowOutbox, announced: Announced
+) -> None:
+    writer = writer_of(outbox, announced, deadline=0.1)
+
+    async def main() -> None:
+        first = await in_hand(writer, outbox, Event("in hand"))
+        with pytest.raises(StorageError, match="no answer"):
+            await writer.write([Event("waits")], is_last_resort=True)
+        outbox.door.set()
+        with contextlib.suppress(NoAnswerFromOutbox):
+            await first
+
+    asyncio.run(main())
+    writer.shutdown(10)
+
+    assert len(outbox.held) == 1
+
+
+def test_an_outbox_that_is_full_is_not_away(announced: Announced) -> None:
+    writer = writer_of(MemoryOutbox(max_entries=1), announced)
+    for _ in range(2):
+        with pytest.raises(StorageFull):
+            asyncio.run(writer.write([Event("a"), Event("b")]))
+    asyncio.run(writer.write([Event("c")]))
     writer.shutdown(10)
 
 
