@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from fastapi_events import health
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.middleware import EventHandlerASGIMiddleware
 
@@ -9,6 +10,7 @@ from .events import events
 
 app = FastAPI()
 app.add_middleware(EventHandlerASGIMiddleware, handlers=[events])
+app.mount("/health", health.app([events]))
 
 
 @app.post("/orders/{number}", status_code=202)

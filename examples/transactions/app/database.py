@@ -1,7 +1,6 @@
 """The database: cats, and the dependency that commits when the response is out."""
 
-from __future__ import annotations
-
+import os
 from collections.abc import Iterator
 
 import sqlalchemy as sa
@@ -9,7 +8,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from fastapi_events.commit import events_follow
 
-engine = sa.create_engine("sqlite:///cats.db", connect_args={"timeout": 30})
+engine = sa.create_engine(os.environ.get("DATABASE_URL", "sqlite:///cats.db"))  # postgresql://… in production
 
 
 class Base(DeclarativeBase):

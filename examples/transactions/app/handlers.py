@@ -1,15 +1,14 @@
 """What the worker runs."""
 
-from __future__ import annotations
-
 from sqlalchemy.orm import Session
 
-from examples.transactions.database import Cat, engine
-from examples.transactions.events import broker, events, store
 from fastapi_events.commit import complete_in
 from fastapi_events.typing import Event
 
-__all__ = ["broker", "store", "welcome"]  # `dramatiq` looks for the broker here
+from .database import Cat, engine
+from .events import broker, events
+
+__all__ = ["broker", "welcome"]  # `dramatiq` looks for the broker here
 
 
 @events.register(event_name="cat-adopted", once=True)

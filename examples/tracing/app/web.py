@@ -1,0 +1,28 @@
+"""The application. `opentelemetry-instrumentation-fastapi` adds the span of the request."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from fastapi_events.dispatcher import dispatch
+from fastapi_events.middleware import EventHandlerASGIMiddleware
+
+from .events import events
+from .telemetry import set_up
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    set_up("shop")
+    yield
+
+
+app = FastAPI(lifespan=lifespan)
+app.add_middleware(EventHandlerASGIMiddleware, handlers=[events])
+
+
+@app.post("/orders/{number}", status_code=202)
+def place_order(number: int) -> str:
+    dispatch("order-placed", {"number": number})
+    return "placed"

@@ -1,1 +1,0 @@
-"""Events that exist if and only if their transaction was committed."""
