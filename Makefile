@@ -81,6 +81,10 @@ format: $(VENV)/.test $(VENV)/.check ## Mend what can be mended without thinking
 surface: $(VENV)/.test ## Freeze the public surface as it is now, for its diff to be read
 	@$(BIN)/python -m tests.public_surface
 
+.PHONY: reference
+reference: $(VENV)/.test ## Renew the tables of settings, variables and commands in the documentation
+	@$(BIN)/python -m tests.reference
+
 .PHONY: docs
 docs: $(VENV)/.test $(VENV)/.check ## Serve the documentation, and rebuild it while you write
 	@$(BIN)/mkdocs serve $(ARGS)

@@ -27,14 +27,14 @@ _DISABLE_DISPATCH = FASTAPI_EVENTS_DISABLE_DISPATCH_ENV_VAR.encode()
 
 
 def dispatch_disabled() -> bool:
-    """Whether `dispatch()` is to do nothing; read at each call, so that a test can switch it."""
+    """A truth value: whether `dispatch()` does nothing; read at each call, so that a test can switch it."""
     if _shared and os.environ is _environ and _DISABLE_DISPATCH not in _posix_environ:
         return False
     return _flag(FASTAPI_EVENTS_DISABLE_DISPATCH_ENV_VAR, default=False)
 
 
 def span_linking() -> bool:
-    """Whether a handler's span links to the span that dispatched, rather than being its child."""
+    """A truth value: whether a handler's span links to the one that dispatched, or else is its child."""
     return _flag(FASTAPI_EVENTS_USE_SPAN_LINKING_ENV_VAR, default=True)
 
 
@@ -51,25 +51,29 @@ def _flag(variable: str, *, default: bool) -> bool:
 
 
 def application_version() -> str | None:
-    """The version of the application, which its workers announce to the fleet."""
+    """The version of the application, which workers announce to the fleet as they start."""
     return os.environ.get("FASTAPI_EVENTS_APPLICATION_VERSION") or None
 
 
 def worker_reports() -> str | None:
-    """The folder in which this worker process reports how it is; its supervisor says so."""
+    """The folder in which a worker process reports how it is; `fastapi-events worker` sets it."""
     return os.environ.get("FASTAPI_EVENTS_WORKER_REPORTS") or None
 
 
 def temporary_folder() -> str:
-    """Where files may be that are of use only as long as processes run."""
+    """The folder under which workers report: what is of use only as long as processes run."""
     return os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - `make_private` refuses what is somebody else's
 
 
 def runs_in_ci() -> bool:
-    """Whether this is a run of tests that nobody looks at, which has nothing to write down."""
+    """A truth value: whether nobody looks at a run of tests; `check_wire` then writes no examples down."""
     return os.environ.get("CI", "").lower() in _TRUE
 
 
 def crash_at() -> str | None:
-    """The point at which this process is to end, for tests of what survives that; see `failpoints`."""
+    """The point at which a process ends at once, for tests of what survives a power cut.
+
+    `commit.before_commit`, `commit.after_commit`, `relay.after_claim` or `relay.after_publish`; read when the
+    code that has the point is imported.
+    """
     return os.environ.get("FASTAPI_EVENTS_CRASH_AT") or None

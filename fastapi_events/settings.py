@@ -27,9 +27,13 @@ class Settings(BaseModel):
     )  # a broker's URL holds its password
 
     broker_url: str = "redis://localhost:6379/0"
+    """The broker of `workers/` and the demo: redis://, rediss://, unix://, amqp:// or amqps://."""
     handlers: tuple[str, ...] = ()
+    """The modules with functions that `workers/` imports, separated by commas."""
     queue: str = DEFAULT_QUEUE
+    """The queue of the handlers of `workers/` and the demo."""
     source: str = DEFAULT_SOURCE
+    """The `source` of their events."""
     journal_url: str | None = None
     """The Redis that the demo writes its journal to; the broker if not given."""
     catalogue_url: str | None = None

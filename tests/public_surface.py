@@ -1,7 +1,7 @@
 """The public surface as text: what people may import, call, override, type, set and read on the wire.
 
-Public is what `docs/reference.md` lists, what an `__all__` names, the arguments of the commands, the
-variables of the environment, and what crosses a process: attributes of envelopes, names of messages and
+Public is what the pages of `docs/reference/` list, what an `__all__` names, the arguments of the commands,
+the variables of the environment, and what crosses a process: attributes of envelopes, names of messages and
 tables. All else begins with an underscore, or is where the reference does not look.
 
 `make surface` writes it to `public_surface.txt`; the diff of that file shows what a change does to users.
@@ -39,7 +39,7 @@ from fastapi_events.storage.sqlalchemy import schema
 
 ROOT = Path(__file__).parents[1]
 FROZEN = Path(__file__).with_name("public_surface.txt")
-REFERENCE = ROOT / "docs" / "reference.md"
+REFERENCE = ROOT / "docs" / "reference"
 
 _DIRECTIVE = re.compile(r"^::: (\S+)(?:\n+    options: \{(.*)\})?", re.MULTILINE)
 _MEMBERS = re.compile(r"members: \[(.*?)\]")
@@ -81,7 +81,9 @@ def text() -> str:
 
 def _reference() -> Iterator[Names]:
     """The modules that the reference lists, and which of their names."""
-    for module_name, options in _DIRECTIVE.findall(REFERENCE.read_text()):
+    pages = re.findall(r"\breference/([\w-]+\.md)", (ROOT / "mkdocs.yml").read_text())
+    text = "\n".join((REFERENCE / page).read_text() for page in pages)
+    for module_name, options in _DIRECTIVE.findall(text):
         module = importlib.import_module(module_name)
         members = _MEMBERS.search(options)
         yield module, re.split(r",\s*", members[1]) if members else list(_own_names(module))

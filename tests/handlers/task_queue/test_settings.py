@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -247,12 +245,3 @@ def test_a_header_that_the_event_has_wins_over_those_of_the_hook() -> None:
     handler.run()
 
     assert seen == ["said"]
-
-
-def test_the_page_of_each_engine_has_every_setting() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "dramatiq.md").read_text()
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", page, re.MULTILINE))
-    for each in fields(TaskQueueSettings):
-        assert each.name in rows, f"docs/dramatiq.md lacks the setting {each.name}"
-        if isinstance(each.default, (int, float, str)) and not isinstance(each.default, bool):
-            assert f"{each.default}" in rows[each.name].replace(",", ""), f"{each.name}: {rows[each.name]}"
