@@ -11,7 +11,7 @@ from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import wire_name
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.storage.base import moment
-from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
+from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.journal import Journal, JournalEvent, Record
 from fastapi_events.storage.lanes import Waiting
 from fastapi_events.storage.outbox import Entry, Outbox
@@ -136,14 +136,9 @@ def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
                 text = waiting.item.text
                 yield Found(waiting.item.id, _name_in(text), _in_lane(waiting), redaction.shown_text(text))
         if handler.dead_letters is not None:
-            for letter in _letters(handler.dead_letters, handler.name):
-                if letter.event_id is not None and letter.event_id.startswith(prefix):
-                    yield Found(
-                        letter.event_id,
-                        letter.event_name,
-                        _dead(letter),
-                        redaction.shown_text(letter.argument),
-                    )
+            for letter in handler.dead_letters.find(prefix, handler=handler.name):
+                shown = redaction.shown_text(letter.argument)
+                yield Found(letter.event_id or prefix, letter.event_name, _dead(letter), shown)
 
 
 def life_of(journal: Journal, event: JournalEvent) -> Life:
@@ -260,13 +255,6 @@ def _dead(letter: DeadLetter) -> Place:
 def _entries(outbox: Outbox) -> Iterator[Entry]:
     after = None
     while page := outbox.list(limit=_PAGE, after=after):
-        yield from page
-        after = page[-1].cursor
-
-
-def _letters(letters: DeadLetters, handler: str) -> Iterator[DeadLetter]:
-    after = None
-    while page := letters.list(limit=_PAGE, handler=handler, after=after):
         yield from page
         after = page[-1].cursor
 

@@ -148,8 +148,10 @@ def _show(arguments: argparse.Namespace) -> int:
 def _groups(arguments: argparse.Namespace) -> int:
     stores = list(stores_of(arguments.target))
     matching = filter_of(arguments)
-    found = groups_of(matching_letters(stores, matching))
-    if not found and not matching.is_empty:
+    if matching.is_empty:
+        kept = (group for handler, letters in stores for group in letters.groups(handler=handler.name))
+        found = sorted(kept, key=lambda each: -each.count)
+    elif not (found := groups_of(matching_letters(stores, matching))):
         check_filters(arguments, stores)
     if arguments.json:
         for group in found:

@@ -131,6 +131,21 @@ def check_aware(name: str, value: datetime | None) -> None:
         raise ValueError(f"{name} must have a time zone, unlike {value!r}")
 
 
+def read_cursor(cursor: str) -> tuple[float, str]:
+    """The time and the id that a cursor is made of.
+
+    Raises:
+        ValueError: When it is not a cursor.
+    """
+    time, slash, id_ = cursor.partition("/")
+    try:
+        if slash:
+            return float(time), id_
+    except ValueError:
+        pass
+    raise ValueError(f"{cursor!r} is not a cursor")
+
+
 def storable(text: str) -> str:
     """A text whose characters that a database cannot hold (NUL, lone surrogates) are JSON escapes."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\u0000")

@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from fastapi_events import checks
 from fastapi_events.storage.base import Store, check_aware, storable
+
+if TYPE_CHECKING:
+    from fastapi_events.storage.letters import LetterGroup
 
 MAX_LETTERS = 1_000_000
 """Dead letters that are kept."""
@@ -65,21 +68,7 @@ class DeadLetter:
 
 
 Letters: TypeAlias = list[DeadLetter]
-
-
-def read_cursor(cursor: str) -> tuple[float, str]:
-    """When the letter was given up, and its id.
-
-    Raises:
-        ValueError: When it is not a cursor.
-    """
-    time, slash, id_ = cursor.partition("/")
-    try:
-        if slash:
-            return float(time), id_
-    except ValueError:
-        pass
-    raise ValueError(f"{cursor!r} is not a cursor of a dead letter")
+LetterGroups: TypeAlias = "list[LetterGroup]"
 
 
 class DeadLetters(Store, ABC):
@@ -114,16 +103,22 @@ class DeadLetters(Store, ABC):
         subscription: str | None = None,
         event_name: str | None = None,
         handler: str | None = None,
+        group: str | None = None,
     ) -> Letters:
         """Show letters, the one that was given up first at the head.
 
         Parameters:
+            group: The whole id of their group, as `group_id` gives it.
             after: Begin behind the letter with this `cursor`, which may have gone meanwhile.
         """
 
     @abstractmethod
     def get(self, id: str) -> DeadLetter | None:  # noqa: A002 - the word of the field
         """The letter with this id."""
+
+    @abstractmethod
+    def find(self, prefix: str, *, handler: str | None = None, limit: int = 20) -> Letters:
+        """The letters about events whose ids begin with a prefix."""
 
     @abstractmethod
     def discard(self, ids: Collection[str]) -> int:
@@ -147,5 +142,10 @@ class DeadLetters(Store, ABC):
         subscription: str | None = None,
         event_name: str | None = None,
         handler: str | None = None,
+        group: str | None = None,
     ) -> int:
         """Count letters."""
+
+    @abstractmethod
+    def groups(self, *, handler: str | None = None, limit: int = 100) -> LetterGroups:
+        """The groups of letters that have one cause, the largest first, as they are kept."""

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias, get_args
 
 from fastapi_events import checks
-from fastapi_events.storage.base import Store, check_aware, storable
+from fastapi_events.storage.base import Store, check_aware, read_cursor, storable
 
 KEEP: Final = timedelta(days=3)
 """How long an event is kept after the last that happened to it."""
@@ -127,6 +127,11 @@ class JournalEvent:
         """Whether something went wrong with it, if only for a while."""
         return not NOTABLE.isdisjoint(self.outcomes)
 
+    @property
+    def cursor(self) -> str:
+        """Where the event stands among the latest; opaque, and good even after the event has gone."""
+        return f"{self.last_at!r}/{self.id}"
+
     def and_then(self, later: JournalEvent) -> JournalEvent:
         """The same event, of which more is known."""
         return JournalEvent(
@@ -234,10 +239,12 @@ class Journal(Store, ABC):
         name: str | None = None,
         outcome: str | None = None,
         since: datetime | None = None,
+        after: str | None = None,
     ) -> JournalEvents:
         """The events to which something happened last, the latest first.
 
         Parameters:
+            after: Begin behind the event with this `cursor`.
             name: Only those with this name, in which `*` stands for anything.
             outcome: Only those to which this has happened.
             since: Only those to which something has happened since.
@@ -245,9 +252,11 @@ class Journal(Store, ABC):
         check_aware("since", since)
         begin = None if since is None else since.timestamp()
         found: JournalEvents = []
-        below: tuple[float, str] | None = None
+        below = None if after is None else read_cursor(after)
         while len(found) < limit:
-            page = self._latest(_PAGE, below=below, since=begin, only_notable=outcome in NOTABLE)
+            page = self._latest(
+                _PAGE, below=below, since=begin, only_notable=outcome in NOTABLE, name=name, outcome=outcome
+            )
             found += (
                 each
                 for each in page
@@ -289,12 +298,21 @@ class Journal(Store, ABC):
 
     @abstractmethod
     def _latest(
-        self, limit: int, *, below: tuple[float, str] | None, since: float | None, only_notable: bool
+        self,
+        limit: int,
+        *,
+        below: tuple[float, str] | None,
+        since: float | None,
+        only_notable: bool,
+        name: str | None = None,
+        outcome: str | None = None,
     ) -> JournalEvents:
         """Events by `last_at` and id, the highest first.
 
         Parameters:
             below: Only those that come after these in that order.
+            name: Others than those with this name, in which `*` stands for anything, may be left out.
+            outcome: Others than those to which this has happened may be left out.
         """
 
 

@@ -107,7 +107,7 @@ def groups_of(letters: Iterable[DeadLetter]) -> list[LetterGroup]:
         id_ = group_id(each)
         known = found.get(id_)
         latest = known is None or each.last_at >= known.last_at
-        error, place = _cause(each)
+        error, place = _cause(each.reason, each.traceback)
         found[id_] = LetterGroup(
             id=id_, subscription=each.subscription, error=error, place=place,
             count=1 if known is None else known.count + 1,
@@ -119,9 +119,28 @@ def groups_of(letters: Iterable[DeadLetter]) -> list[LetterGroup]:
     return sorted(found.values(), key=lambda group: (-group.count, group.subscription, group.id))
 
 
+def group_like(latest: DeadLetter, *, count: int, first_at: datetime) -> LetterGroup:
+    """The group of which a letter is the last.
+
+    Parameters:
+        count: How many letters it has.
+        first_at: When the first of them was given up.
+    """
+    error, place = _cause(latest.reason, latest.traceback)
+    return LetterGroup(
+        id=group_id(latest), subscription=latest.subscription, error=error, place=place, count=count,
+        first_at=first_at, last_at=latest.last_at, sample=latest.id, reason=latest.reason,
+    )  # fmt: skip
+
+
 def group_id(letter: DeadLetter) -> str:
     """The fingerprint of a letter's cause; no number of a line is in it, so that a deploy splits no group."""
-    text = "\n".join((letter.subscription, *_cause(letter)))
+    return fingerprint(letter.subscription, letter.reason, letter.traceback)
+
+
+def fingerprint(subscription: str, reason: str, traceback: str) -> str:
+    """The id of a group, by what is said in a letter."""
+    text = "\n".join((subscription, *_cause(reason, traceback)))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -183,13 +202,13 @@ def _envelope(letter: DeadLetter) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _cause(letter: DeadLetter) -> tuple[str, str]:
+def _cause(reason: str, traceback: str) -> tuple[str, str]:
     """The class of the error, and the innermost function of the application on the way to it."""
-    error = _ERROR.match(letter.reason)
-    frames = [(each["file"], each["function"]) for each in _FRAME.finditer(letter.traceback)]
+    error = _ERROR.match(reason)
+    frames = [(each["file"], each["function"]) for each in _FRAME.finditer(traceback)]
     own = [each for each in frames if not _NOT_THE_APPLICATION.search(each[0])]
     if not own:
-        return error[0] if error else letter.reason[:80], ""
+        return error[0] if error else reason[:80], ""
     file, function = own[-1]
     name = "/".join(re.split(r"[/\\]", file)[-2:])
     return error[0] if error else "", f"{name}:{function}"

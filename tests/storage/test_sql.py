@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from fastapi_events.errors import ConfigurationError, StorageError, StorageFull, StorageNotReady
 from fastapi_events.storage.base import DONE, NEW
+from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.storage.sqlalchemy import SqlStore, metadata, schema
 from fastapi_events.storage.sqlalchemy.schema import version
@@ -22,6 +24,14 @@ from tests.storage.conftest import postgres_url, schema_of_its_own
 
 def entry(id_: str, envelope: str = "{}") -> Entry:
     return Entry(id=id_, destination="h", envelope=envelope)
+
+
+def letter(id_: str) -> DeadLetter:
+    return DeadLetter(
+        id=id_, handler="h", subscription="app.feed", queue="events", event_id=f"event-{id_}",
+        event_name="cat-woke", argument="{}", reason="ValueError: no fish", traceback="", attempts=1,
+        first_at=datetime.now(UTC), last_at=datetime.now(UTC),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -114,10 +124,19 @@ class TestVersions:
 
     def test_an_older_one_is_brought_up_to_this_one_by_setup(self, sql: SqlStore) -> None:
         sql.outbox.add([entry("1")])
+        kept = letter("1")
+        sql.dead_letters.add(kept)
+        [group] = sql.dead_letters.groups()
 
         def make_old(connection: sa.Connection) -> None:
             connection.execute(sa.update(version).values(version=1))
             schema.catalogue.drop(connection)
+            for index in ("dead_letters_group", "dead_letters_event", "journal_events_latest"):
+                connection.exec_driver_sql(f"DROP INDEX fastapi_events_{index}")
+            for column in ("fingerprint", "event_key"):
+                connection.exec_driver_sql(f"ALTER TABLE fastapi_events_dead_letters DROP COLUMN {column}")
+            events = schema.journal_events.name
+            connection.exec_driver_sql(f"CREATE INDEX {events}_time ON {events} (last_at, id)")
 
         sql._database.write(make_old)
         with pytest.raises(StorageNotReady, match=r"lacks fastapi_events_catalogue.*setup\(\)"):
@@ -126,6 +145,14 @@ class TestVersions:
         sql.check()
         assert sql.catalogue.read("dramatiq:events").listings == ()
         assert sql.outbox.list() == [entry("1")]
+        assert sql.dead_letters.groups() == [group]
+        assert sql.dead_letters.find("event-1") == [kept]
+        indexes = sql._database.read(
+            lambda connection: sa.inspect(connection).get_indexes("fastapi_events_journal_events")
+        )
+        assert {each["name"] for each in indexes} == {
+            str(each.name) for each in schema.journal_events.indexes
+        }
         found = sql._database.read(lambda connection: connection.scalar(sa.select(version.c.version)))
         assert found == schema.VERSION
 

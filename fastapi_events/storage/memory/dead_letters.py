@@ -7,7 +7,15 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from fastapi_events.errors import StorageFull
-from fastapi_events.storage.dead_letters import MAX_LETTERS, DeadLetter, DeadLetters, Letters, read_cursor
+from fastapi_events.storage.base import read_cursor
+from fastapi_events.storage.dead_letters import (
+    MAX_LETTERS,
+    DeadLetter,
+    DeadLetters,
+    LetterGroups,
+    Letters,
+)
+from fastapi_events.storage.letters import group_id, groups_of
 
 
 class MemoryDeadLetters(DeadLetters):
@@ -32,13 +40,22 @@ class MemoryDeadLetters(DeadLetters):
         subscription: str | None = None,
         event_name: str | None = None,
         handler: str | None = None,
+        group: str | None = None,
     ) -> Letters:
         begin = None if after is None else read_cursor(after)
-        letters = sorted(self._matching(subscription, event_name, handler), key=_place)
+        letters = sorted(self._matching(subscription, event_name, handler, group), key=_place)
         return [letter for letter in letters if begin is None or _place(letter) > begin][:limit]
 
     def get(self, id: str) -> DeadLetter | None:  # noqa: A002
         return self._letters.get(id)
+
+    def find(self, prefix: str, *, handler: str | None = None, limit: int = 20) -> Letters:
+        found = [
+            each
+            for each in self._matching(None, None, handler, None)
+            if each.event_id is not None and each.event_id.startswith(prefix)
+        ]
+        return sorted(found, key=lambda each: (each.event_id or "", each.id))[:limit]
 
     def discard(self, ids: Collection[str]) -> int:
         with self._lock:
@@ -59,11 +76,21 @@ class MemoryDeadLetters(DeadLetters):
         subscription: str | None = None,
         event_name: str | None = None,
         handler: str | None = None,
+        group: str | None = None,
     ) -> int:
-        return sum(1 for _ in self._matching(subscription, event_name, handler))
+        return sum(1 for _ in self._matching(subscription, event_name, handler, group))
+
+    def groups(self, *, handler: str | None = None, limit: int = 100) -> LetterGroups:
+        letters = list(self._matching(None, None, handler, None))
+        found = [
+            group
+            for owner in {each.handler for each in letters}
+            for group in groups_of(each for each in letters if each.handler == owner)
+        ]
+        return sorted(found, key=lambda each: -each.count)[:limit]
 
     def _matching(
-        self, subscription: str | None, event_name: str | None, handler: str | None
+        self, subscription: str | None, event_name: str | None, handler: str | None, group: str | None
     ) -> Iterator[DeadLetter]:
         with self._lock:
             letters = tuple(self._letters.values())
@@ -72,6 +99,7 @@ class MemoryDeadLetters(DeadLetters):
                 subscription in (None, letter.subscription)
                 and event_name in (None, letter.event_name)
                 and handler in (None, letter.handler)
+                and (group is None or group == group_id(letter))
             ):
                 yield letter
 

@@ -95,7 +95,14 @@ class MemoryJournal(Journal):
             return len(gone)
 
     def _latest(
-        self, limit: int, *, below: tuple[float, str] | None, since: float | None, only_notable: bool
+        self,
+        limit: int,
+        *,
+        below: tuple[float, str] | None,
+        since: float | None,
+        only_notable: bool,
+        name: str | None = None,
+        outcome: str | None = None,
     ) -> JournalEvents:
         found = [
             each

@@ -9,8 +9,15 @@ from datetime import datetime
 from typing import Any
 
 from fastapi_events.errors import StorageFull
-from fastapi_events.storage.base import moment
-from fastapi_events.storage.dead_letters import MAX_LETTERS, DeadLetter, DeadLetters, Letters, read_cursor
+from fastapi_events.storage.base import moment, read_cursor
+from fastapi_events.storage.dead_letters import (
+    MAX_LETTERS,
+    DeadLetter,
+    DeadLetters,
+    LetterGroups,
+    Letters,
+)
+from fastapi_events.storage.letters import group_id, group_like
 from fastapi_events.storage.redis.scripts import COMMON
 from fastapi_events.storage.redis.server import RedisPart, Server, in_our_words, text_of
 
@@ -30,12 +37,26 @@ local function indexes(letter)
             keys[#keys + 1] = prefix .. 'dead:by:' .. field .. ':' .. letter[field]
         end
     end
+    if letter.group then
+        keys[#keys + 1] = prefix .. 'dead:group:' .. letter.handler .. '/' .. letter.group
+    end
     return keys
+end
+local groups, events = prefix .. 'dead:groups', prefix .. 'dead:events'
+local function event_key(letter, id)
+    return type(letter.event_id) == 'string' and (letter.event_id .. '\\n' .. id) or nil
 end
 local function remove(id)
     local text = redis.call('HGET', letters, id)
     if not text then return 0 end
-    for _, key in ipairs(indexes(cjson.decode(text))) do redis.call('ZREM', key, id) end
+    local letter = cjson.decode(text)
+    local keys = indexes(letter)
+    for _, key in ipairs(keys) do redis.call('ZREM', key, id) end
+    local key = event_key(letter, id)
+    if key then redis.call('ZREM', events, key) end
+    if letter.group and redis.call('EXISTS', keys[#keys]) == 0 then
+        redis.call('SREM', groups, letter.handler .. '/' .. letter.group)
+    end
     return redis.call('HDEL', letters, id)
 end
 """
@@ -52,7 +73,11 @@ else
     remove(id)
 end
 redis.call('HSET', letters, id, text)
-for _, key in ipairs(indexes(cjson.decode(text))) do redis.call('ZADD', key, ARGV[5], id) end
+local letter = cjson.decode(text)
+for _, key in ipairs(indexes(letter)) do redis.call('ZADD', key, ARGV[5], id) end
+local key = event_key(letter, id)
+if key then redis.call('ZADD', events, 0, key) end
+redis.call('SADD', groups, letter.handler .. '/' .. letter.group)
 return 1
 """
 )
@@ -103,7 +128,7 @@ class RedisDeadLetters(RedisPart, DeadLetters):
     def add(self, letter: DeadLetter) -> None:
         values = {name: getattr(letter, name) for name in _FIELDS}
         values |= {"first_at": letter.first_at.timestamp(), "last_at": letter.last_at.timestamp()}
-        text = json.dumps(values, ensure_ascii=False)
+        text = json.dumps(values | {"group": group_id(letter)}, ensure_ascii=False)
         if not self._server.run(_ADD, letter.id, text, letter.last_at.timestamp(), self.max_letters):
             raise StorageFull(f"There are as many dead letters as there may be, {self.max_letters}.")
 
@@ -115,10 +140,11 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         subscription: str | None = None,
         event_name: str | None = None,
         handler: str | None = None,
+        group: str | None = None,
     ) -> Letters:
         begin = None if after is None else read_cursor(after)
         found: Letters = []
-        for letter in self._matching(begin, subscription, event_name, handler):
+        for letter in self._matching(begin, subscription, event_name, handler, group):
             if len(found) >= limit:
                 break
             found.append(letter)
@@ -128,6 +154,22 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         with in_our_words():
             text = self._server.client.hget(f"{self._server.prefix}dead:letters", id)
         return None if text is None else _letter(text)
+
+    def find(self, prefix: str, *, handler: str | None = None, limit: int = 20) -> Letters:
+        client, key = self._server.client, f"{self._server.prefix}dead:events"
+        found: Letters = []
+        start = 0
+        while len(found) < limit:
+            with in_our_words():
+                page = client.zrangebylex(key, f"[{prefix}", f"[{prefix}\U0010ffff", start, _PAGE)
+                ids = [text_of(each).rpartition("\n")[2] for each in page]
+                texts = client.hmget(f"{self._server.prefix}dead:letters", ids) if ids else []
+            letters = (_letter(text) for text in texts if text is not None)
+            found += (each for each in letters if handler in (None, each.handler))
+            if len(page) < _PAGE:
+                break
+            start += _PAGE
+        return found[:limit]
 
     def discard(self, ids: Collection[str]) -> int:
         some = sorted(set(ids))
@@ -157,13 +199,45 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         subscription: str | None = None,
         event_name: str | None = None,
         handler: str | None = None,
+        group: str | None = None,
     ) -> int:
-        if [subscription, event_name, handler].count(None) < 2:
-            return sum(1 for _ in self._matching(None, subscription, event_name, handler))
+        names = (
+            subscription,
+            event_name,
+            None if group is not None and handler is not None else handler,
+            group,
+        )
+        if names.count(None) < 3 or (group is not None and handler is None):
+            return sum(1 for _ in self._matching(None, subscription, event_name, handler, group))
         with in_our_words():
-            return int(self._server.client.zcard(self._index(subscription, event_name, handler)))
+            return int(self._server.client.zcard(self._index(subscription, event_name, handler, group)))
 
-    def _index(self, subscription: str | None, event_name: str | None, handler: str | None) -> str:
+    def groups(self, *, handler: str | None = None, limit: int = 100) -> LetterGroups:
+        client, prefix = self._server.client, self._server.prefix
+        with in_our_words():
+            names = [text_of(each) for each in client.smembers(f"{prefix}dead:groups")]
+            if handler is not None:
+                names = [each for each in names if each.rpartition("/")[0] == handler]
+            pipeline = client.pipeline(transaction=False)
+            for each in names:
+                key = f"{prefix}dead:group:{each}"
+                pipeline.zcard(key).zrange(key, 0, 0, withscores=True).zrange(key, -1, -1)
+            answers = pipeline.execute()
+            sizes = sorted(zip(answers[::3], answers[1::3], answers[2::3], names, strict=True), key=_by_size)
+            some = [(size, first[0][1], last[0]) for size, first, last, _ in sizes if size][:limit]
+            ids = [last for _, _, last in some]
+            texts = client.hmget(f"{prefix}dead:letters", ids) if ids else []
+        return [
+            group_like(_letter(text), count=size, first_at=moment(first))
+            for (size, first, _), text in zip(some, texts, strict=True)
+            if text is not None
+        ]
+
+    def _index(
+        self, subscription: str | None, event_name: str | None, handler: str | None, group: str | None
+    ) -> str:
+        if group is not None and handler is not None:
+            return f"{self._server.prefix}dead:group:{handler}/{group}"
         wanted = {"subscription": subscription, "event_name": event_name, "handler": handler}
         names = (f"dead:by:{field}:{value}" for field, value in wanted.items() if value is not None)
         return self._server.prefix + next(names, "dead:all")
@@ -174,8 +248,9 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         subscription: str | None,
         event_name: str | None,
         handler: str | None,
+        group: str | None,
     ) -> Iterator[DeadLetter]:
-        client, index = self._server.client, self._index(subscription, event_name, handler)
+        client, index = self._server.client, self._index(subscription, event_name, handler, group)
         lowest = "-inf" if begin is None else repr(begin[0])
         passed = None if begin is None else (begin[0], begin[1].encode())
         start = 0
@@ -192,6 +267,7 @@ class RedisDeadLetters(RedisPart, DeadLetters):
                     subscription in (None, letter.subscription)
                     and event_name in (None, letter.event_name)
                     and handler in (None, letter.handler)
+                    and (group is None or group == group_id(letter))
                 ):
                     yield letter
             if len(page) < _PAGE:
@@ -199,7 +275,12 @@ class RedisDeadLetters(RedisPart, DeadLetters):
             start += _PAGE
 
 
+def _by_size(group: tuple[int, Any, Any, str]) -> tuple[int, str]:
+    return -group[0], group[3]
+
+
 def _letter(text: Any) -> DeadLetter:
     values = json.loads(text)
+    values.pop("group")
     times = {name: moment(values[name]) for name in ("first_at", "last_at")}
     return DeadLetter(**values | times)

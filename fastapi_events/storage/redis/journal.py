@@ -187,7 +187,14 @@ class RedisJournal(RedisPart, Journal):
                 return count
 
     def _latest(
-        self, limit: int, *, below: tuple[float, str] | None, since: float | None, only_notable: bool
+        self,
+        limit: int,
+        *,
+        below: tuple[float, str] | None,
+        since: float | None,
+        only_notable: bool,
+        name: str | None = None,
+        outcome: str | None = None,
     ) -> JournalEvents:
         sets = ("notable",) if only_notable else ("notable", "ordinary")
         several = [self._descending(f"journal:{each}", below, since) for each in sets]

@@ -10,6 +10,9 @@ Keys, behind the prefix:
     dead:letters             hash: id to letter (JSON)
     dead:all                 sorted set: ids by the time at which they were given up; likewise
     dead:by:FIELD:VALUE      for each subscription, event_name and handler
+    dead:events              sorted set: event id, line break, letter id of each, by their letters
+    dead:groups              set: HANDLER/GROUP of each group of letters
+    dead:group:HANDLER/GROUP sorted set: like dead:all
     lane:ids:LANE            list: ids, the first one first
     lane:texts:LANE          hash: id to queue, line break, text
     lane:turn:LANE           hash: owner, changed, till, before, look, rings, starts, note

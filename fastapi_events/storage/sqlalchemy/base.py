@@ -18,6 +18,8 @@ CHUNK = 500
 """Rows that one statement names: SQLite allows about 1,000 parameters where it is old."""
 
 
+_LAST_CHARACTER = "\U0010ffff"
+
 BATCH = 1_000
 """Rows that one transaction removes."""
 
@@ -78,6 +80,11 @@ def among(
     if connection.dialect.name == "postgresql":
         return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(column.type)))
     return column.in_(values)
+
+
+def begins_with(column: sa.ColumnElement[str], prefix: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """That a column of the type `InBytes` begins with a prefix, in words for which its index is used."""
+    return column >= prefix, column < f"{prefix}{_LAST_CHARACTER}"
 
 
 def delete_in_batches(database: Database, key: sa.Column[str], condition: sa.ColumnElement[bool]) -> int:

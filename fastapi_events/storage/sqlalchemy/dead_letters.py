@@ -10,11 +10,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from fastapi_events.errors import StorageFull
-from fastapi_events.storage.base import moment
-from fastapi_events.storage.dead_letters import MAX_LETTERS, DeadLetter, DeadLetters, Letters, read_cursor
-from fastapi_events.storage.sqlalchemy.base import CHUNK, Room, SqlPart, among, delete_in_batches
+from fastapi_events.storage.base import moment, read_cursor
+from fastapi_events.storage.dead_letters import (
+    MAX_LETTERS,
+    DeadLetter,
+    DeadLetters,
+    LetterGroups,
+    Letters,
+)
+from fastapi_events.storage.letters import group_id, group_like
+from fastapi_events.storage.sqlalchemy.base import CHUNK, Room, SqlPart, among, begins_with, delete_in_batches
 from fastapi_events.storage.sqlalchemy.database import Database
-from fastapi_events.storage.sqlalchemy.schema import dead_letters
+from fastapi_events.storage.sqlalchemy.schema import KEY_LENGTH, dead_letters
 
 _FIELDS = [field.name for field in fields(DeadLetter)]
 
@@ -38,6 +45,8 @@ class SqlDeadLetters(SqlPart, DeadLetters):
     def add(self, letter: DeadLetter) -> None:
         row = {name: getattr(letter, name) for name in _FIELDS}
         row |= {"first_at": letter.first_at.timestamp(), "last_at": letter.last_at.timestamp()}
+        row["fingerprint"] = group_id(letter)
+        row["event_key"] = None if letter.event_id is None else letter.event_id[:KEY_LENGTH]
         insert = self._database.insert(dead_letters).values(row)
         upsert = insert.on_conflict_do_update(index_elements=[dead_letters.c.id], set_=row)
         there = sa.select(dead_letters.c.id).where(dead_letters.c.id == letter.id)
@@ -57,11 +66,12 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         subscription: str | None = None,
         event_name: str | None = None,
         handler: str | None = None,
+        group: str | None = None,
     ) -> Letters:
         place = dead_letters.c.last_at, dead_letters.c.id
         query = (
             sa.select(dead_letters)
-            .where(*_matching(subscription, event_name, handler))
+            .where(*_matching(subscription, event_name, handler, group))
             .order_by(*place)
             .limit(limit)
         )
@@ -75,6 +85,20 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         query = sa.select(dead_letters).where(dead_letters.c.id == id)
         row = self._database.read(lambda connection: connection.execute(query).first())
         return None if row is None else _letter(row)
+
+    def find(self, prefix: str, *, handler: str | None = None, limit: int = 20) -> Letters:
+        key, id_ = dead_letters.c.event_key, dead_letters.c.event_id
+        query = (
+            sa.select(dead_letters)
+            .where(
+                *begins_with(key, prefix[:KEY_LENGTH]),
+                sa.func.substr(id_, 1, len(prefix)) == prefix,
+                *_matching(None, None, handler, None),
+            )
+            .order_by(key, dead_letters.c.id)
+            .limit(limit)
+        )
+        return self._database.read(lambda connection: [_letter(row) for row in connection.execute(query)])
 
     def discard(self, ids: Collection[str]) -> int:
         return self._database.write(
@@ -113,13 +137,35 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         subscription: str | None = None,
         event_name: str | None = None,
         handler: str | None = None,
+        group: str | None = None,
     ) -> int:
         query = (
             sa.select(sa.func.count())
             .select_from(dead_letters)
-            .where(*_matching(subscription, event_name, handler))
+            .where(*_matching(subscription, event_name, handler, group))
         )
         return self._database.read(lambda connection: connection.scalar(query) or 0)
+
+    def groups(self, *, handler: str | None = None, limit: int = 100) -> LetterGroups:
+        of, time, count = dead_letters.c.fingerprint, dead_letters.c.last_at, sa.func.count()
+        query = (
+            sa.select(dead_letters.c.handler, of, count, sa.func.min(time), sa.func.max(time))
+            .where(*_matching(None, None, handler, None))
+            .group_by(dead_letters.c.handler, of)
+            .order_by(count.desc(), of)
+            .limit(limit)
+        )
+
+        def read(connection: sa.Connection) -> LetterGroups:
+            found = []
+            for owner, id_, size, first, last in connection.execute(query):
+                one = sa.select(dead_letters).where(*_matching(None, None, owner, id_), time == last)
+                row = connection.execute(one.order_by(dead_letters.c.id.desc()).limit(1)).first()
+                if row is not None:  # another transaction may have taken the last one away meanwhile
+                    found.append(group_like(_letter(row), count=size, first_at=moment(first)))
+            return found
+
+        return self._database.read(read)
 
 
 def _chunks(ids: Collection[str]) -> Iterator[list[str]]:
@@ -128,9 +174,11 @@ def _chunks(ids: Collection[str]) -> Iterator[list[str]]:
 
 
 def _matching(
-    subscription: str | None, event_name: str | None, handler: str | None
+    subscription: str | None, event_name: str | None, handler: str | None, group: str | None
 ) -> tuple[sa.ColumnElement[bool], ...]:
-    wanted = {"subscription": subscription, "event_name": event_name, "handler": handler}
+    wanted = {
+        "subscription": subscription, "event_name": event_name, "handler": handler, "fingerprint": group,
+    }  # fmt: skip
     return (
         sa.true(),
         *(dead_letters.c[name] == value for name, value in wanted.items() if value is not None),
@@ -138,5 +186,5 @@ def _matching(
 
 
 def _letter(row: sa.Row[Any]) -> DeadLetter:
-    values = dict(zip(dead_letters.columns.keys(), row, strict=True))
+    values = {name: getattr(row, name) for name in _FIELDS}
     return DeadLetter(**values | {"first_at": moment(row.first_at), "last_at": moment(row.last_at)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -153,17 +154,41 @@ class SqlJournal(SqlPart, Journal):
         return len(gone)
 
     def _latest(
-        self, limit: int, *, below: tuple[float, str] | None, since: float | None, only_notable: bool
+        self,
+        limit: int,
+        *,
+        below: tuple[float, str] | None,
+        since: float | None,
+        only_notable: bool,
+        name: str | None = None,
+        outcome: str | None = None,
     ) -> JournalEvents:
         at, id_ = journal_events.c.last_at, journal_events.c.id
-        query = sa.select(journal_events).order_by(at.desc(), id_.desc()).limit(limit)
+        order = at.desc(), id_.desc()
+        query = sa.select(id_).order_by(*order).limit(limit)
         if below is not None:
             query = query.where(at <= below[0], sa.or_(at < below[0], id_ < below[1]))
         if since is not None:
             query = query.where(at >= since)
-        if only_notable:
+        if name is not None:
+            query = query.where(self._may_be_called(name))
+        if outcome is not None:
+            query = query.where(journal_events.c.outcomes.bitwise_and(bits_of([outcome])) != 0)
+        elif only_notable:
             query = query.where(journal_events.c.notable)
-        return self._events(query)
+        # What is looked for stands in an index; the rows are read of what was found.
+        return self._events(sa.select(journal_events).where(id_.in_(query)).order_by(*order))
+
+    def _may_be_called(self, pattern: str) -> sa.ColumnElement[bool]:
+        """That a name may match a pattern; the caller looks again, by the rules of `fnmatch`."""
+        name = journal_events.c.name
+        literal = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+        if literal == pattern:
+            return name == pattern
+        if "[" in pattern:  # which a database reads in another way
+            return name.startswith(literal, autoescape=True)
+        escaped = re.sub(r"([%_/])", r"/\1", pattern).replace("*", "%").replace("?", "_")
+        return name.like(escaped, escape="/")
 
     def _events(self, query: sa.Select[Any]) -> JournalEvents:
         rows = self._database.read(lambda connection: connection.execute(query).all())

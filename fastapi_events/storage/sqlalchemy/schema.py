@@ -7,10 +7,12 @@ where it has one.
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from fastapi_events.errors import StorageNotReady
+from fastapi_events.storage.letters import fingerprint
 
-VERSION = 3
+VERSION = 4
 """Of the tables; a database of a newer one is refused."""
 
 PREFIX = "fastapi_events_"
@@ -20,6 +22,17 @@ _SETUP_LOCK = 0x66617374
 
 metadata: sa.MetaData = sa.MetaData()
 """The tables of all stores."""
+
+# An index that was replaced by one with more columns.
+_WITHOUT_OUTCOMES = f"{PREFIX}journal_events_time"
+
+_FILLED_AT_ONCE = 500
+
+InBytes: sa.types.TypeEngine[str] = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+"""A text that is compared byte by byte, whatever the database's language: an index finds a prefix."""
+
+KEY_LENGTH = 64
+"""Characters of `event_key`: a forged id may be longer than an index can take."""
 
 # SQLite numbers the rows by itself only where the type is INTEGER.
 _Sequence = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -98,7 +111,11 @@ dead_letters: sa.Table = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("first_at", sa.Double, nullable=False),
     sa.Column("last_at", sa.Double, nullable=False),
+    sa.Column("event_key", InBytes),  # the beginning of the event's id, which an index can take
+    sa.Column("fingerprint", sa.Text),  # of its cause, by which letters are grouped
     sa.Index(f"{PREFIX}dead_letters_time", "last_at", "id"),
+    sa.Index(f"{PREFIX}dead_letters_group", "handler", "fingerprint", "last_at", "id"),
+    sa.Index(f"{PREFIX}dead_letters_event", "event_key"),
     # No index on names of events: a forged one may be longer than an index can take.
     sa.Index(f"{PREFIX}dead_letters_subscription", "subscription", "last_at"),
 )
@@ -154,7 +171,8 @@ journal_events: sa.Table = sa.Table(
     sa.Column("cause", sa.Text),
     sa.Column("correlation", sa.Text),
     sa.Column("payload", sa.Text),
-    sa.Index(f"{PREFIX}journal_events_time", "last_at", "id"),
+    # A search for names or outcomes reads the index alone, however many events there are.
+    sa.Index(f"{PREFIX}journal_events_latest", "last_at", "id", "outcomes", "name"),
     sa.Index(f"{PREFIX}journal_events_worth", "notable", "last_at"),
     sa.Index(f"{PREFIX}journal_events_chain", "correlation"),
 )
@@ -190,7 +208,7 @@ journal_counts: sa.Table = sa.Table(
 def create(connection: sa.Connection) -> None:
     """Create what is missing, in the caller's transaction; a migration may call it, too.
 
-    Tables of an older version are brought up to this one: so far, versions only add tables.
+    Tables of an older version are brought up to this one: columns and indexes are added, and filled.
 
     Raises:
         StorageNotReady: When the tables are those of a newer version.
@@ -199,10 +217,48 @@ def create(connection: sa.Connection) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETUP_LOCK)))
     _refuse_newer_version(connection)
     metadata.create_all(connection)
+    _add_what_is_missing(connection)
     if connection.scalar(sa.select(version.c.version)) is None:
         connection.execute(sa.insert(version).values(name="storage", version=VERSION))
     else:
         connection.execute(sa.update(version).values(version=VERSION))
+
+
+def _add_what_is_missing(connection: sa.Connection) -> None:
+    """Columns and indexes of tables that an older version has made; `create_all` only adds tables."""
+    inspector = sa.inspect(connection)
+    for name, table in metadata.tables.items():
+        columns = {each["name"] for each in inspector.get_columns(name)}
+        for column in table.columns:
+            if column.name not in columns:  # which may be null, since there are rows
+                kind = column.type.compile(connection.dialect)
+                connection.execute(sa.text(f'ALTER TABLE {name} ADD COLUMN "{column.name}" {kind}'))
+        indexes = {each["name"]: each for each in inspector.get_indexes(name)}
+        for index in table.indexes:
+            if index.name not in indexes:
+                index.create(connection)
+    connection.execute(sa.text(f"DROP INDEX IF EXISTS {_WITHOUT_OUTCOMES}"))
+    _fill_letters(connection)
+
+
+def _fill_letters(connection: sa.Connection) -> None:
+    """Letters that an older version has kept have a group, too, and are found by their events."""
+    column = dead_letters.c
+    said = column.id, column.event_id, column.subscription, column.reason, column.traceback
+    unknown = sa.select(*said).where(column.fingerprint.is_(None)).limit(_FILLED_AT_ONCE)
+    change = sa.update(dead_letters).where(column.id == sa.bindparam("letter"))
+    while rows := connection.execute(unknown).all():
+        found = [
+            {
+                "letter": row.id,
+                "found": fingerprint(row.subscription, row.reason, row.traceback),
+                "key": None if row.event_id is None else row.event_id[:KEY_LENGTH],
+            }
+            for row in rows
+        ]
+        connection.execute(
+            change.values(fingerprint=sa.bindparam("found"), event_key=sa.bindparam("key")), found
+        )
 
 
 def verify(connection: sa.Connection) -> None:
