@@ -82,8 +82,12 @@ def among(
     return column.in_(values)
 
 
-def begins_with(column: sa.ColumnElement[str], prefix: str) -> tuple[sa.ColumnElement[bool], ...]:
+def begins_with(
+    database: Database, column: sa.ColumnElement[str], prefix: str
+) -> tuple[sa.ColumnElement[bool], ...]:
     """That a column of the type `InBytes` begins with a prefix, in words for which its index is used."""
+    if database.dialect == "postgresql":
+        column = column.collate("C")
     return column >= prefix, column < f"{prefix}{_LAST_CHARACTER}"
 
 

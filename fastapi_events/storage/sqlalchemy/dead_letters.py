@@ -91,7 +91,7 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         query = (
             sa.select(dead_letters)
             .where(
-                *begins_with(key, prefix[:KEY_LENGTH]),
+                *begins_with(self._database, key, prefix[:KEY_LENGTH]),
                 sa.func.substr(id_, 1, len(prefix)) == prefix,
                 *_matching(None, None, handler, None),
             )
@@ -151,7 +151,7 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         query = (
             sa.select(dead_letters.c.handler, of, count, sa.func.min(time), sa.func.max(time))
             .where(*_matching(None, None, handler, None))
-            .group_by(dead_letters.c.handler, of)
+            .group_by(of, dead_letters.c.handler)
             .order_by(count.desc(), of)
             .limit(limit)
         )

@@ -30,7 +30,7 @@ from fastapi_events.storage.journal import (
     text_of_action,
     texts_of,
 )
-from fastapi_events.storage.sqlalchemy.base import BATCH, SqlPart, among
+from fastapi_events.storage.sqlalchemy.base import BATCH, SqlPart, among, begins_with
 from fastapi_events.storage.sqlalchemy.database import Database
 from fastapi_events.storage.sqlalchemy.schema import (
     journal_actions,
@@ -90,10 +90,9 @@ class SqlJournal(SqlPart, Journal):
         return self._events(query)
 
     def find(self, prefix: str, *, limit: int = 10) -> JournalEvents:
-        begins = sa.func.substr(journal_events.c.id, 1, len(prefix)) == prefix
-        return self._events(
-            sa.select(journal_events).where(begins).order_by(journal_events.c.id).limit(limit)
-        )
+        id_ = journal_events.c.id
+        query = sa.select(journal_events).where(*begins_with(self._database, id_, prefix))
+        return self._events(query.order_by(id_).limit(limit))
 
     def records(self, event_id: str) -> Records:
         query = (

@@ -114,7 +114,8 @@ dead_letters: sa.Table = sa.Table(
     sa.Column("event_key", InBytes),  # the beginning of the event's id, which an index can take
     sa.Column("fingerprint", sa.Text),  # of its cause, by which letters are grouped
     sa.Index(f"{PREFIX}dead_letters_time", "last_at", "id"),
-    sa.Index(f"{PREFIX}dead_letters_group", "handler", "fingerprint", "last_at", "id"),
+    # None begins with the handler: SQLite would take it for pages of all letters, and sort them.
+    sa.Index(f"{PREFIX}dead_letters_group", "fingerprint", "handler", "last_at", "id"),
     sa.Index(f"{PREFIX}dead_letters_event", "event_key"),
     # No index on names of events: a forged one may be longer than an index can take.
     sa.Index(f"{PREFIX}dead_letters_subscription", "subscription", "last_at"),
@@ -162,7 +163,7 @@ catalogue: sa.Table = sa.Table(
 journal_events: sa.Table = sa.Table(
     f"{PREFIX}journal_events",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", InBytes, primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("first_at", sa.Double, nullable=False),
     sa.Column("last_at", sa.Double, nullable=False),
@@ -217,10 +218,11 @@ def create(connection: sa.Connection) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SETUP_LOCK)))
     _refuse_newer_version(connection)
     metadata.create_all(connection)
-    _add_what_is_missing(connection)
-    if connection.scalar(sa.select(version.c.version)) is None:
+    found = connection.scalar(sa.select(version.c.version))
+    if found is None:
         connection.execute(sa.insert(version).values(name="storage", version=VERSION))
-    else:
+    elif found < VERSION:
+        _add_what_is_missing(connection)
         connection.execute(sa.update(version).values(version=VERSION))
 
 
@@ -238,6 +240,8 @@ def _add_what_is_missing(connection: sa.Connection) -> None:
             if index.name not in indexes:
                 index.create(connection)
     connection.execute(sa.text(f"DROP INDEX IF EXISTS {_WITHOUT_OUTCOMES}"))
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(f'ALTER TABLE {journal_events.name} ALTER id TYPE TEXT COLLATE "C"'))
     _fill_letters(connection)
 
 
