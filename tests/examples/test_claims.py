@@ -89,3 +89,57 @@ def test_every_extra_has_a_line_on_the_home_page() -> None:
     named = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page, re.MULTILINE)
 
     assert set(re.findall(r"`(\w+)`", "".join(named))) == set(PROJECT["optional-dependencies"])
+
+
+def section(page: str, heading: str) -> str:
+    """A part of a page, up to the next heading of its level."""
+    return page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def claims() -> dict[str, list[str]]:
+    """What the home page and the one on reliability claim, each with the tests that its source names."""
+    home = (ROOT / "docs" / "index.md").read_text()
+    reliability = (ROOT / "docs" / "reliability.md").read_text()
+    parts = [
+        section(home, "What you can rely on"),
+        *(
+            section(reliability, each)
+            for each in ("The promises", "The modes", "The brokers", "What remains")
+        ),
+    ]
+    without_code = [re.sub(r"```.*?```", "", part, flags=re.DOTALL) for part in parts]
+    items = [item for part in without_code for item in re.split(r"\n(?=- |\d\. |\| )|\n\n", part)]
+    is_claim = re.compile(r"- |\d\. |\| (?!---|\||what \||mode \|)")  # not the head of a table
+    return {item[:60]: re.findall(r"tests/[\w/]+\.py::\w+", item) for item in items if is_claim.match(item)}
+
+
+def test_each_claim_of_home_and_reliability_names_its_tests() -> None:
+    found = claims()
+
+    assert len(found) > 20
+    assert [claim for claim, tests in found.items() if not tests] == []
+
+
+@pytest.mark.parametrize("test", sorted({test for tests in claims().values() for test in tests}))
+def test_the_test_of_a_claim_exists(test: str) -> None:
+    path, _, name = test.partition("::")
+
+    assert re.search(rf"^ *(?:async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE)
+
+
+def test_each_cell_of_the_comparison_says_where_it_is_shown() -> None:
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    rows = [
+        line.split("|")[2:-1] for line in page.splitlines() if line.startswith("| ") and "---" not in line
+    ]
+    bare = {cell.strip() for row in rows for cell in row if "](" not in cell}
+
+    assert len(rows) > 25
+    assert bare <= {
+        "this library",
+        "this library on either",
+        "no",
+        "gone",
+        "nothing",
+        "nothing; a broker for workers",
+    }
