@@ -73,6 +73,7 @@ def _paused(arguments: argparse.Namespace) -> int:
                 say_json(_described(handler, each))
                 continue
             until = "resumed" if each.until is None else local(_time(each.until))
+            until += ", then one is tried" if each.half_open else ""
             rows.append((shown(each.subscription, 60), local(_time(each.since)), until, shown(each.by, 60)))
     if not arguments.json:
         say(table(("SUBSCRIPTION", "SINCE", "UNTIL", "BY"), rows) if rows else "Nothing is paused.")
@@ -95,7 +96,7 @@ def _described(handler: TaskQueueHandler, pause: Pause) -> dict[str, Any]:
     until = None if pause.until is None else _time(pause.until)
     return {
         "handler": handler.name, "subscription": pause.subscription, "since": _time(pause.since),
-        "until": until, "by": pause.by,
+        "until": until, "by": pause.by, "half_open": pause.half_open,
     }  # fmt: skip
 
 

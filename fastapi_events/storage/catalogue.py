@@ -23,6 +23,9 @@ SILENT_AFTER_SECONDS = 10.0
 FORGET_AFTER_SECONDS = 7 * 86_400.0
 """A subscription none of whose workers has been heard of for so long is forgotten."""
 
+_HALF_OPEN_SECONDS = 86_400.0
+"""After so long without an event a subscription goes on that no event was tried with."""
+
 _LISTING, _WORKER, _MODULE, _HEARD = "listing/", "worker/", "module/", "heard/"
 _PAUSE = "paused/"
 
@@ -104,12 +107,16 @@ class Pause:
         since: When it was paused; seconds since 1970.
         until: When it goes on by itself; None where somebody has to resume it.
         by: Who has paused it, or why.
+        half_open: Whether one event is tried after that before all go on.
+        trial_until: Until when one is being tried, unless nothing more is heard of it.
     """
 
     subscription: str
     since: float
     until: float | None = None
     by: str = ""
+    half_open: bool = False
+    trial_until: float | None = None
 
 
 Pauses: TypeAlias = tuple[Pause, ...]
@@ -216,21 +223,27 @@ class Catalogue(Store, ABC):
             now=now,
         )
 
-    def pause(self, destination: str, subscription: str, *, duration: float | None, by: str) -> Pause:
+    def pause(
+        self, destination: str, subscription: str, *, duration: float | None, by: str, half_open: bool = False
+    ) -> Pause:
         """Pause a subscription on all workers; one that is paused already stays so from when it was.
 
         Parameters:
             duration: Seconds until it goes on by itself; None until it is resumed.
             by: Who pauses it, or why.
+            half_open: Try one event then, before all go on. A pause that somebody has made stays in force.
         """
         made: Pause | None = None
 
-        def decide(found: Fields, now: float) -> Change:
+        def decide(found: Fields, now: float) -> Change | None:
             nonlocal made
-            before = next((each for each in _lasting(found, now) if each.subscription == subscription), None)
+            before = _pause_in(found, subscription, now)
+            if half_open and before is not None and not before.half_open:
+                made = before
+                return None
             made = Pause(
                 subscription=subscription, since=now if before is None else before.since,
-                until=None if duration is None else now + duration, by=by,
+                until=None if duration is None else now + duration, by=by, half_open=half_open,
             )  # fmt: skip
             return Change({_PAUSE + subscription: _text(made)})
 
@@ -238,13 +251,45 @@ class Catalogue(Store, ABC):
         assert made is not None  # noqa: S101 - it was asked
         return made
 
+    def try_one(self, destination: str, subscription: str, *, lease: float) -> bool:
+        """Have the turn to try an event, after a pause that is half open; whether nobody else has it.
+
+        Parameters:
+            lease: Seconds until somebody else may have it.
+        """
+        tried = False
+
+        def decide(found: Fields, now: float) -> Change | None:
+            nonlocal tried
+            pause = _pause_in(found, subscription, now)
+            tried = pause is not None and _is_over(pause, now) and now >= (pause.trial_until or 0.0)
+            if pause is None or not tried:
+                return None
+            return Change({_PAUSE + subscription: _text(replace(pause, trial_until=now + lease))})
+
+        self._change(destination, decide)
+        return tried
+
+    def go_on(self, destination: str, subscription: str) -> bool:
+        """Let a subscription go on whose event was tried; False where it has been paused once more."""
+        went_on = False
+
+        def decide(found: Fields, now: float) -> Change | None:
+            nonlocal went_on
+            pause = _pause_in(found, subscription, now)
+            went_on = pause is not None and _is_over(pause, now)
+            return Change({}, [_PAUSE + subscription]) if went_on else None
+
+        self._change(destination, decide)
+        return went_on
+
     def resume(self, destination: str, subscription: str) -> bool:
         """Let a subscription go on; whether it was paused."""
         resumed = False
 
         def decide(found: Fields, now: float) -> Change | None:
             nonlocal resumed
-            resumed = any(each.subscription == subscription for each in _lasting(found, now))
+            resumed = _pause_in(found, subscription, now) is not None
             name = _PAUSE + subscription
             return Change({}, [name]) if name in found else None
 
@@ -325,10 +370,20 @@ class Catalogue(Store, ABC):
 
 
 def _lasting(found: Fields, now: float) -> list[Pause]:
-    """The pauses that are not over yet."""
+    """The pauses that are not over yet, or after which no event has been tried."""
     return [
-        each for each in _records(found, _PAUSE, Pause) if each.until is None or now < each.until
-    ]  # fmt: skip
+        each
+        for each in _records(found, _PAUSE, Pause)
+        if each.until is None or now < each.until + (_HALF_OPEN_SECONDS if each.half_open else 0.0)
+    ]
+
+
+def _pause_in(found: Fields, subscription: str, now: float) -> Pause | None:
+    return next((each for each in _lasting(found, now) if each.subscription == subscription), None)
+
+
+def _is_over(pause: Pause, now: float) -> bool:
+    return pause.until is not None and now >= pause.until
 
 
 def _text(record: Listing | Worker | Pause) -> str:

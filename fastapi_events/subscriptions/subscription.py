@@ -36,6 +36,8 @@ class Subscription:
         once: Whether an event that it has completed is skipped when it comes again.
         batch: How it takes many events at once; None where it takes one.
         module: The module whose import registers it.
+        pause_on: Errors at which it pauses itself.
+        pause_for: Seconds that it pauses then.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Subscription:
     once: bool = False
     batch: Batch | None = None
     module: str = ""
+    pause_on: tuple[type[BaseException], ...] = ()
+    pause_for: float = 0.0
 
     @property
     def pattern(self) -> str:

@@ -63,3 +63,44 @@ def test_a_paused_function_waits_and_its_sibling_goes_on(
     # Then: once it is resumed all of them are handled
     project.run("from app.bill import events; assert events.resume('bill')")
     until(lambda: handled("bill") == 40, f"that the function goes on\n{project.logs()}")
+
+
+PROVIDER = """
+    class ProviderDown(Exception):
+        pass
+
+    @events.register(event_name="cat*", name="bill", pause_on=ProviderDown, pause_for=1.0)
+    def bill(event):
+        client.incr("tried")
+        if client.exists("down"):
+            raise ProviderDown
+        client.sadd("bill", event.payload["number"])
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_function_whose_provider_is_down_pauses_itself_and_tries_one_event(
+    project: Project, engine: str
+) -> None:
+    project.write(events=module(engine), feed=function("feed"), bill=function("feed") + PROVIDER)
+    start(project, engine, "bill")
+    project.redis.set("down", "yes")
+
+    # When: its provider is down, then each time one event finds that out, and its sibling goes on
+    began = time.monotonic()
+    project.run(
+        "from app.events import events; from fastapi_events.dispatcher import dispatch\n"
+        "from fastapi_events.scope import collect_events\n"
+        "with collect_events([events], raise_errors=True):\n"
+        "    for number in range(20): dispatch('cat', {'number': number})"
+    )
+    until(lambda: project.redis.scard("feed") == 20, f"that the sibling goes on\n{project.logs()}")
+    until(lambda: int(project.redis.get("tried") or 0) >= 4, f"that more are tried\n{project.logs()}")
+    tried, took = int(project.redis.get("tried")), time.monotonic() - began
+    assert tried <= 2 + took  # the worker's two threads at first, then one after each second of a pause
+
+    # Then: once it is back one is tried, and all go on; none of the attempts counted
+    project.redis.delete("down")
+    until(lambda: project.redis.scard("bill") == 20, f"that all go on\n{project.logs()}")
+    assert "starts nothing for 1 s; then one event is tried" in project.logs()
+    project.run("from app.bill import events; assert events.paused() == ()")

@@ -223,3 +223,50 @@ def test_boots_leave_pauses_as_they_are(store: Any, clock: Any) -> None:
     clock.now += 6
     store.catalogue.expire(HANDLER)
     assert paused(store) == ["feed"]
+
+
+def test_after_a_pause_that_is_half_open_one_event_is_tried_before_all_go_on(store: Any, clock: Any) -> None:
+    catalogue = store.catalogue
+    made = catalogue.pause(HANDLER, "feed", duration=60, by="Down", half_open=True)
+    assert not catalogue.try_one(HANDLER, "feed", lease=30)
+
+    # Given: it is over; then one of two has the turn, until nothing has been heard of it for the lease
+    clock.now += 61
+    assert catalogue.read(HANDLER).paused == (made,)
+    assert [catalogue.try_one(HANDLER, "feed", lease=30) for _ in range(2)] == [True, False]
+    assert catalogue.read(HANDLER).paused[0].trial_until == clock.now + 30
+    clock.now += 31
+    assert catalogue.try_one(HANDLER, "feed", lease=30)
+
+    # When: it has met the error again, then all wait again, from when they did at first
+    again = catalogue.pause(HANDLER, "feed", duration=60, by="Down", half_open=True)
+    assert (again.since, again.trial_until) == (made.since, None)
+    assert not catalogue.go_on(HANDLER, "feed")
+
+    # Then: once another was tried without it all go on
+    clock.now += 61
+    assert catalogue.try_one(HANDLER, "feed", lease=30)
+    assert catalogue.go_on(HANDLER, "feed")
+    assert paused(store) == []
+    assert not catalogue.go_on(HANDLER, "feed")
+    assert not catalogue.try_one(HANDLER, "feed", lease=30)
+
+
+def test_one_without_events_is_not_half_open_for_ever(store: Any, clock: Any) -> None:
+    store.catalogue.pause(HANDLER, "feed", duration=60, by="Down", half_open=True)
+
+    clock.now += 7 * 86_400
+    store.catalogue.expire(HANDLER)
+
+    assert paused(store) == []
+
+
+def test_what_somebody_has_paused_no_error_lets_go_on(store: Any, clock: Any) -> None:
+    made = store.catalogue.pause(HANDLER, "feed", duration=None, by="ada")
+
+    assert store.catalogue.pause(HANDLER, "feed", duration=1, by="Down", half_open=True) == made
+
+    clock.now += 2
+    assert store.catalogue.read(HANDLER).paused == (made,)
+    assert not store.catalogue.try_one(HANDLER, "feed", lease=30)
+    assert not store.catalogue.go_on(HANDLER, "feed")

@@ -79,6 +79,8 @@ def registration(dramatiq_events: DramatiqHandler, celery_events: CeleryHandler,
     dramatiq_events.register(feed, once="yes")  # refused
     dramatiq_events.register(feed, batch="100")  # refused
     dramatiq_events.register(feed, batch=100, batch_window="1s")  # refused
+    dramatiq_events.register(feed, pause_on="ProviderDown")  # refused
+    dramatiq_events.register(feed, pause_on=ValueError, pause_for="1m")  # refused
     dramatiq_events.register(feed, priority="high")  # refused
     dramatiq_events.register(feed, time_limit="1m")  # refused
     celery_events.register(event_name="cat*", priority="high")  # refused

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +19,7 @@ from fastapi_events.event import EventName, names
 from fastapi_events.handlers.task_queue.announcement import Announcement, Member
 from fastapi_events.handlers.task_queue.passes import Passes
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
-from fastapi_events.storage.catalogue import HEARTBEAT_SECONDS, Listing, Pause, Snapshot
+from fastapi_events.storage.catalogue import HEARTBEAT_SECONDS, Catalogue, Listing, Pause, Snapshot
 from fastapi_events.subscriptions.pattern import PatternIndex
 from fastapi_events.subscriptions.subscription import Subscriptions
 
@@ -33,13 +32,6 @@ _OLD_AFTER_SECONDS = 2 * REFRESH_SECONDS
 """What is older is read again before it is used: the thread that reads may not have had its turn. A worker
 with new functions waits a little longer than that until it is ready."""
 
-SHORTEST_LOOK_SECONDS = 2.0
-"""How long a message to a subscription that has just been paused waits until it is looked at again."""
-
-LONGEST_LOOK_SECONDS = 15.0
-"""How long one waits at most whose subscription has been paused for a while."""
-
-_AFTER_THE_END_SECONDS = 0.1
 _EXPIRE_EVERY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 
@@ -168,8 +160,8 @@ class Fleet:
             return None
         return self._passes.seconds(name, arguments, alive=name in others.alive)
 
-    def rest_of_pause(self, name: str) -> float | None:
-        """Seconds that a message to a subscription is to wait because it is paused; None where it is not.
+    def pause_of(self, name: str) -> tuple[Pause, float] | None:
+        """How a subscription is paused, and what time it is by the catalogue; None where it is not paused.
 
         Raises:
             TryLater: When the catalogue has never been read, and cannot be.
@@ -180,13 +172,12 @@ class Fleet:
         pause = known.paused.get(name)
         if pause is None:
             return None
-        now = known.snapshot.now + time.monotonic() - known.read_at
-        # The longer it is paused already, the less often its messages are looked at.
-        wait = min(max((now - pause.since) / 10, SHORTEST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
-        wait *= random.uniform(0.75, 1.25)  # noqa: S311 - so that not all come back at once
-        if pause.until is None:
-            return wait
-        return min(wait, pause.until - now + _AFTER_THE_END_SECONDS) if now < pause.until else None
+        return pause, known.snapshot.now + time.monotonic() - known.read_at
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """Where its workers find each other; None where each knows itself only."""
+        return self._member.catalogue
 
     def refresh(self) -> None:
         """Read the catalogue now, after this process has changed it."""

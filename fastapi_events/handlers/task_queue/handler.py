@@ -106,6 +106,7 @@ class TaskQueueHandler(Operations):
             encryption=encryption,
             unknown_retry=chosen.unknown_retry.within(engine.longest_delay),
             max_crashes=chosen.max_crashes,
+            audit=self.audit,
             outbox=self.outbox,
             inbox=self.inbox,
             dead_letters=self.dead_letters,

@@ -13,7 +13,17 @@ from fastapi_events.errors import InvalidSetting
 Check: TypeAlias = Callable[[str, Any], Any]
 """Takes an option's name and value, and refuses the value or returns it as it is kept."""
 
-OWN_OPTIONS: Final = ("event_name", "name", "queue", "retry", "once", "batch", "batch_window")
+OWN_OPTIONS: Final = (
+    "event_name",
+    "name",
+    "queue",
+    "retry",
+    "once",
+    "batch",
+    "batch_window",
+    "pause_on",
+    "pause_for",
+)
 """What `register` takes on every engine."""
 
 

@@ -7,10 +7,10 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from fastapi_events import checks
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.errors import ConfigurationError, InvalidSetting
 from fastapi_events.event import EventName
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.engine import Engine
@@ -23,6 +23,12 @@ from fastapi_events.subscriptions.plan import Plan, plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions, name_of, registration
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+Errors: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
+"""A class of errors, or several."""
+
+PAUSE_SECONDS = 60.0
+"""How long a function with `pause_on` pauses itself, unless `pause_for` says so."""
 
 
 class Registering(BaseEventHandler):
@@ -55,6 +61,7 @@ class Registering(BaseEventHandler):
         self, _func_or_model: type, *, event_name: EventName = ..., name: str | None = ...,
         queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ...,
         batch: int | None = ..., batch_window: float | timedelta = ...,
+        pause_on: Errors = ..., pause_for: float | timedelta = ...,
         priority: int = ..., time_limit: float | timedelta = ..., **options: Any,
     ) -> Callable[[F], F]: ...  # fmt: skip
     @overload
@@ -62,6 +69,7 @@ class Registering(BaseEventHandler):
         self, _func_or_model: F, *, event_name: EventName = ..., name: str | None = ...,
         queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ...,
         batch: int | None = ..., batch_window: float | timedelta = ...,
+        pause_on: Errors = ..., pause_for: float | timedelta = ...,
         priority: int = ..., time_limit: float | timedelta = ..., **options: Any,
     ) -> F: ...  # fmt: skip
     @overload
@@ -69,6 +77,7 @@ class Registering(BaseEventHandler):
         self, _func_or_model: None = None, *, event_name: EventName = ..., name: str | None = ...,
         queue: str | None = ..., retry: RetryPolicy | None = ..., once: bool = ...,
         batch: int | None = ..., batch_window: float | timedelta = ...,
+        pause_on: Errors = ..., pause_for: float | timedelta = ...,
         priority: int = ..., time_limit: float | timedelta = ..., **options: Any,
     ) -> Callable[[F], F]: ...  # fmt: skip
     def register(
@@ -82,6 +91,8 @@ class Registering(BaseEventHandler):
         once: bool = False,
         batch: int | None = None,
         batch_window: float | timedelta = 0.2,
+        pause_on: Errors = (),
+        pause_for: float | timedelta | None = None,
         **options: Any,
     ) -> Any:
         """Run a function in a worker for the events that a pattern matches; a decorator in all its forms.
@@ -101,6 +112,10 @@ class Registering(BaseEventHandler):
             once: Skip an event that it has completed before, should it come again; needs the handler's inbox.
             batch: Call the function with a list of up to so many events; what fails is retried one by one.
             batch_window: How long the first event of a batch waits for others, a `timedelta` or seconds.
+            pause_on: A class of errors, or several, at which the function is paused on all workers, such as
+                those of a provider that is down. The event that met the error counts no attempt.
+            pause_for: How long, a `timedelta` or seconds; a minute if not given. Then one event is tried, and
+                all go on unless it meets such an error again.
             options: Passed on to the engine's actor or task. A number has the engine's own unit; a
                 `timedelta`, such as `time_limit=timedelta(seconds=30)`, means the same in every engine.
 
@@ -120,6 +135,7 @@ class Registering(BaseEventHandler):
         if retry is not None:
             checks.instance("retry", retry, RetryPolicy, such_as="RetryPolicy(max_retries=3)")
         checks.flag("once", once)
+        pausing = _pausing(pause_on, pause_for)
 
         def subscribe(function: F) -> F:
             asking = name or name_of(function)
@@ -141,6 +157,7 @@ class Registering(BaseEventHandler):
                     once,
                     many,
                     importing or getattr(function, "__module__", None) or type(function).__module__,
+                    *pausing,
                 )
             )
             return function
@@ -191,10 +208,26 @@ def _module_being_imported() -> str | None:
     return None if name == "__main__" or name not in sys.modules else name  # what `exec` runs is no import
 
 
+def _pausing(errors: Any, seconds: Any) -> tuple[tuple[type[BaseException], ...], float]:
+    """The errors at which a subscription pauses itself, and for how long."""
+    classes = checks.error_classes("pause_on", errors)
+    if any(not issubclass(each, Exception) for each in classes):
+        raise InvalidSetting(f"pause_on={checks.shown(errors)}: expected errors that derive from Exception.")
+    if seconds is None:
+        return classes, PAUSE_SECONDS if classes else 0.0
+    if not classes:
+        raise InvalidSetting(
+            f"pause_for={checks.shown(seconds)} says how long pause_on= pauses the function: pass the errors "
+            "as well, such as pause_on=ProviderDown."
+        )
+    return classes, checks.seconds("pause_for", seconds, positive=True)
+
+
 def _settings(subscription: Subscription) -> tuple[Any, ...]:
     many = subscription.batch
     size = None if many is None else (many.size, many.window)
-    return subscription.queue, subscription.retry, subscription.once, size, subscription.options
+    pausing = (subscription.pause_on, subscription.pause_for)
+    return subscription.queue, subscription.retry, subscription.once, size, subscription.options, pausing
 
 
 def _argument(subscription: Subscription) -> Any:

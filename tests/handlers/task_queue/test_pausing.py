@@ -10,8 +10,8 @@ import pytest
 
 from fastapi_events.errors import ConfigurationError, InvalidSetting
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.fleet import LONGEST_LOOK_SECONDS, SHORTEST_LOOK_SECONDS
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
+from fastapi_events.handlers.task_queue.worker.pause_gate import LONGEST_LOOK_SECONDS, SHORTEST_LOOK_SECONDS
 from fastapi_events.storage.memory import MemoryCatalogue
 from tests.handlers.task_queue.broker import ListHandler
 
@@ -47,7 +47,13 @@ def _noting(handler: Any, name: str) -> Any:
 
 def wait_of(handler: ListHandler, name: str) -> float | None:
     handler.fleet.refresh()
-    return handler.fleet.rest_of_pause(name)
+    subscription = handler.subscriptions.named(name)
+    assert subscription is not None
+    try:
+        with handler.worker.gate.passing(subscription):
+            return None
+    except TryLater as later:
+        return later.seconds
 
 
 def test_a_paused_function_does_not_run_and_its_siblings_do(handler: Any) -> None:

@@ -11,12 +11,12 @@ from fastapi_events.context import current_event, current_subscription, reported
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.encryption import Encryption, unlocked
-from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.messages import is_batch, only_argument
 from fastapi_events.handlers.task_queue.once import Once
 from fastapi_events.handlers.task_queue.settings import ContextFrom
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
+from fastapi_events.handlers.task_queue.worker.pause_gate import PauseGate
 from fastapi_events.handlers.task_queue.worker.perform_batch import PerformBatch
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
 from fastapi_events.handlers.task_queue.worker.validation import validate
@@ -37,7 +37,7 @@ class Perform:
         overrides: Dependencies to replace.
         chained: Runs a function, and publishes what it has dispatched.
         batches: Runs those subscriptions that take many events at once.
-        fleet: Knows which subscriptions are paused.
+        gate: Lets no event to a subscription that is paused.
         receipts: Tell the outbox what has run, where it waits for that.
         once: Skips what has been completed before.
         context_from: Makes the context that a function runs in, of its event.
@@ -51,7 +51,7 @@ class Perform:
         chained: Chained,
         batches: PerformBatch,
         *,
-        fleet: Fleet,
+        gate: PauseGate,
         receipts: Receipts,
         once: Once | None,
         context_from: ContextFrom | None = None,
@@ -61,7 +61,7 @@ class Perform:
         self._overrides = overrides
         self._chained = chained
         self._batches = batches
-        self._fleet = fleet
+        self._gate = gate
         self._receipts = receipts
         self._once = once
         self._context_from = context_from
@@ -76,9 +76,10 @@ class Perform:
             TryLater: When it is not its turn yet.
         """
         argument = only_argument(args, kwargs)
-        wait = self._fleet.rest_of_pause(subscription.name)
-        if wait is not None:
-            raise TryLater(wait)
+        with self._gate.passing(subscription):
+            self._perform(subscription, argument)
+
+    def _perform(self, subscription: Subscription, argument: Any) -> None:
         if subscription.batch is not None and is_batch(argument):
             self._batches(subscription, argument)
             return

@@ -27,6 +27,7 @@ from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.handlers.task_queue.worker.dead_letters import DeadLetterKeeper
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, TryAgain, TryLater, decide
+from fastapi_events.handlers.task_queue.worker.pause_gate import PauseGate
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
 from fastapi_events.handlers.task_queue.worker.validation import validate
 from fastapi_events.lifecycle import Lifecycle, report_failure, tell
@@ -47,6 +48,7 @@ class PerformBatch:
         chained: Runs a function, and publishes what it has dispatched.
         addresses: Where events go that have to run alone.
         sender: Sends them there.
+        gate: Pauses a subscription whose errors ask for that.
         dead_letters: Keep what no retry can mend.
         receipts: Tell the outbox what has run, where it waits for that.
         once: Skips what has been completed before.
@@ -61,6 +63,7 @@ class PerformBatch:
         *,
         addresses: Addresses,
         sender: Sender,
+        gate: PauseGate,
         dead_letters: DeadLetterKeeper,
         receipts: Receipts,
         once: Once | None,
@@ -71,6 +74,7 @@ class PerformBatch:
         self._chained = chained
         self._addresses = addresses
         self._sender = sender
+        self._gate = gate
         self._dead_letters = dead_letters
         self._receipts = receipts
         self._once = once
@@ -86,7 +90,7 @@ class PerformBatch:
         wanted = [each for each in found if not self._receipts.has(subscription.name, each[1])]
         texts, events = [text for text, _ in wanted], [event for _, event in wanted]
         apart: list[Message] = []
-        errors = self._batcher(subscription).submit(events)
+        errors = self._gate.seen(subscription, self._batcher(subscription).submit(events))
         for event, text, error in zip(events, texts, errors, strict=True):
             if error is None:
                 self._receipts.give(subscription.name, event)

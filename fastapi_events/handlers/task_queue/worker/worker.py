@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastapi_events.errors import ConfigurationError, UnreadableEnvelope
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.audit import Audit
 from fastapi_events.handlers.task_queue.encryption import Encryption
 from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.lookout import Lookout
@@ -19,6 +20,7 @@ from fastapi_events.handlers.task_queue.settings import ContextFrom
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.handlers.task_queue.worker.dead_letters import DeadLetterKeeper
 from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
+from fastapi_events.handlers.task_queue.worker.pause_gate import PauseGate
 from fastapi_events.handlers.task_queue.worker.perform import Perform
 from fastapi_events.handlers.task_queue.worker.perform_batch import PerformBatch
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
@@ -46,6 +48,7 @@ class Worker:
         context_from: Makes the context that a function runs in, of its event.
         encryption: Of the values of sensitive fields.
         max_crashes: How many workers may die of a message before it is given up.
+        audit: Gets to know when a subscription pauses itself.
         outbox: Gets receipts, where it waits for them.
         inbox: Remembers what subscriptions with `once=True` have completed.
         dead_letters: Keeps what is given up.
@@ -63,6 +66,7 @@ class Worker:
         *,
         unknown_retry: RetryPolicy,
         max_crashes: int,
+        audit: Audit,
         outbox: Outbox | None,
         inbox: Inbox | None,
         dead_letters: DeadLetters | None,
@@ -88,15 +92,16 @@ class Worker:
             handler.name, addresses, sender, outbox=outbox, order=order,
             keep_in=dead_letters if keeps_unmatched else None,
         )  # fmt: skip
+        gate = self.gate = PauseGate(handler.name, self.fleet, audit)
         self.perform: Perform = Perform(
             handler,
             overrides,
             chained,
             PerformBatch(
-                handler, overrides, chained, addresses=addresses, sender=sender,
+                handler, overrides, chained, addresses=addresses, sender=sender, gate=gate,
                 dead_letters=self.dead_letters, receipts=receipts, once=once, encryption=encryption,
             ),
-            fleet=self.fleet,
+            gate=gate,
             receipts=receipts,
             once=once,
             context_from=context_from,

@@ -15,6 +15,7 @@ from fastapi_events.envelope import seal
 from fastapi_events.errors import InvalidPayload, NotPublished, StorageError, UnreadableEnvelope
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.audit import Audit
 from fastapi_events.handlers.task_queue.messages import Message, message_id
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
@@ -76,8 +77,8 @@ def perform_with(broker: Broker) -> Make:
         flushing: Any = broker  # all that is asked of it is to flush
         worker = Worker(
             Recorder(), broker, addresses, flushing, {},
-            unknown_retry=RetryPolicy(), max_crashes=3, outbox=outbox, inbox=inbox, dead_letters=None,
-            order=None,
+            unknown_retry=RetryPolicy(), max_crashes=3, audit=Audit("events", None), outbox=outbox,
+            inbox=inbox, dead_letters=None, order=None,
         )  # fmt: skip
         return worker.perform
 
