@@ -1,7 +1,7 @@
 # One image for the web process and for the workers; docker-compose.yml says which it is.
 FROM python:3.13-slim AS build
 WORKDIR /build
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY fastapi_events fastapi_events
 RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[dramatiq,rabbitmq,celery]' 'fastapi>=0.115' 'uvicorn>=0.30'
 

@@ -71,6 +71,21 @@ check: $(VENV)/.test $(VENV)/.check ## Lint, format, types, floors and doors, an
 	@$(BIN)/python -m tests.typing
 	@$(BIN)/lint-imports
 	@$(BIN)/mkdocs --quiet build --strict
+	@$(MAKE) --no-print-directory workflows
+
+.PHONY: workflows
+workflows: $(VENV)/.check ## Check the workflows and forms of GitHub, against their schemas and for what could be stolen
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/zizmor --quiet --offline .github
+
+.PHONY: dist
+dist: $(VENV)/.test ## Build wheel and source distribution, and check them as for a release (TAG=v1.0.0)
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build --directory dist
+	@$(BIN)/python -m twine check --strict dist/*
+	@$(BIN)/python -m tests.distribution dist $(if $(TAG),--tag $(TAG))
 
 .PHONY: format
 format: $(VENV)/.test $(VENV)/.check ## Mend what can be mended without thinking
