@@ -64,6 +64,12 @@ class BoundedCall(Generic[T]):
         except TimeoutError:
             return None
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a call has begun and not ended."""
+        latest = self._state.get().latest
+        return latest is not None and not latest.done()
+
     def begin(self) -> None:
         """Begin, unless a call is under way or an answer is still good; `wait` or `answer` gets it."""
         self._latest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fastapi_events import redaction
@@ -108,6 +108,21 @@ class Found:
     envelope: str
 
 
+# What has become of an event in all, the most pressing first.
+_BY_WORTH = (
+    "lost", "dead", "unmatched", "discarded", "replayed", "retried", "failed", "succeeded", "skipped",
+    "started", "fanned_out", "published", "stored", "dispatched",
+)  # fmt: skip
+
+
+def state_of(outcomes: Collection[str]) -> str:
+    """What became of an event, in a word or two; a subscription may have failed and another succeeded."""
+    state = next((each for each in _BY_WORTH if each in outcomes), "")
+    if state in ("retried", "failed", "replayed") and "succeeded" in outcomes:
+        return f"{state}, succeeded"
+    return state.replace("_", " ")
+
+
 def journals(handlers: Iterable[TaskQueueHandler]) -> list[Journal]:
     """The journals of handlers, each once."""
     return list({id(each.journal): each.journal for each in handlers if each.journal is not None}.values())
@@ -139,6 +154,25 @@ def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
             for letter in handler.dead_letters.find(prefix, handler=handler.name):
                 shown = redaction.shown_text(letter.argument)
                 yield Found(letter.event_id or prefix, letter.event_name, _dead(letter), shown)
+
+
+def keyed(handlers: Iterable[TaskQueueHandler], key: str) -> Iterator[Found]:
+    """The events with an ordering key that outboxes hold.
+
+    Raises:
+        StorageError: When a store cannot be asked.
+    """
+    known = list(handlers)
+    names = {each.name for each in known}
+    for outbox in {id(each.outbox): each.outbox for each in known if each.outbox is not None}.values():
+        for entry in _entries(outbox):
+            if entry.ordering_key == key and entry.destination in names:
+                yield Found(
+                    entry.id,
+                    _name_in(entry.envelope),
+                    _in_outbox(entry),
+                    redaction.shown_text(entry.envelope),
+                )
 
 
 def life_of(journal: Journal, event: JournalEvent) -> Life:

@@ -45,6 +45,8 @@ def test_a_payload_that_cannot_travel_says_which_and_where() -> None:
         ("fastapi_events.otel.metrics", "opentelemetry", "otel"),
         ("fastapi_events.otel.gauges", "opentelemetry", "otel"),
         ("fastapi_events.prometheus", "prometheus_client", "prometheus"),
+        ("fastapi_events.console", "starlette", "console"),
+        ("fastapi_events.console", "jinja2", "console"),
         ("fastapi_events.storage.redis", "redis", "redis"),
         ("fastapi_events.storage.sqlalchemy", "sqlalchemy", "sql"),
         ("fastapi_events.commit", "sqlalchemy", "sql"),

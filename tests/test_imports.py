@@ -11,7 +11,7 @@ CORE = (
 )  # fmt: skip
 NOT_NEEDED = (
     "anyio", "celery", "dramatiq", "fastapi", "kombu", "pydantic_settings", "pytest", "redis", "sqlalchemy",
-    "starlette", "trio",
+    "jinja2", "starlette", "trio",
     "fastapi_events.settings", "fastapi_events.handlers.task_queue", "fastapi_events.storage",
 )  # fmt: skip
 FOR_TYPED_PAYLOADS = (

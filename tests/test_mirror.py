@@ -40,6 +40,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "testing/contracts/handlers.py": "contract/test_handlers.py",
     "testing/contracts/inbox.py": "storage/test_inbox.py",
     "testing/contracts/outbox.py": "storage/test_outbox.py",
+    # By the application that shows them.
+    "console/page.py": "console/test_application.py",
     # By the worker.
     "testing/work.py": "testing/test_worker.py",
     # Through the publisher that uses them.

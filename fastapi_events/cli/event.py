@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi_events.cli.arguments import add_command, add_group, age
-from fastapi_events.cli.event_tree import data_of, line_of, lines_of, record_data, state_of
+from fastapi_events.cli.event_tree import data_of, line_of, lines_of, record_data
 from fastapi_events.cli.selection import NotThereError, guess, only
 from fastapi_events.cli.text import local, say, say_json, shown, table
 from fastapi_events.errors import ConfigurationError
@@ -17,7 +17,7 @@ from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.journal import HAPPENINGS, Journal, JournalEvent, Record
-from fastapi_events.whereabouts import Found, causes_of, held, journals, life_of, places_of
+from fastapi_events.whereabouts import Found, causes_of, held, journals, life_of, places_of, state_of
 
 _LISTING = "fastapi-events event list"
 _AT_MOST = 20

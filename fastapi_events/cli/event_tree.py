@@ -9,21 +9,7 @@ from typing import Any
 from fastapi_events.cli.text import local, shown
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.journal import JournalEvent, Record
-from fastapi_events.whereabouts import Attempt, Fate, Life, Place
-
-# What has become of an event in all, the most pressing first.
-_BY_WORTH = (
-    "lost", "dead", "unmatched", "discarded", "replayed", "retried", "failed", "succeeded", "skipped",
-    "started", "fanned_out", "published", "stored", "dispatched",
-)  # fmt: skip
-
-
-def state_of(outcomes: frozenset[str]) -> str:
-    """What became of an event, in a word or two; a subscription may have failed and another succeeded."""
-    state = next((each for each in _BY_WORTH if each in outcomes), "")
-    if state in ("retried", "failed", "replayed") and "succeeded" in outcomes:
-        return f"{state}, succeeded"
-    return state.replace("_", " ")
+from fastapi_events.whereabouts import Attempt, Fate, Life, Place, state_of
 
 
 def lines_of(life: Life, causes: Sequence[JournalEvent], places: Sequence[Place]) -> Iterator[str]:

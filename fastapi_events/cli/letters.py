@@ -14,9 +14,9 @@ from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.letters import LetterFilter
+from fastapi_events.storage.letters import matching_letters as letters_in
 
 _LISTING = "fastapi-events dead list"
-_PAGE = 1_000
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def check_filters(arguments: argparse.Namespace, stores: list[tuple[TaskQueueHan
     Raises:
         NotThereError: With the closest name that there is.
     """
-    letters = [letter for handler, store in stores for letter in _all(store, handler.name)]
+    letters = [letter for handler, store in stores for letter in letters_in(store, handler.name)]
     subscriptions = {each.subscription for each in letters}
     registered = {each.name for handler, _ in stores for each in handler.subscriptions}
     events = {each.event_name for each in letters if each.event_name}
@@ -117,17 +117,7 @@ def matching_letters(
 ) -> Iterator[DeadLetter]:
     """The letters that are meant, handler by handler, those first that were given up first."""
     for handler, letters in stores:
-        yield from filter(
-            matching.matches,
-            _all(letters, handler.name, subscription=matching.subscription, event_name=matching.event_name),
-        )
-
-
-def _all(letters: DeadLetters, handler: str, **names: str | None) -> Iterator[DeadLetter]:
-    after = None
-    while page := letters.list(limit=_PAGE, handler=handler, after=after, **names):
-        yield from page
-        after = page[-1].cursor
+        yield from letters_in(letters, handler.name, matching)
 
 
 def find(target: str, prefix: str) -> tuple[DeadLetter, TaskQueueHandler]:
@@ -137,7 +127,7 @@ def find(target: str, prefix: str) -> tuple[DeadLetter, TaskQueueHandler]:
         exact = letters.get(prefix)
         if exact is not None and exact.handler == handler.name:
             return exact, handler
-        for letter in _all(letters, handler.name):
+        for letter in letters_in(letters, handler.name):
             if letter.id.startswith(prefix):
                 found[letter.id] = letter, handler
     return found[only(found, prefix, what="dead letter", listing=_LISTING)]

@@ -14,12 +14,12 @@ from fastapi_events.bounded_call import Answer, BoundedCall
 from fastapi_events.envelope import unseal
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.handlers.task_queue.listing import listing_of
 from fastapi_events.measures import Reading
 from fastapi_events.status.conclusions import LOOKED_AT, problems_of, queue_statuses, subscription_statuses
+from fastapi_events.status.listings import listings_of
 from fastapi_events.status.readings import readings_of
 from fastapi_events.status.values import OutboxDepth, Status
-from fastapi_events.storage.catalogue import Listing, Snapshot
+from fastapi_events.storage.catalogue import Snapshot
 from fastapi_events.storage.journal import Journal
 from fastapi_events.storage.outbox import Entry, Outbox
 
@@ -77,7 +77,7 @@ class StatusReader:
             if store is not None:
                 store.begin()
         snapshot = _answer(self._fleet, deadline - self._timeout / 2, "the catalogue", problems)
-        listings = _listings(handler, snapshot)
+        listings = listings_of(handler, snapshot)
         self._queues = {*handler.queues, *(each.queue for each in listings)}
         depths = _answer(self._depths, deadline, "the broker", problems)
         outbox = _answer(self._outbox, deadline, "the outbox", problems)
@@ -113,24 +113,16 @@ def _fleet_of(handler: TaskQueueHandler) -> Snapshot | None:
     return None if handler.knows_itself_only else handler.fleet.snapshot()
 
 
-def _listings(handler: TaskQueueHandler, snapshot: Snapshot | None) -> list[Listing]:
-    """The functions of the fleet, and those of this process that no worker has announced yet."""
-    own = (listing_of(each, engine=handler.engine.name, version=None) for each in handler.subscriptions)
-    found = {each.name: each for each in (*own, *(() if snapshot is None else snapshot.listings))}
-    return [found[name] for name in sorted(found)]
-
-
 def _depth_of(outbox: Outbox, handler: str) -> OutboxDepth:
     found, now = outbox.status(), clock.timestamp()
+    late = [now - _due(each, now) for each in outbox.list(limit=LOOKED_AT) if each.destination == handler]
     return OutboxDepth(
         waiting=found.waiting,
         claimed=found.claimed,
         unconfirmed=found.unconfirmed,
         oldest=None if found.oldest is None else max(now - found.oldest.timestamp(), 0.0),
-        overdue=sum(
-            each.destination == handler and now - _due(each, now) > OVERDUE_SECONDS
-            for each in outbox.list(limit=LOOKED_AT)
-        ),
+        overdue=sum(each > OVERDUE_SECONDS for each in late),
+        lag=max(0.0, *late) if late else 0.0,
     )
 
 

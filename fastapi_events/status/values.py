@@ -65,6 +65,7 @@ class OutboxDepth:
         unconfirmed: Events that are published, and wait for the receipts of their functions.
         oldest: Seconds since the oldest of all was added.
         overdue: How many of the oldest hundred, of this handler, are due for a minute and more.
+        lag: For how many seconds one of them has been due, at most.
     """
 
     waiting: int
@@ -72,6 +73,7 @@ class OutboxDepth:
     unconfirmed: int
     oldest: float | None
     overdue: int
+    lag: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -268,6 +268,10 @@ class Journal(Store, ABC):
             below = page[-1].last_at, page[-1].id
         return found[:limit]
 
+    def notable(self, *, limit: int = 20) -> JournalEvents:
+        """The events to which something notable happened, the latest first."""
+        return self._latest(limit, below=None, since=None, only_notable=True)
+
     @abstractmethod
     def chain(self, correlation: str, *, limit: int = 1_000) -> JournalEvents:
         """The events that have a correlation id in common, the first one first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from fastapi_events import redaction
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.storage.base import check_aware
-from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 
 _FRAME = re.compile(r'^  File "(?P<file>.+)", line \d+, in (?P<function>.+)$', re.MULTILINE)
 _ERROR = re.compile(r"[\w.]+")
@@ -21,6 +21,7 @@ _NOT_THE_APPLICATION = re.compile(
     r"[/\\](site-packages|dist-packages|lib[/\\]python[\d.]+t?|fastapi_events)[/\\]|^<"
 )
 _MISSING = object()
+_PAGE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +99,23 @@ class LetterGroup:
     last_at: datetime
     sample: str
     reason: str
+
+
+def matching_letters(
+    letters: DeadLetters, handler: str, matching: LetterFilter | None = None
+) -> Iterator[DeadLetter]:
+    """The letters of a handler that are meant, those first that were given up first.
+
+    Parameters:
+        matching: Which ones; all if not given.
+    """
+    wanted, after = matching or LetterFilter(), None
+    while page := letters.list(
+        limit=_PAGE, handler=handler, after=after,
+        subscription=wanted.subscription, event_name=wanted.event_name,
+    ):  # fmt: skip
+        yield from filter(wanted.matches, page)
+        after = page[-1].cursor
 
 
 def groups_of(letters: Iterable[DeadLetter]) -> list[LetterGroup]:

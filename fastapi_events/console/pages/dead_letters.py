@@ -1,0 +1,171 @@
+"""Dead letters: groups of one cause, their letters, and one letter with its traceback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from fastapi_events import clock, redaction
+from fastapi_events.console.page import Page
+from fastapi_events.console.reads import Told
+from fastapi_events.console.state import State
+from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
+from fastapi_events.storage.letters import LetterFilter, LetterGroup, group_id, groups_of, matching_letters
+
+_LIMIT = 100
+AGES = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
+"""What can be chosen as `since`."""
+
+_NAMES = ("handler", "subscription", "event", "error", "group", "since", "field", "value")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the address asks for.
+
+    Parameters:
+        given: The parameters, as they stand in the address.
+        matching: The letters that they mean.
+    """
+
+    given: dict[str, str]
+    matching: LetterFilter
+
+    @property
+    def query(self) -> str:
+        """The same as the end of an address."""
+        return urlencode({name: value for name, value in self.given.items() if value})
+
+    @property
+    def command(self) -> str:
+        """The same as options of `fastapi-events dead`."""
+        named = (
+            ("subscription", "--subscription"), ("event", "--event"), ("error", "--error"),
+            ("group", "--group"), ("since", "--since"),
+        )  # fmt: skip
+        parts = [f"{option} {self.given[name]}" for name, option in named if self.given[name]]
+        if self.given["field"]:
+            parts.append(f"--where {self.given['field']}={self.given['value']}")
+        return " ".join(parts) or "--all"
+
+
+def asked_for(request: Request) -> Asked:
+    """What a request asks for."""
+    given = {name: request.query_params.get(name, "").strip() for name in _NAMES}
+    window = AGES.get(given["since"])
+    return Asked(
+        given,
+        LetterFilter(
+            subscription=given["subscription"] or None,
+            event_name=given["event"] or None,
+            error=given["error"] or None,
+            group=given["group"] or None,
+            since=None if window is None else clock.now() - window,
+            fields={given["field"]: given["value"]} if given["field"] else {},
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The groups of a handler."""
+
+    handler: TaskQueueHandler
+    told: Told[list[LetterGroup]] | None
+    """None where the handler leaves its dead letters to the engine."""
+
+
+async def read_groups(state: State, request: Request) -> Page:
+    """Read the screen of groups."""
+    asked = asked_for(request)
+    handlers = _handlers(state, asked)
+
+    async def groups(handler: TaskQueueHandler) -> Groups:
+        letters = handler.dead_letters
+        if letters is None:
+            return Groups(handler, None)
+        told = await state.reads.ask(
+            f"The store of dead letters of {handler.name}", ("groups", asked.query),
+            lambda: groups_of(matching_letters(letters, handler.name, asked.matching)),
+        )  # fmt: skip
+        return Groups(handler, told)
+
+    found = await asyncio.gather(*map(groups, handlers))
+    return Page(
+        "dead", "Dead letters", "dead_groups.html",
+        {
+            "found": found, "asked": asked, "ages": list(AGES), "handlers": state.handlers,
+            "is_filtered": bool(asked.query),
+        },
+    )  # fmt: skip
+
+
+async def read_letters(state: State, request: Request) -> Page:
+    """Read the screen of letters that filters mean, the latest page by page."""
+    asked, after = asked_for(request), request.query_params.get("after") or None
+
+    async def letters(handler: TaskQueueHandler) -> tuple[TaskQueueHandler, Told[list[DeadLetter]] | None]:
+        store = handler.dead_letters
+        if store is None:
+            return handler, None
+        told = await state.reads.ask(
+            f"The store of dead letters of {handler.name}", ("letters", asked.query, after),
+            _listing(store, handler.name, asked.matching),
+        )  # fmt: skip
+        return handler, told
+
+    found = await asyncio.gather(*map(letters, _handlers(state, asked)))
+    sample = next((each for _, told in found if told and told.value for each in told.value), None)
+    return Page(
+        "dead", "Dead letters", "dead_letters.html",
+        {
+            "found": found, "asked": asked, "limit": _LIMIT, "sample": sample,
+            "sample_group": None if sample is None else group_id(sample),
+        },
+    )  # fmt: skip
+
+
+async def read_letter(state: State, request: Request) -> Page:
+    """Read the screen of one letter."""
+    id_ = request.path_params["id"]
+    troubles: list[str] = []
+    for handler in state.handlers:
+        store = handler.dead_letters
+        if store is None:
+            continue
+        told = await state.reads.ask(
+            f"The store of dead letters of {handler.name}", ("letter", id_), _getting(store, id_)
+        )
+        if told.trouble is not None:
+            troubles.append(told.trouble)
+        letter = told.value
+        if letter is not None and letter.handler == handler.name:
+            return Page("dead", "Dead letter", "letter.html", _one(handler, letter))
+    return Page("dead", "No such letter", "no_letter.html", {"id": id_, "troubles": troubles}, status=404)
+
+
+def _one(handler: TaskQueueHandler, letter: DeadLetter) -> dict[str, object]:
+    return {
+        "letter": letter, "handler": handler, "group": group_id(letter),
+        "argument": redaction.shown_text(letter.argument),
+    }  # fmt: skip
+
+
+def _handlers(state: State, asked: Asked) -> Sequence[TaskQueueHandler]:
+    named = state.named(asked.given["handler"])
+    return state.handlers if named is None else (named,)
+
+
+def _listing(store: DeadLetters, handler: str, matching: LetterFilter) -> Callable[[], list[DeadLetter]]:
+    return lambda: list(islice(matching_letters(store, handler, matching), _LIMIT))
+
+
+def _getting(store: DeadLetters, id_: str) -> Callable[[], DeadLetter | None]:
+    return lambda: store.get(id_)

@@ -1,0 +1,139 @@
+"""One event: what led to it, what became of it in each subscription, what it caused, and where it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from fastapi_events import clock
+from fastapi_events.console.charts import Stretch, axis
+from fastapi_events.console.page import Page
+from fastapi_events.console.reads import Told
+from fastapi_events.console.state import State
+from fastapi_events.console.words import seconds
+from fastapi_events.storage.journal import Journal, JournalEvent
+from fastapi_events.whereabouts import Found, Life, Place, causes_of, held, life_of, places_of, state_of
+
+_PAYLOAD = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that a journal knows of an event.
+
+    Parameters:
+        life: What became of it.
+        causes: The events that led to it, the first one first.
+    """
+
+    life: Life
+    causes: Sequence[JournalEvent]
+
+
+async def read(state: State, request: Request) -> Page:
+    """Read the screen."""
+    id_ = request.path_params["id"]
+    told, stores = await asyncio.gather(
+        state.of_journals(("event", id_), lambda journal: _stories(journal, id_)),
+        state.reads.ask("A store", ("held", id_), lambda: _held(state, id_)),
+    )
+    story = next(iter((told and told.value) or ()), None)
+    kept = stores.value or []
+    if story is None and not kept:
+        return Page("events", "No such event", "no_event.html", _nowhere(state, id_, told, stores), 404)
+    name = story.life.event.name if story is not None else kept[0].name or "?"
+    places = [each.place for each in kept] or ([] if story is None else _places(story.life))
+    envelope = _envelope(kept)
+    return Page(
+        "events", name, "event.html",
+        {
+            "id": id_, "name": name, "story": story, "places": places, "kept": kept, "told": told,
+            "troubles": [each.trouble for each in (told, stores) if each is not None and each.trouble],
+            "axis": None if story is None else axis([*_stretches(story.life)]),
+            "headers": {key: value for key, value in envelope.items() if key != _PAYLOAD},
+            "payload": _payload(envelope, story), "trace_id": _trace_id(envelope),
+            "trace_url": state.trace_url, "state_of": state_of,
+        },
+    )  # fmt: skip
+
+
+def _stories(journal: Journal, id_: str) -> list[Story]:
+    return [
+        Story(life_of(journal, each), causes_of(journal, each))
+        for each in journal.find(id_, limit=2)
+        if each.id == id_
+    ]
+
+
+def _held(state: State, id_: str) -> list[Found]:
+    return [each for each in held(state.handlers, id_) if each.id == id_]
+
+
+def _places(life: Life) -> list[Place]:
+    return places_of(life, clock.timestamp())
+
+
+def _envelope(kept: Sequence[Found]) -> dict[str, Any]:
+    """The event as it travels, as people may see it; empty where no store holds it."""
+    for each in kept:
+        try:
+            value = json.loads(each.envelope)
+        except ValueError:
+            continue
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def _payload(envelope: dict[str, Any], story: Story | None) -> str | None:
+    if _PAYLOAD in envelope:
+        return json.dumps(envelope[_PAYLOAD], ensure_ascii=False)
+    return None if story is None else story.life.event.payload
+
+
+def _trace_id(envelope: dict[str, Any]) -> str | None:
+    parts = str(envelope.get("traceparent", "")).split("-")
+    return parts[1] if len(parts) == 4 else None
+
+
+def _nowhere(
+    state: State, id_: str, told: Told[list[Story]] | None, stores: Told[list[Found]]
+) -> dict[str, Any]:
+    return {
+        "id": id_, "has_journal": bool(state.journals),
+        "troubles": [each.trouble for each in (told, stores) if each is not None and each.trouble],
+    }  # fmt: skip
+
+
+def _stretches(life: Life, now: float | None = None) -> Iterator[Stretch]:
+    """The life of an event along time: on its way, and each attempt of each subscription."""
+    now = clock.timestamp() if now is None else now
+    for each in life.records:
+        if each.subscription is None:
+            kind = "bad" if each.what == "lost" else "step"
+            yield Stretch("on its way", each.what.replace("_", " "), each.at, each.at, kind)
+    for fate in life.fates:
+        if not fate.attempts:
+            yield Stretch(fate.subscription, fate.state, fate.since, fate.since, "step")
+        for number, attempt in enumerate(fate.attempts, 1):
+            runs = attempt.duration is None and attempt.error is None and fate.state == "running"
+            end = now if runs else attempt.at + (attempt.duration or 0.0)
+            kind = "bad" if attempt.error else "busy" if runs else "good"
+            took = "" if attempt.duration is None else f", {seconds(attempt.duration)}"
+            said = "failed" if attempt.error else "running" if runs else "succeeded"
+            yield Stretch(fate.subscription, f"attempt {number} {said}{took}", attempt.at, end, kind)
+            if attempt.wait is not None:
+                yield Stretch(
+                    fate.subscription, f"waits {seconds(attempt.wait)}", end, end + attempt.wait, "wait"
+                )
+    for child in life.children:
+        yield Stretch(
+            "caused", f"{child.event.name} dispatched", child.event.first_at, child.event.first_at, "step"
+        )

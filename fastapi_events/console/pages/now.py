@@ -1,0 +1,70 @@
+"""Now: the last hour, what fails most, and what needs a person."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+
+from fastapi_events import clock
+from fastapi_events.console.charts import Series, bars
+from fastapi_events.console.header import WINDOW
+from fastapi_events.console.page import Page
+from fastapi_events.console.pages.doctor import examined
+from fastapi_events.console.state import State
+from fastapi_events.console.tallies import Tallies, tallies_of
+from fastapi_events.whereabouts import state_of
+
+_MINUTES = 60
+_NOTABLE = 12
+
+
+async def read(state: State, request: Request) -> Page:
+    """Read the screen."""
+    statuses, counts, notable, found = await asyncio.gather(
+        state.statuses(),
+        state.counts(WINDOW),
+        state.of_journals("notable", lambda journal: journal.notable(limit=_NOTABLE)),
+        examined(state),
+    )
+    tallies = None if counts is None or counts.value is None else tallies_of(counts.value)
+    latest = sorted((notable and notable.value) or (), key=lambda each: -each.last_at)[:_NOTABLE]
+    problems = [
+        (each.handler.name, problem)
+        for each in statuses
+        if each.told.value is not None
+        for problem in each.told.value.problems
+    ]
+    return Page(
+        "now", "Now", "now.html",
+        {
+            "has_journal": bool(state.journals), "counts": counts, "notable": notable,
+            "chart": None if tallies is None else bars(_series(tallies), label=_said(tallies)),
+            "failing": [] if tallies is None else tallies.failing(),
+            "latest": [(each, state_of(each.outcomes)) for each in latest],
+            "problems": problems,
+            "dangers": [
+                (each.handler.name, one)
+                for each in found
+                for one in each.told.value or ()
+                if one.severity == "danger"
+            ],
+            "troubles": [each.told.trouble for each in found if each.told.trouble],
+        },
+    )  # fmt: skip
+
+
+def _series(tallies: Tallies) -> list[Series]:
+    now = clock.timestamp()
+    return [
+        Series(name, tallies.all.series(measure, until=now, minutes=_MINUTES))
+        for name, measure in (("dispatched", "dispatched"), ("handled", "succeeded"), ("failed", "failed"))
+    ]
+
+
+def _said(tallies: Tallies) -> str:
+    happened = tallies.all.happened
+    return (
+        f"The last 60 minutes: {happened['dispatched']} events dispatched, {happened['succeeded']} handled, "
+        f"{happened['failed']} attempts failed"
+    )

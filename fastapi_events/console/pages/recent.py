@@ -1,0 +1,40 @@
+"""Recent events: those to which something happened last, by name, outcome and age."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from starlette.requests import Request
+
+from fastapi_events import clock
+from fastapi_events.console.page import Page
+from fastapi_events.console.state import State
+from fastapi_events.storage.journal import HAPPENINGS
+from fastapi_events.whereabouts import state_of
+
+_LIMIT = 100
+AGES = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
+"""What can be chosen."""
+
+
+async def read(state: State, request: Request) -> Page:
+    """Read the screen."""
+    asked = request.query_params
+    name, outcome, age = asked.get("name") or None, asked.get("outcome") or None, asked.get("since", "")
+    outcome = outcome if outcome in HAPPENINGS else None
+    window = AGES.get(age)
+    told = await state.of_journals(
+        ("events", name, outcome, age),
+        lambda journal: journal.events(
+            limit=_LIMIT, name=name, outcome=outcome, since=None if window is None else clock.now() - window
+        ),
+    )
+    found = sorted((told and told.value) or (), key=lambda each: -each.last_at)[:_LIMIT]
+    return Page(
+        "events", "Recent events", "recent.html",
+        {
+            "told": told, "events": [(each, state_of(each.outcomes)) for each in found],
+            "name": name or "", "outcome": outcome or "", "since": age if age in AGES else "",
+            "outcomes": HAPPENINGS, "ages": list(AGES), "limit": _LIMIT,
+        },
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""Search: by event id, correlation id, event name or ordering key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from fastapi_events.console.page import Elsewhere, Page
+from fastapi_events.console.state import State
+from fastapi_events.storage.journal import Journal, JournalEvent
+from fastapi_events.whereabouts import Found, held, keyed, state_of
+
+_LIMIT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a journal knows by a word."""
+
+    by_id: Sequence[JournalEvent]
+    chain: Sequence[JournalEvent]
+    named: Sequence[JournalEvent]
+
+
+async def read(state: State, request: Request) -> Page | Elsewhere:
+    """Search, and go where there is only one event that can be meant."""
+    word = request.query_params.get("q", "").strip()
+    if not word:
+        return Page("", "Search", "search.html", {"word": "", "sections": [], "troubles": []})
+    told, kept, ordered = await asyncio.gather(
+        state.of_journals(("search", word), lambda journal: [_search(journal, word)]),
+        state.reads.ask("A store", ("search", word), lambda: list(held(state.handlers, word))),
+        state.reads.ask("A store", ("key", word), lambda: list(keyed(state.handlers, word))),
+    )
+    known = (told and told.value) or []
+    by_id = {event.id: event for each in known for event in each.by_id}
+    chain = [event for each in known for event in each.chain]
+    named = [event for each in known for event in each.named]
+    ids = {*by_id, *(each.id for each in kept.value or ())}
+    if len(ids) == 1 and len(chain) <= 1 and not named:
+        return Elsewhere("event", (next(iter(ids)),))
+    sections = [
+        ("Events whose id begins so", _lines(by_id.values())),
+        ("Events that a store holds", _held_lines(kept.value or (), by_id)),
+        ("Events with this correlation id", _lines(chain)),
+        ("Events of this name", _lines(named)),
+        ("Events with this ordering key", _held_lines(ordered.value or (), {})),
+    ]
+    troubles = {each.trouble for each in (told, kept, ordered) if each is not None and each.trouble}
+    return Page(
+        "", f"Search: {word}", "search.html",
+        {
+            "word": word, "sections": [each for each in sections if each[1]], "troubles": sorted(troubles),
+            "has_journal": bool(state.journals),
+        },
+    )  # fmt: skip
+
+
+def _search(journal: Journal, word: str) -> _Known:
+    named = journal.events(limit=_LIMIT, name=word if "*" in word else f"{word}*")
+    return _Known(journal.find(word, limit=_LIMIT), journal.chain(word, limit=_LIMIT), named)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An event that was found."""
+
+    id: str
+    name: str
+    state: str
+    at: float | None
+
+
+def _lines(events: Iterable[JournalEvent]) -> list[Line]:
+    return [Line(each.id, each.name, state_of(each.outcomes), each.last_at) for each in events]
+
+
+def _held_lines(found: Sequence[Found], known: Mapping[str, JournalEvent]) -> list[Line]:
+    return [Line(each.id, each.name or "?", each.place.where, None) for each in found if each.id not in known]

@@ -1,0 +1,85 @@
+"""Dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi_events.storage.letters import group_id
+from tests.console.conftest import Page, Shop
+
+Look = Callable[[str], Page]
+
+
+def test_letters_of_one_cause_are_a_group(shop: Shop, look: Look) -> None:
+    first = shop.letter(1)
+    shop.letter(2)
+    shop.letter(3, reason="TimeoutError: gateway")
+
+    page = look("/dead")
+
+    assert page.rows()[1].split()[:2] == [group_id(first), "2"]
+    assert len(page.rows()) == 3
+    assert f"/dead/letters?handler=dramatiq%3Aevents&group={group_id(first)}" in page.links
+
+
+def test_filters_leave_what_they_ask_for(shop: Shop, look: Look) -> None:
+    shop.letter(1)
+    shop.letter(3, reason="TimeoutError: gateway")
+
+    assert len(look("/dead?error=Timeout").rows()) == 2
+    assert len(look("/dead?field=order_id&value=7").rows()) == 3
+    page = look("/dead?subscription=shop.nobody&since=1h")
+    assert "No letter is all that the filters ask for" in page.text
+    assert "fastapi-events dead groups APP --subscription shop.nobody --since 1h" in page.text
+
+
+def test_a_group_shows_a_sample_and_its_letters(shop: Shop, look: Look) -> None:
+    letter = shop.letter(1)
+    shop.letter(2, reason="TimeoutError: gateway")
+
+    page = look(f"/dead/letters?group={group_id(letter)}")
+
+    assert 'File "/srv/shop/kitchen.py", line 3, in cook' in page.text
+    assert len(page.rows()) == 2
+    assert "/letter/letter-1" in page.links
+    assert "No such letters" in look("/dead/letters?group=nothing").text
+
+
+def test_one_letter_is_shown_whole_and_redacted(shop: Shop, look: Look) -> None:
+    shop.letter(1)
+
+    page = look("/letter/letter-1")
+
+    assert "order_id" in page.text
+    assert "4111" not in page.source
+    assert '"card": "***"' in page.text
+    assert "/event/event-1" in page.links
+    gone = look("/letter/letter-9")
+    assert (gone.status, "It has been replayed or discarded" in gone.text) == (404, True)
+
+
+def test_what_letters_say_is_never_markup(shop: Shop, look: Look) -> None:
+    evil = "<script>alert(1)</script>"
+    shop.letter(1, reason=f"E: {evil}", traceback=evil, event_name=evil, subscription=evil)
+
+    for path in ("/dead", "/dead/letters", "/letter/letter-1"):
+        page = look(path)
+        assert evil not in page.source
+        assert evil in page.text
+
+
+def test_a_store_that_fails_says_so_in_its_place(shop: Shop, look: Look) -> None:
+    def fail(**_: object) -> None:
+        raise ConnectionError("away")
+
+    shop.store.dead_letters.list = fail  # type: ignore[method-assign, assignment]
+
+    page = look("/dead")
+
+    assert page.status == 200
+    assert "The store of dead letters of celery:mail cannot be asked: ConnectionError: away" in page.text
+
+
+def test_letters_that_the_engine_keeps_cannot_be_listed(look: Look, look_without_stores: Look) -> None:
+    assert "The engine keeps them" in look_without_stores("/dead").text
+    assert "No dead letters" in look("/dead").text

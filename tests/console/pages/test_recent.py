@@ -1,0 +1,33 @@
+"""Recent events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.console.conftest import Page, Shop
+
+Look = Callable[[str], Page]
+
+
+def test_events_are_listed_the_latest_first_and_filtered(shop: Shop, look: Look) -> None:
+    shop.write(
+        shop.record("old", "dispatched", 7_200.0), shop.record("new", "dispatched", 10.0),
+        shop.record("gone", "lost", 60.0, event_name="user-registered", error="down"),
+    )  # fmt: skip
+
+    assert [each.split()[1] for each in look("/events/recent").rows()[1:]] == ["new", "gone", "old"]
+    assert [each.split()[1] for each in look("/events/recent?since=1h").rows()[1:]] == ["new", "gone"]
+    assert [each.split()[1] for each in look("/events/recent?outcome=lost").rows()[1:]] == ["gone"]
+    assert [each.split()[1] for each in look("/events/recent?name=order-*").rows()[1:]] == ["new", "old"]
+
+
+def test_what_is_asked_is_said_as_a_command_and_nonsense_is_ignored(look: Look) -> None:
+    page = look("/events/recent?name=order-*&outcome=failed&since=1h")
+
+    assert "fastapi-events event list APP --name 'order-*' --outcome failed --since 1h" in page.text
+    assert "No such events" in page.text
+    assert look("/events/recent?outcome=nonsense&since=ever").status == 200
+
+
+def test_without_a_journal_nobody_remembers(look_without_stores: Look) -> None:
+    assert "There is no journal" in look_without_stores("/events/recent").text

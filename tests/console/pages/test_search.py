@@ -1,0 +1,47 @@
+"""Search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.testclient import TestClient
+
+from fastapi_events.storage.outbox import Entry
+from tests.console.conftest import Page, Shop
+
+Look = Callable[[str], Page]
+
+
+def test_the_beginning_of_an_id_leads_to_its_event(shop: Shop, client: TestClient) -> None:
+    shop.live("abc-1")
+    shop.letter(7)
+
+    for word, path in (("abc", "/event/abc-1"), ("event-7", "/event/event-7")):
+        answer = client.get(f"/search?q={word}", follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, path)
+
+
+def test_several_are_shown(shop: Shop, look: Look) -> None:
+    shop.live("abc-1", correlation="req-1")
+    shop.live("abc-2", correlation="req-1")
+
+    assert len(look("/search?q=abc").rows()) == 3
+    assert "Events with this correlation id" in look("/search?q=req-1").text
+    assert "Events of this name" in look("/search?q=order-*").text
+
+
+def test_an_ordering_key_finds_what_waits(shop: Shop, look: Look) -> None:
+    shop.store.outbox.add(
+        [Entry(id="out-1", destination="dramatiq:events", envelope="{}", ordering_key="user-7")]
+    )
+
+    page = look("/search?q=user-7")
+
+    assert "Events with this ordering key" in page.text
+    assert "/event/out-1" in page.links
+
+
+def test_nothing_says_how_things_are_found(look: Look, look_without_stores: Look) -> None:
+    assert "An event is found by the beginning of its id" in look("/search?q=nothing").text
+    assert "only what outbox, lanes and dead letters hold" in look_without_stores("/search?q=nothing").text
+    assert "Type an event's id" in look("/search?q=").text

@@ -1,0 +1,40 @@
+"""What the journal's counters come to."""
+
+from __future__ import annotations
+
+from fastapi_events.console.tallies import Tally, tallies_of
+from fastapi_events.storage.journal import Count
+
+
+def count(
+    measure: str, number: int, *, minute: int = 60, subscription: str = "", name: str = "order"
+) -> Count:
+    return Count(minute=minute, event_name=name, subscription=subscription, measure=measure, count=number)
+
+
+def test_counts_are_added_up_in_all_by_name_and_by_subscription() -> None:
+    found = tallies_of(
+        [
+            count("dispatched", 3), count("dispatched", 2, name="user"),
+            count("failed", 4, subscription="cook"), count("failed", 1, subscription="mail"),
+            count("succeeded", 9, subscription="wash"),
+        ]
+    )  # fmt: skip
+
+    assert found.all.happened["dispatched"] == 5
+    assert found.events["user"].happened["dispatched"] == 2
+    assert [name for name, _ in found.failing()] == ["cook", "mail"]
+
+
+def test_series_have_a_number_for_each_minute() -> None:
+    found = tallies_of([count("dispatched", 3, minute=120), count("dispatched", 2, minute=240)])
+
+    assert found.all.series("dispatched", until=250.0, minutes=4) == [0, 3, 0, 2]
+
+
+def test_quantiles_are_the_upper_bounds_of_their_buckets() -> None:
+    tally = tallies_of([count("age<=0.05", 90), count("age<=2.5", 9), count("age", 1)]).all
+
+    assert (tally.quantile("age", 0.5), tally.quantile("age", 0.95)) == (0.05, 2.5)
+    assert tally.quantile("age", 1.0) == 3_600.0
+    assert Tally().quantile("duration", 0.5) is None
