@@ -70,7 +70,7 @@ check: $(VENV)/.test $(VENV)/.check ## Lint, format, types, floors and doors, an
 	@$(BIN)/mypy
 	@$(BIN)/python -m tests.typing
 	@$(BIN)/lint-imports
-	@$(BIN)/mkdocs --quiet build --strict
+	@$(BIN)/zensical build --strict > .zensical.log 2>&1 || (cat .zensical.log; exit 1)
 	@$(MAKE) --no-print-directory workflows
 
 .PHONY: workflows
@@ -102,7 +102,12 @@ reference: $(VENV)/.test ## Renew the tables of settings, variables and commands
 
 .PHONY: docs
 docs: $(VENV)/.test $(VENV)/.check ## Serve the documentation, and rebuild it while you write
-	@$(BIN)/mkdocs serve $(ARGS)
+	@$(BIN)/zensical serve $(ARGS)
+
+# The one mkdocs.yml serves both: whoever prefers Material, or has to go back to it, can.
+.PHONY: material
+material: $(VENV)/.test $(VENV)/.check ## Build the documentation by Material for MkDocs instead, strictly
+	@$(BIN)/mkdocs --quiet build --strict
 
 # Two tests at once, which mostly wait; the next one goes to whoever is free.
 AT_ONCE := --numprocesses 2 --dist load --maxschedchunk 1
@@ -135,7 +140,7 @@ bench: $(VENV)/.test ## Measure it side by side with the peers, in most of an ho
 
 .PHONY: clean
 clean: ## Remove the environment and everything that was generated
-	@rm -rf $(VENV) .venv-bench .bench site dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .valkey .faults .nox .coverage*
+	@rm -rf $(VENV) .venv-bench .bench site dist build .cache .zensical.log .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .valkey .faults .nox .coverage*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,10 @@ def test_every_page_is_found() -> None:
     assert len(PAGES) > 55
     assert len(HOW_TO) > 15
     assert (DOCS / "index.md").read_text().strip()
+
+
+def test_every_page_has_its_place_in_the_navigation() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1].split("\n\n")[0]
+    named = re.findall(r": (\S+\.md)$", nav, re.MULTILINE)
+
+    assert sorted(named) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
