@@ -24,7 +24,8 @@ def console(page: Path) -> list[str]:
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
-READMES = sorted((ROOT / "examples").glob("*/README.md"))
+SKILL = ROOT / "fastapi_events" / ".agents" / "skills" / "fastapi-events" / "SKILL.md"
+READMES = [SKILL, *sorted((ROOT / "examples").glob("*/README.md"))]
 COMMANDS = [
     (page.parent.name if page in READMES else page.stem, line)
     for page in [*PAGES, *READMES]

@@ -93,9 +93,3 @@ def test_the_list_names_each_folder() -> None:
     )
 
     assert sorted(listed) == [folder.name for folder in FOLDERS]
-
-
-def test_links_of_a_readme_lead_somewhere() -> None:
-    for page in EXAMPLES.rglob("README.md"):
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page}: {link}"
