@@ -15,7 +15,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "handlers/dramatiq/diagnosis.py": "handlers/test_diagnosis.py",
     "handlers/task_queue/diagnosis.py": "handlers/test_diagnosis.py",
     "handlers/task_queue/engine.py": "handlers/task_queue/test_handler.py",
-    "handlers/task_queue/operations.py": "handlers/task_queue/test_audit.py",
     "handlers/task_queue/sender.py": "handlers/task_queue/test_handler.py",
     "handlers/task_queue/worker/outcome.py": "handlers/task_queue/worker/test_decisions.py",
     "handlers/task_queue/worker/worker.py": "handlers/task_queue/test_handler.py",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 import sys
 from datetime import UTC, datetime
 from itertools import islice
@@ -26,10 +25,9 @@ from fastapi_events.cli.letters import (
 )
 from fastapi_events.cli.text import block, local, say, say_json, shown, table
 from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.task_queue.worker.replay import rate_of
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.letters import group_id, groups_of
-
-_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?")
 
 
 def add_parser(commands: Any) -> None:
@@ -174,18 +172,7 @@ def _groups(arguments: argparse.Namespace) -> int:
 
 def _replay(arguments: argparse.Namespace) -> int:
     if arguments.ids:
-        several = chosen(arguments)
-        if arguments.edit and len(several) != 1:
-            raise ConfigurationError("--edit takes one letter at a time.")
-        if arguments.rate is not None or arguments.max_in_flight is not None:
-            raise ConfigurationError(
-                "--rate and --max-in-flight are for letters that filters choose, or --all."
-            )
-        for letter, handler in several:
-            handler.replay([edit(letter, letters_of(handler)) if arguments.edit else letter])
-            letters_of(handler).replayed([letter])
-            _say_done(arguments, letter.id, "replayed")
-        return 0
+        return _replay_named(arguments)
     if arguments.edit:
         raise ConfigurationError("--edit takes the id of one letter.")
     stores, matching = asked_for_many(arguments), filter_of(arguments)
@@ -208,6 +195,22 @@ def _replay(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _replay_named(arguments: argparse.Namespace) -> int:
+    several = chosen(arguments)
+    if arguments.edit and len(several) != 1:
+        raise ConfigurationError("--edit takes one letter at a time.")
+    if arguments.rate is not None or arguments.max_in_flight is not None:
+        raise ConfigurationError("--rate and --max-in-flight are for letters that filters choose, or --all.")
+    for letter, handler in several:
+        if arguments.edit:
+            handler.replay_edited(letter, edit(letter, letters_of(handler)))
+        else:
+            handler.replay([letter])
+            letters_of(handler).replayed([letter])
+        _say_done(arguments, letter.id, "replayed")
+    return 0
+
+
 def _discard(arguments: argparse.Namespace) -> int:
     if arguments.ids:
         for letter, handler in chosen(arguments):
@@ -215,10 +218,7 @@ def _discard(arguments: argparse.Namespace) -> int:
             _say_done(arguments, letter.id, "discarded")
         return 0
     stores, matching = asked_for_many(arguments), filter_of(arguments)
-    done = 0
-    for handler, letters in stores:
-        found = list(matching_letters([(handler, letters)], matching))
-        done += handler.discard(found, matching=matching) if found else 0
+    done = sum(count for handler, _ in stores for count in handler.discard_all(matching))
     _say_count(arguments, done, "discarded")
     return 0
 
@@ -245,7 +245,7 @@ def _say_count(arguments: argparse.Namespace, count: int, done: str) -> None:
 
 
 def _rate(text: str) -> float:
-    match = _RATE.fullmatch(text)
-    if match is None or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate; write for example 200/s or 30/m")
-    return float(match[1]) / {"s": 1, "m": 60, "h": 3_600}[match[2] or "s"]
+    try:
+        return rate_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

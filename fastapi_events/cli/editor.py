@@ -8,21 +8,20 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from fastapi_events import envelope, redaction
 from fastapi_events.cli.selection import NotThereError
 from fastapi_events.errors import ConfigurationError
-from fastapi_events.handlers.task_queue.worker.validation import validate
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.letters import edited
 
 
-def edit(letter: DeadLetter, store: DeadLetters) -> DeadLetter:
-    """The letter as somebody has changed it, in the editor that `VISUAL` or `EDITOR` names.
+def edit(letter: DeadLetter, store: DeadLetters) -> Any:
+    """The payload of a letter as somebody has changed it, in the editor that `VISUAL` or `EDITOR` names.
 
     Raises:
         ConfigurationError: When its store does not allow it, the editor fails, or the outcome is no JSON.
-        InvalidPayload: When it does not fit the schema of the event's name.
         NotThereError: When nothing was changed.
     """
     if not store.allows_editing:
@@ -36,13 +35,9 @@ def edit(letter: DeadLetter, store: DeadLetters) -> DeadLetter:
     if after == before:
         raise NotThereError("Nothing was changed, and nothing replayed.")
     try:
-        payload = json.loads(after)
+        return json.loads(after)
     except ValueError as error:
         raise ConfigurationError(f"What was written is no JSON, and nothing was replayed: {error}") from None
-    changed = edited(letter, payload)
-    [text] = envelope.read_batch(changed.argument)
-    validate(envelope.unseal(text))
-    return changed
 
 
 def _in_editor(text: str) -> str:

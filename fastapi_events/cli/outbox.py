@@ -95,6 +95,7 @@ def _discard(arguments: argparse.Namespace) -> int:
         for entry in _entries(outbox)
         if entry.id.startswith(tuple(arguments.ids))
     ]
+    handlers = [each for each in handlers_in(arguments.target) if each.outbox is not None]
     missing = []
     for prefix in dict.fromkeys(arguments.ids):
         ids = [entry.id for _, entry in entries if entry.id.startswith(prefix)]
@@ -105,7 +106,7 @@ def _discard(arguments: argparse.Namespace) -> int:
             continue
         for outbox, entry in entries:
             if entry.id == id_:
-                outbox.discard([entry])
+                _cancel(outbox, entry, handlers)
         if arguments.json:
             say_json({"id": id_, "done": "discarded"})
         else:
@@ -113,6 +114,13 @@ def _discard(arguments: argparse.Namespace) -> int:
     for each in missing:
         say(f"fastapi-events: {shown(each)}", to=sys.stderr)
     return 1 if missing else 0
+
+
+def _cancel(outbox: Outbox, entry: Entry, handlers: list[TaskQueueHandler]) -> None:
+    """Let the handler do it whose event it is, else one that shares the outbox: it keeps who did."""
+    sharing = [each for each in handlers if each.outbox is outbox]
+    own = [each for each in sharing if each.name == entry.destination]
+    [*own, *sharing][0].cancel([entry])
 
 
 def _setup(arguments: argparse.Namespace) -> int:

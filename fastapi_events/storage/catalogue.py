@@ -12,7 +12,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeAlias, TypeVar
 
+from fastapi_events.storage import jobs
 from fastapi_events.storage.base import Store
+from fastapi_events.storage.jobs import Job
 
 HEARTBEAT_SECONDS = 2.0
 """How often a worker says that it is alive."""
@@ -28,8 +30,9 @@ _HALF_OPEN_SECONDS = 86_400.0
 
 _LISTING, _WORKER, _MODULE, _HEARD = "listing/", "worker/", "module/", "heard/"
 _PAUSE = "paused/"
+_JOB = "job/"
 
-R = TypeVar("R", bound="Listing | Worker | Pause")
+R = TypeVar("R", bound="Listing | Worker | Pause | Job")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -296,6 +299,37 @@ class Catalogue(Store, ABC):
         self._change(destination, decide)
         return resumed
 
+    def jobs(self, destination: str) -> list[Job]:
+        """What is done to many dead letters, and was lately; the latest first."""
+        found, _ = self._read(destination)
+        return sorted(_records(found, _JOB, Job), key=lambda each: (-each.began, each.id))
+
+    def change_job(
+        self, destination: str, id_: str, change: Callable[[Job | None, float], Job | None]
+    ) -> Job | None:
+        """Add or change a job, while nobody else changes it.
+
+        Parameters:
+            change: Gets the job, if there is one, and the time; gives the job as it is to be, or None to
+                leave everything as it is. It may be asked several times.
+
+        Returns:
+            The job as it is then.
+        """
+        kept: Job | None = None
+
+        def decide(found: Fields, now: float) -> Change | None:
+            nonlocal kept
+            name = _JOB + id_
+            there = {name: found[name]} if name in found else {}
+            before = next(iter(_records(there, _JOB, Job)), None)
+            after = change(before, now)
+            kept = before if after is None else after
+            return None if after is None else Change({name: _text(after)})
+
+        self._change(destination, decide)
+        return kept
+
     def forget(self, destination: str, subscription: str) -> bool:
         """Remove a listing, unless there is none; a worker that has it announces it again when it boots."""
         removed = False
@@ -345,6 +379,11 @@ class Catalogue(Store, ABC):
             old += [prefix + each for each in gone for prefix in (_WORKER, _HEARD) if prefix + each in found]
             lasting = {_PAUSE + each.subscription for each in _lasting(found, now)}
             old += [name for name in found if name.startswith(_PAUSE) and name not in lasting]
+            old += [
+                _JOB + each.id
+                for each in _records(found, _JOB, Job)
+                if now - each.changed > jobs.FORGET_AFTER_SECONDS
+            ]
             return Change({}, old) if old else None
 
         self._change(destination, decide)
@@ -386,7 +425,7 @@ def _is_over(pause: Pause, now: float) -> bool:
     return pause.until is not None and now >= pause.until
 
 
-def _text(record: Listing | Worker | Pause) -> str:
+def _text(record: Listing | Worker | Pause | Job) -> str:
     return json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":"))
 
 

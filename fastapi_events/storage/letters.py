@@ -22,6 +22,7 @@ _NOT_THE_APPLICATION = re.compile(
 )
 _MISSING = object()
 _PAGE = 1_000
+_GROUP_LENGTH = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +56,11 @@ class LetterFilter:
     def is_empty(self) -> bool:
         """Whether all letters are meant."""
         return self == LetterFilter()
+
+    @property
+    def whole_group(self) -> str | None:
+        """The group's id, where it is said as a whole: a store then knows its letters."""
+        return self.group if self.group is not None and len(self.group) == _GROUP_LENGTH else None
 
     def __str__(self) -> str:
         said = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -112,7 +118,7 @@ def matching_letters(
     wanted, after = matching or LetterFilter(), None
     while page := letters.list(
         limit=_PAGE, handler=handler, after=after,
-        subscription=wanted.subscription, event_name=wanted.event_name,
+        subscription=wanted.subscription, event_name=wanted.event_name, group=wanted.whole_group,
     ):  # fmt: skip
         yield from filter(wanted.matches, page)
         after = page[-1].cursor
@@ -159,7 +165,7 @@ def group_id(letter: DeadLetter) -> str:
 def fingerprint(subscription: str, reason: str, traceback: str) -> str:
     """The id of a group, by what is said in a letter."""
     text = "\n".join((subscription, *_cause(reason, traceback)))
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return hashlib.sha256(text.encode()).hexdigest()[:_GROUP_LENGTH]
 
 
 def payload_of(letter: DeadLetter) -> Any:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi_events.storage.catalogue import Change, Listing, Worker
+from fastapi_events.storage.jobs import LEASE_SECONDS, Job, filter_as_json
+from fastapi_events.storage.letters import LetterFilter
 
 HANDLER = "dramatiq:events"
+BEGIN = datetime(2026, 7, 1, tzinfo=UTC)
 
 
 def listing(name: str, module: str = "app.mail", **more: Any) -> Listing:
@@ -270,3 +274,40 @@ def test_what_somebody_has_paused_no_error_lets_go_on(store: Any, clock: Any) ->
     assert store.catalogue.read(HANDLER).paused == (made,)
     assert not store.catalogue.try_one(HANDLER, "feed", lease=30)
     assert not store.catalogue.go_on(HANDLER, "feed")
+
+
+def job(id_: str, **more: Any) -> Job:
+    return Job(id=id_, verb="replay", by="alice", began=1_000.0, changed=1_000.0, **more)
+
+
+def test_jobs_are_kept_and_changed(store: Any, clock: Any) -> None:
+    made = job("1", matching=filter_as_json(LetterFilter(error="ValueError", since=BEGIN, fields={"id": 7})))
+
+    assert (
+        store.catalogue.change_job(HANDLER, "1", lambda before, _: made if before is None else None) == made
+    )
+    assert (
+        store.catalogue.change_job(HANDLER, "1", lambda before, _: job("1") if before is None else None)
+        == made
+    )
+    store.catalogue.change_job(HANDLER, "2", lambda _, now: job("2").held("me", now))
+
+    [first, second] = store.catalogue.jobs(HANDLER)
+    assert (first.id, first.wanted.error, first.wanted.since, first.wanted.fields) == (
+        "1", "ValueError", BEGIN, {"id": 7},
+    )  # fmt: skip
+    assert first.wanted.before is not None
+    assert first.wanted.before.timestamp() == 1_000.0
+    assert (second.owner, second.held_until) == ("me", clock.now + LEASE_SECONDS)
+    assert store.catalogue.jobs("celery:events") == []
+
+
+def test_old_jobs_are_forgotten(store: Any, clock: Any) -> None:
+    store.catalogue.change_job(HANDLER, "old", lambda _, now: job("old").let_go(now, state="done"))
+    clock.now += 7 * 86_400
+    store.catalogue.change_job(HANDLER, "new", lambda _, now: job("new").let_go(now, state="done"))
+    clock.now += 10
+
+    store.catalogue.expire(HANDLER)
+
+    assert [each.id for each in store.catalogue.jobs(HANDLER)] == ["new"]

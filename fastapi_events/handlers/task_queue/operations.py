@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+from fastapi_events import envelope
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue.audit import Audit
 from fastapi_events.handlers.task_queue.diagnosis import Finding
@@ -14,11 +16,13 @@ from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.pausing import Pausing
 from fastapi_events.handlers.task_queue.registration import Registering
 from fastapi_events.handlers.task_queue.worker.replay import Pace
+from fastapi_events.handlers.task_queue.worker.validation import validate
 from fastapi_events.handlers.task_queue.worker.worker import Worker
 from fastapi_events.storage.catalogue import Pause
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.journal import Journal
-from fastapi_events.storage.letters import LetterFilter
+from fastapi_events.storage.letters import LetterFilter, edited
+from fastapi_events.storage.outbox import Entry, Outbox
 
 
 class Operations(Registering):
@@ -28,6 +32,7 @@ class Operations(Registering):
     """What the engine's workers call."""
     dead_letters: DeadLetters | None
     journal: Journal | None
+    outbox: Outbox | None
     audit: Audit
     """Who did what to its events."""
     confirms_handled: bool
@@ -59,8 +64,12 @@ class Operations(Registering):
         """
         return self._pausing.pause(subscription, duration=duration, by=by)
 
-    def resume(self, subscription: str) -> bool:
+    def resume(self, subscription: str, *, by: str | None = None) -> bool:
         """Let a subscription go on. What has waited is looked at again within 20 seconds.
+
+        Parameters:
+            subscription: Its name.
+            by: Who does it, for the audit trail; the user and the machine if not given.
 
         Returns:
             Whether it was paused.
@@ -69,7 +78,7 @@ class Operations(Registering):
             ConfigurationError: When there is no such subscription, or the handler has no catalogue.
             StorageError: When the catalogue fails.
         """
-        return self._pausing.resume(subscription)
+        return self._pausing.resume(subscription, by=by)
 
     def paused(self) -> Sequence[Pause]:
         """The subscriptions that are paused, by name.
@@ -150,6 +159,65 @@ class Operations(Registering):
         count = self.dead_letters.discard([each.id for each in letters])
         subject = _ids_of(letters) if matching is None else str(matching)
         self.audit.note("discarded", subject, count=count, by=by)
+        return count
+
+    def discard_all(
+        self, matching: LetterFilter, *, rate: float | None = None, by: str | None = None
+    ) -> Iterator[int]:
+        """Remove dead letters for ever, step by step, so that it can be interrupted.
+
+        Parameters:
+            matching: Which are meant; those that are kept meanwhile are left.
+            rate: So many a second, at most.
+            by: Who does it, for the audit trail; the user of this process if not given.
+
+        Returns:
+            How many were removed, after each step.
+
+        Raises:
+            ConfigurationError: When the handler has no store of dead letters.
+            StorageError: When the store fails.
+        """
+        steps = self.worker.dead_letters.discard_all(matching, Pace(rate, None, None))
+        return self._counted(steps, "discarded", matching, by)
+
+    def replay_edited(self, letter: DeadLetter, payload: Any, *, by: str | None = None) -> None:
+        """Replay a letter with another payload, and remove it from its store.
+
+        Parameters:
+            payload: As JSON values; where it says `***`, a sensitive value stays what it was.
+            by: Who does it, for the audit trail; the user of this process if not given.
+
+        Raises:
+            ConfigurationError: When the store does not allow it, or the letter is not about one event.
+            InvalidPayload: When it does not fit the schema of the event's name.
+            NotPublished: When the broker did not take it.
+        """
+        if self.dead_letters is None or not self.dead_letters.allows_editing:
+            raise ConfigurationError(
+                "The store does not allow letters to be edited; make it with edit_letters=True."
+            )
+        changed = edited(letter, payload)
+        [sealed] = envelope.read_batch(changed.argument)
+        validate(envelope.unseal(sealed))
+        self.worker.dead_letters.replay([changed])
+        self.dead_letters.replayed([letter])
+        self.audit.note("edited and replayed", letter.id, by=by)
+
+    def cancel(self, entries: Sequence[Entry], *, by: str | None = None) -> int:
+        """Remove events from the outbox that nobody shall get any more, and count those that were there.
+
+        Parameters:
+            by: Who does it, for the audit trail; the user of this process if not given.
+
+        Raises:
+            ConfigurationError: When the handler has no outbox.
+            StorageError: When the outbox fails.
+        """
+        if self.outbox is None:
+            raise ConfigurationError(f"{self.name} has no outbox: outbox=…")
+        count = self.outbox.discard(entries)
+        self.audit.note("cancelled", ", ".join(each.id for each in entries), count=count, by=by)
         return count
 
     def _counted(

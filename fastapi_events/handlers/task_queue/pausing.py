@@ -38,12 +38,12 @@ class Pausing:
         self._audit.note("paused", subscription, by=by)
         return made
 
-    def resume(self, subscription: str) -> bool:
+    def resume(self, subscription: str, *, by: str | None) -> bool:
         """Let a subscription go on; see `TaskQueueHandler.resume`."""
         catalogue = self._catalogue()
         resumed = catalogue.resume(self._member.name, subscription)
         if resumed:
-            self._audit.note("resumed", subscription)
+            self._audit.note("resumed", subscription, by=by)
         else:
             self._check_name(catalogue, subscription)
         self._fleet.refresh()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import TypedDict
 
@@ -181,24 +182,45 @@ class DeadLetterKeeper:
         Raises:
             ConfigurationError: When there is no store.
         """
+        for store, page in self._pages(matching, pace):
+            self.replay(page)
+            store.replayed(page)
+            yield len(page)
+
+    def discard_all(self, matching: LetterFilter, pace: Pace) -> Iterator[int]:
+        """Remove letters step by step, those that are kept meanwhile excepted.
+
+        Returns:
+            How many were removed, after each step.
+
+        Raises:
+            ConfigurationError: When there is no store.
+        """
+        for store, page in self._pages(matching, pace):
+            yield store.discard([each.id for each in page])
+
+    def _pages(
+        self, matching: LetterFilter, pace: Pace
+    ) -> Iterator[tuple[DeadLetters, Sequence[DeadLetter]]]:
+        """The letters that are meant, as many at once as the pace allows, when it does."""
         if self._store is None:
             raise ConfigurationError(f"{self._handler} has no store of dead letters: dead_letters=…")
         began, after = clock.now(), None
+        began = began if matching.before is None else min(began, matching.before)
         while True:
             pace.wait()
             page: Sequence[DeadLetter] = self._store.list(
-                limit=pace.step, after=after, handler=self._handler,
-                subscription=matching.subscription, event_name=matching.event_name,
+                limit=pace.step, after=after, handler=self._handler, subscription=matching.subscription,
+                event_name=matching.event_name, group=matching.whole_group,
             )  # fmt: skip
             if not page or page[0].last_at >= began:
                 return
             after = page[-1].cursor
             page = [each for each in page if each.last_at < began and matching.matches(each)]
             if page:
-                self.replay(page)
-                self._store.replayed(page)
-                pace.replayed(page)
-                yield len(page)
+                since = time.time()
+                yield self._store, page
+                pace.replayed(page, since=since)
 
     def _message_of(self, letter: DeadLetter) -> Message | None:
         """The message to send; None where the event is put at the end of its lane instead."""

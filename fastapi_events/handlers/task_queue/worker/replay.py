@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -12,12 +13,25 @@ from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.journal import Journal
 
 _PAGE: Final = 500
+_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?")
 _STEPS_A_SECOND: Final = 4
 _LOOK_EVERY_SECONDS: Final = 0.25
 _GIVE_UP_WAITING_SECONDS: Final = 300.0
 """A replayed letter of which the journal has not told anything for so long is not waited for any more."""
 
 _DONE: Final = frozenset(("succeeded", "skipped", "dead"))
+
+
+def rate_of(text: str) -> float:
+    """A number of letters a second, as people write it: 200/s, 30/m.
+
+    Raises:
+        ValueError: When it is none.
+    """
+    match = _RATE.fullmatch(text)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is no rate; write for example 200/s or 30/m")
+    return float(match[1]) / {"s": 1, "m": 60, "h": 3_600}[match[2] or "s"]
 
 
 class Pace:
@@ -61,14 +75,18 @@ class Pace:
             if len(self._running) >= self._most:
                 time.sleep(_LOOK_EVERY_SECONDS)
 
-    def replayed(self, letters: Sequence[DeadLetter]) -> None:
-        """Take note of letters that have been replayed."""
+    def replayed(self, letters: Sequence[DeadLetter], *, since: float) -> None:
+        """Take note of letters that have been replayed.
+
+        Parameters:
+            since: When that began; what the journal tells of their events before is not their end.
+        """
         if self._rate is not None:
             self._next_at = max(self._next_at, time.monotonic()) + len(letters) / self._rate
         if self._most is not None:
             for each in letters:
                 if each.event_id is not None:
-                    self._running[each.event_id, each.subscription] = time.time()
+                    self._running[each.event_id, each.subscription] = since
 
     def _look(self) -> None:
         assert self._journal is not None  # noqa: S101 - for the type checker

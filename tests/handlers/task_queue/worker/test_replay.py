@@ -64,7 +64,7 @@ def test_a_slow_rate_is_one_letter_at_a_time(passing: Time) -> None:
     pace = Pace(0.5, None, None)
     assert pace.step == 1
     pace.wait()
-    pace.replayed([letter(1)])
+    pace.replayed([letter(1)], since=passing.now)
     began = passing.now
     pace.wait()
     assert passing.now - began == 2.0
@@ -72,7 +72,7 @@ def test_a_slow_rate_is_one_letter_at_a_time(passing: Time) -> None:
 
 def test_without_a_limit_it_goes_page_by_page(passing: Time) -> None:
     pace = Pace(None, None, None)
-    pace.replayed([letter(1)])
+    pace.replayed([letter(1)], since=passing.now)
     pace.wait()
     assert (pace.step, passing.now) == (500, 100.0)
 
@@ -118,7 +118,7 @@ def test_no_more_are_in_flight_than_allowed() -> None:
 
 def test_what_the_journal_never_tells_of_is_not_waited_for_without_end(passing: Time) -> None:
     pace = Pace(None, 1, MemoryJournal())
-    pace.replayed([letter(1)])
+    pace.replayed([letter(1)], since=passing.now)
 
     pace.wait()
 
