@@ -33,11 +33,14 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "testing/local_faults.py": "testing/test_worker.py",
     "testing/log.py": "testing/test_worker.py",
     # By those that keep them.
+    "testing/contracts/catalogue.py": "storage/test_catalogue.py",
     "testing/contracts/clock.py": "storage/conftest.py",
     "testing/contracts/dead_letters.py": "storage/test_dead_letters.py",
     "testing/contracts/engines.py": "contract/test_engines.py",
     "testing/contracts/handlers.py": "contract/test_handlers.py",
     "testing/contracts/inbox.py": "storage/test_inbox.py",
+    "testing/contracts/journal.py": "storage/test_journal.py",
+    "testing/contracts/lanes.py": "storage/test_lanes.py",
     "testing/contracts/outbox.py": "storage/test_outbox.py",
     # By the application that shows them.
     "console/page.py": "console/test_application.py",
