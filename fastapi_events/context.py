@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi_events.consequences import Consequences
 from fastapi_events.event import Event
+from fastapi_events.ids import NamedIds
 
 handler_store: defaultdict[int, Iterable[Any]] = defaultdict(list)
 """The handlers of each middleware (or other scope), by its id."""
@@ -31,6 +32,9 @@ current_subscription: ContextVar[str | None] = ContextVar("fastapi_events_subscr
 
 current_attempt: ContextVar[int] = ContextVar("fastapi_events_attempt", default=1)
 """Which attempt of it that is; a worker's engine knows."""
+
+chained_ids: ContextVar[NamedIds | None] = ContextVar("fastapi_events_chained_ids", default=None)
+"""The ids of events that the subscription dispatches, where it may run again and they are to be the same."""
 
 handling_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("fastapi_events_loop", default=None)
 """The loop on which the surrounding scope handles its events, for functions that run in threads."""

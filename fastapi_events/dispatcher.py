@@ -23,7 +23,8 @@ from fastapi_events.errors import (
     MissingEventNameDuringDispatch,
     MultiplePayloadsDetectedDuringDispatch,
 )
-from fastapi_events.event import Event, EventName, new_event
+from fastapi_events.event import Event, EventName, new_event, wire_name
+from fastapi_events.ids import NamedIds
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
 from fastapi_events.registry.base import BaseEventPayloadSchemaRegistry
@@ -41,6 +42,7 @@ in_req_res_cycle: ContextVar[bool | None] = context.in_req_res_cycle
 middleware_identifier: ContextVar[int] = context.middleware_identifier
 current_event: ContextVar[Event | None] = context.current_event
 dispatched_model: ContextVar[Any] = context.dispatched_model
+chained_ids: ContextVar[NamedIds | None] = context.chained_ids
 
 # To look whether the event concerns a trace. Not by the name that tests patch: they rely on `event_store`
 # being read only where an event is collected.
@@ -222,6 +224,9 @@ def _mark(event: Event, options: DispatchOptions | None) -> None:
     """Write on an event what caused it, what its dispatcher said of it, and which trace it belongs to."""
     cause = current_event.get()
     if cause is not None:
+        ids = chained_ids.get()
+        if ids is not None:
+            event._id = ids.next(wire_name(event.name))  # noqa: SLF001 - our own
         event.headers.update(causationid=cause.id, correlationid=cause.headers.get("correlationid", cause.id))
     if options is not None:
         options.put_on(event)

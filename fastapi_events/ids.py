@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+from collections.abc import Iterator
+from itertools import count
 from typing import Final
 
 # The system's own random bytes take longer than all the rest of an event, which needs no secret. Nobody else
@@ -29,6 +31,24 @@ def named_id(*parts: str) -> str:
     """A name-based UUID, of version 5: the same parts always give the same id."""
     name = "\n".join(parts).encode()
     return _spelled(hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest(), "5")
+
+
+class NamedIds:
+    """Ids for what comes of one piece of work, the same whenever it is done again.
+
+    Parameters:
+        parts: Name the work.
+    """
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+        self._counts: dict[str, Iterator[int]] = {}
+
+    def next(self, name: str) -> str:
+        """The id of the next thing of a name."""
+        # setdefault is atomic, as is next(): threads of one function get different numbers.
+        number = next(self._counts.setdefault(name, count()))
+        return named_id(*self._parts, name, str(number))
 
 
 def _spelled(digits: str, version: str) -> str:

@@ -7,15 +7,45 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+from fastapi_events.errors import StorageError
 from fastapi_events.per_process import PerProcess
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LEASE_SECONDS = 60.0
 """How long a killed worker's claim keeps others from what it had begun."""
 
 _EXTEND_EVERY_SECONDS = LEASE_SECONDS / 3
+
+_WRITE_AGAIN_SECONDS = LEASE_SECONDS / 2
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 2.0
+
+
+def until_written(write: Callable[[], T], *, what: str) -> T:
+    """Write what came of something held, and try again while the lease may last.
+
+    Parameters:
+        write: Writes it.
+        what: Is told in the log, where it cannot be written.
+
+    Raises:
+        StorageError: When it could not be written for so long.
+    """
+    ends, pause = time.monotonic() + _WRITE_AGAIN_SECONDS, _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return write()
+        except StorageError as error:
+            if time.monotonic() + pause > ends:
+                raise
+            logger.warning("%s cannot be written, and is tried again: %s", what, error)
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
 class _Line:

@@ -11,7 +11,7 @@ import uuid
 
 import pytest
 
-from fastapi_events.ids import named_id, random_id
+from fastapi_events.ids import NamedIds, named_id, random_id
 
 MANY = 2_000
 
@@ -92,3 +92,19 @@ def test_a_named_id_is_the_uuid_of_version_5_that_it_always_was(parts: tuple[str
 
     assert named_id(*parts) == str(uuid.uuid5(namespace, "\n".join(parts)))
     assert named_id(*parts, "another") != named_id(*parts)
+
+
+def test_work_that_is_done_again_names_what_comes_of_it_as_before() -> None:
+    def made(*parts: str) -> list[str]:
+        ids = NamedIds(*parts)
+        return [ids.next("cat"), ids.next("fish"), ids.next("cat")]
+
+    assert made("1", "cook") == made("1", "cook")
+    assert len({*made("1", "cook"), *made("2", "cook"), *made("1", "feed")}) == 9
+
+
+def test_things_of_other_names_do_not_change_the_ids_of_one() -> None:
+    one, other = NamedIds("1", "cook"), NamedIds("1", "cook")
+    other.next("fish")
+
+    assert one.next("cat") == other.next("cat")

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
+from fastapi_events import leases
 from fastapi_events.errors import StorageError
-from fastapi_events.leases import Keeper
+from fastapi_events.leases import Keeper, until_written
 
 OFTEN = 0.001
 RARELY = 3_600.0
@@ -193,3 +194,25 @@ def test_a_store_that_hangs_costs_no_lease_of_another() -> None:
         assert hanging.begun()
         assert other.extended(3)
         door.set()
+
+
+def test_what_came_of_it_is_written_though_the_store_is_away_for_a_moment(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answers: list[Exception | str] = [StorageError("away"), StorageError("still"), "written"]
+
+    def write() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert until_written(write, what="The result") == "written"
+    assert "The result cannot be written, and is tried again: still" in caplog.text
+
+
+def test_who_cannot_write_it_while_the_lease_may_last_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_WRITE_AGAIN_SECONDS", 0.0)
+
+    with pytest.raises(StorageError, match="gone"):
+        until_written(fails, what="The result")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.errors import ConfigurationError, StorageError, StorageNotReady
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.once import Once, check_once, current_claim
 from fastapi_events.handlers.task_queue.worker.outcome import LONGEST_PAUSE_SECONDS, TryLater
+from fastapi_events.storage.inbox import Begun
 from fastapi_events.storage.memory import MemoryInbox
 from tests.recording import Diary
 
@@ -64,6 +65,83 @@ def test_the_function_finds_its_claim_and_may_record_the_completion_itself() -> 
     # this inbox has not heard of it
     with pytest.raises(TryLater), Once(inbox).claim("cook", EVENT):
         pass
+
+
+class Failing(MemoryInbox):
+    """An inbox that a test takes away, for so many times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: dict[str, int] = {}
+
+    def _fail(self, what: str) -> None:
+        left = self.failures.get(what, 0)
+        if left:
+            self.failures[what] = left - 1
+            raise StorageError("away")
+
+    def begin(self, key: str, *, token: str, lease: float) -> Begun:
+        self._fail("begin")
+        return super().begin(key, token=token, lease=lease)
+
+    def complete(self, key: str, *, token: str, keep: float) -> bool:
+        self._fail("complete")
+        return super().complete(key, token=token, keep=keep)
+
+    def release(self, key: str, *, token: str) -> None:
+        self._fail("release")
+        super().release(key, token=token)
+
+
+def test_an_inbox_that_is_away_for_a_moment_at_the_end_makes_nothing_run_twice() -> None:
+    inbox = Failing()
+    inbox.failures["complete"] = 3
+
+    with Once(inbox).claim("cook", EVENT) as is_to_run:
+        assert is_to_run
+
+    with Once(inbox).claim("cook", EVENT) as is_to_run:
+        assert not is_to_run
+
+
+def test_while_the_inbox_is_away_functions_wait_and_have_not_failed() -> None:
+    inbox = Failing()
+    inbox.failures["begin"] = 1
+    once = Once(inbox)
+
+    with pytest.raises(TryLater), once.claim("cook", EVENT):
+        pytest.fail("it ran, whatever had been completed")
+    with pytest.raises(TryLater), once.claim("cook", Event("cat", id="2")):  # which asks nobody
+        pytest.fail("it ran")
+    assert inbox.failures["begin"] == 0
+
+
+def test_an_inbox_that_is_not_set_up_is_a_failure() -> None:
+    class NotReady(MemoryInbox):
+        def begin(self, key: str, *, token: str, lease: float) -> Begun:
+            raise StorageNotReady("create the tables")
+
+    with pytest.raises(StorageNotReady), Once(NotReady()).claim("cook", EVENT):
+        pass
+
+
+def test_the_error_of_the_function_counts_though_the_inbox_is_away() -> None:
+    inbox = Failing()
+    inbox.failures["release"] = 1
+
+    with pytest.raises(ValueError, match="no fish"), Once(inbox).claim("cook", EVENT):
+        raise ValueError("no fish")
+
+
+def test_a_lease_that_was_lost_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    class Lost(MemoryInbox):
+        def complete(self, key: str, *, token: str, keep: float) -> bool:
+            return False
+
+    with Once(Lost()).claim("cook", EVENT):
+        pass
+
+    assert "cook has completed event 1 after its lease had gone to another worker" in caplog.text
 
 
 def test_without_an_inbox_it_is_refused_by_the_name_of_who_asks() -> None:

@@ -7,10 +7,12 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from fastapi_events.context import chained_ids
 from fastapi_events.errors import FunctionExited
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue.publish.flush_outcome import Flusher
+from fastapi_events.ids import NamedIds
 from fastapi_events.process_loop import process_loop
 from fastapi_events.scope import collect_events
 from fastapi_events.subscriptions.runner import InThread, OnLoop, drive
@@ -35,13 +37,21 @@ class Chained:
     async def handle_many(self, events: Iterable[Event]) -> None:
         await self.flusher.flush(list(events))
 
-    def run(self, call: Callable[..., Coroutine[Any, Any, None]], *, is_async: bool) -> None:
+    def run(self, call: Callable[..., Coroutine[Any, Any, None]], *, ids: NamedIds, is_async: bool) -> None:
         """Call a function in a scope of its own, whose events go out once it has succeeded.
 
         Parameters:
             call: Calls it by the means that it is given as `caller`.
+            ids: Those of its events. When it runs again, for whatever reason, they have the same.
             is_async: Whether it has to run on the process's loop, rather than in this thread.
         """
+        token = chained_ids.set(ids)
+        try:
+            self._run(call, is_async=is_async)
+        finally:
+            chained_ids.reset(token)
+
+    def _run(self, call: Callable[..., Coroutine[Any, Any, None]], *, is_async: bool) -> None:
         scope = collect_events([self], raise_errors=True)
         if is_async:
             process_loop().run(self._run_on_loop(scope, call))

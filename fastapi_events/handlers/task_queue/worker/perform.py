@@ -20,6 +20,7 @@ from fastapi_events.handlers.task_queue.worker.pause_gate import PauseGate
 from fastapi_events.handlers.task_queue.worker.perform_batch import PerformBatch
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
 from fastapi_events.handlers.task_queue.worker.validation import validate
+from fastapi_events.ids import NamedIds
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.otel import tracing
 from fastapi_events.subscriptions.dependencies import Overrides
@@ -127,4 +128,5 @@ class Perform:
     def _run(self, subscription: Subscription, event: Event) -> None:
         call = partial(run, subscription.plan, event, overrides=self._overrides, from_wire=True)
         with self._context_from(event) if self._context_from is not None else nullcontext():
-            self._chained.run(call, is_async=subscription.plan.is_async)
+            ids = NamedIds(event.id, subscription.name)
+            self._chained.run(call, ids=ids, is_async=subscription.plan.is_async)

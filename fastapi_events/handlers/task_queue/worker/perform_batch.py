@@ -30,6 +30,7 @@ from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, T
 from fastapi_events.handlers.task_queue.worker.pause_gate import PauseGate
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
 from fastapi_events.handlers.task_queue.worker.validation import validate
+from fastapi_events.ids import NamedIds
 from fastapi_events.lifecycle import Lifecycle, report_failure, tell
 from fastapi_events.otel import tracing
 from fastapi_events.retry import RetryPolicy
@@ -177,7 +178,8 @@ class PerformBatch:
         try:
             with tracing.handle_span(events[0], self._handler):
                 call = partial(batch.call, items, events[0], overrides=self._overrides)
-                self._chained.run(call, is_async=batch.is_async)
+                ids = NamedIds(*[each.id for each in events], subscription.name)
+                self._chained.run(call, ids=ids, is_async=batch.is_async)
         except BatchFailed as failed:
             errors = [failed.errors.get(event.id) for event in events]
         except Exception as error:

@@ -30,7 +30,7 @@ from fastapi_events.handlers.task_queue.worker.outcome import (
     decide,
 )
 from fastapi_events.ids import random_id
-from fastapi_events.leases import LEASE_SECONDS, keeper
+from fastapi_events.leases import LEASE_SECONDS, keeper, until_written
 from fastapi_events.per_process import PerProcess
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.lanes import Due, Finished, Item, Lane, Move, Outcome, Taken
@@ -45,8 +45,6 @@ TURN_ITEMS = 25
 TURN_SECONDS = 1.0
 """How long a worker begins further items of a lane, until others have their turn."""
 
-_WRITE_AGAIN_SECONDS = LEASE_SECONDS / 2
-_FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_GATE_SECONDS = 30.0
 _NOT_EARLY_SECONDS = 0.05
 
@@ -389,17 +387,7 @@ class Turns:
         return finished
 
     def _until_written(self, write: Callable[[], T]) -> T:
-        """Write something into the lanes, and try again while the lease may last."""
-        ends, pause = time.monotonic() + _WRITE_AGAIN_SECONDS, _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return write()
-            except StorageError as error:
-                if time.monotonic() + pause > ends:
-                    raise
-                logger.warning("The lanes of %s cannot be written to: %s", self._order.destination, error)
-                time.sleep(pause)
-                pause = min(pause * 2, 2.0)
+        return until_written(write, what=f"What came of an event in a lane of {self._order.destination}")
 
 
 def _read(note: str, kind: str) -> int:

@@ -276,7 +276,7 @@ def test_a_result_that_cannot_be_written_is_written_again(caplog: pytest.LogCapt
     place.hear()
 
     assert place.ran == [1, 2]
-    assert caplog.text.count("cannot be written to: away") == 2
+    assert caplog.text.count("cannot be written, and is tried again: away") == 2
 
 
 # Events that end their process
