@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from fastapi_events.errors import StorageError
+from fastapi_events.errors import StorageError, StorageFull
 from fastapi_events.per_process import PerProcess
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -26,22 +26,23 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 
 
-def until_written(write: Callable[[], T], *, what: str) -> T:
+def until_written(write: Callable[[], T], *, what: str, within: float = _WRITE_AGAIN_SECONDS) -> T:
     """Write what came of something held, and try again while the lease may last.
 
     Parameters:
         write: Writes it.
         what: Is told in the log, where it cannot be written.
+        within: Seconds after which it is given up.
 
     Raises:
-        StorageError: When it could not be written for so long.
+        StorageError: When it could not be written for so long, or there is no room for it.
     """
-    ends, pause = time.monotonic() + _WRITE_AGAIN_SECONDS, _FIRST_PAUSE_SECONDS
+    ends, pause = time.monotonic() + within, _FIRST_PAUSE_SECONDS
     while True:
         try:
             return write()
         except StorageError as error:
-            if time.monotonic() + pause > ends:
+            if isinstance(error, StorageFull) or time.monotonic() + pause > ends:
                 raise
             logger.warning("%s cannot be written, and is tried again: %s", what, error)
             time.sleep(pause)

@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fastapi_events import leases
-from fastapi_events.errors import StorageError
+from fastapi_events.errors import StorageError, StorageFull
 from fastapi_events.leases import Keeper, until_written
 
 OFTEN = 0.001
@@ -211,8 +210,14 @@ def test_what_came_of_it_is_written_though_the_store_is_away_for_a_moment(
     assert "The result cannot be written, and is tried again: still" in caplog.text
 
 
-def test_who_cannot_write_it_while_the_lease_may_last_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "_WRITE_AGAIN_SECONDS", 0.0)
-
+def test_who_cannot_write_it_while_the_lease_may_last_says_so() -> None:
     with pytest.raises(StorageError, match="gone"):
-        until_written(fails, what="The result")
+        until_written(fails, what="The result", within=0.0)
+
+
+def test_a_store_that_is_full_is_not_waited_for() -> None:
+    def full() -> None:
+        raise StorageFull("no room")
+
+    with pytest.raises(StorageFull):
+        until_written(full, what="The result")

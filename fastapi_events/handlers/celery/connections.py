@@ -42,6 +42,10 @@ class BatchingConnection:
         """Say goodbye; the connection is gone afterwards in any case."""
         _close(self._connection)
 
+    def hang_up(self) -> None:
+        """Close the connection to a server that does not answer."""
+        _close(self._connection)
+
 
 class ConfirmingConnection:
     """A connection to RabbitMQ that counts the confirms of a channel, where kombu would wait for each.
@@ -104,6 +108,12 @@ class ConfirmingConnection:
 
     def close(self) -> None:
         """Say goodbye; the connection is gone afterwards in any case."""
+        _close(self._connection)
+
+    def hang_up(self) -> None:
+        """Close the connection to a server that does not answer, and reads no goodbye, either."""
+        with contextlib.suppress(Exception):  # whatever a client raises whose server is gone
+            self._connection.connection.collect()
         _close(self._connection)
 
     def _count(self, task_id: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from celery import Celery, Task
@@ -21,6 +22,8 @@ from fastapi_events.per_process import PerProcess
 _REMEMBERED_SECONDS = 86_400
 _LONGEST_WAIT_SECONDS = 30.0
 _BROKER_SECONDS = 5.0
+_MOST_REMEMBERED = 10_000
+_AT_ONCE = 10
 
 
 class CrashCounter:
@@ -32,6 +35,8 @@ class CrashCounter:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._gate = PerProcess(threading.Lock)  # after a fork, whoever held it is not here
+        self._lives: PerProcess[dict[str, None]] = PerProcess(dict)
+        """Starts whose count could not be deleted, though this process has outlived them."""
 
     @contextmanager
     def before(self, task: Task, queue: str) -> Iterator[int]:
@@ -50,11 +55,14 @@ class CrashCounter:
         inside = gate.acquire(timeout=_LONGEST_WAIT_SECONDS)
         crashes = 0
         try:
+            if key in self._lives.get():
+                self._forget(key)  # what it counts are this process's own, which has not crashed
             crashes = self._started(key)
             yield crashes
         finally:  # to whatever end: its worker is alive
             if crashes:
-                self._forget(key)
+                for each in [key, *islice(self._lives.get(), _AT_ONCE)]:
+                    self._forget(each)
             if inside:
                 gate.release()
 
@@ -77,8 +85,12 @@ class CrashCounter:
             with self._connection() as connection:
                 connection.default_channel.queue_purge(key)  # on Redis, an empty queue is none
                 connection.default_channel.queue_delete(key)
-        except Exception as error:  # it expires
-            self._warn("The count of %s cannot be deleted: %s", key, error)
+        except Exception as error:  # whatever a broker's client raises
+            self._warn("The count of %s cannot be deleted yet: %s", key, error)
+            if len(self._lives.get()) < _MOST_REMEMBERED:  # it expires
+                self._lives.get()[key] = None
+        else:
+            self._lives.get().pop(key, None)
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:

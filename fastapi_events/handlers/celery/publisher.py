@@ -59,7 +59,7 @@ class CeleryPublisher:
                 failed = own.pop() if own else None
                 if failed is not None:
                     waiting = [each for each in messages if each.get("task_id") not in failed.confirmed]
-                    failed.close()
+                    failed.hang_up()
                 if fresh or isinstance(error, TimeoutError) or "timed out" in str(error).lower():
                     raise
                 # The server has closed the connection since, as servers do with idle ones, or somebody has

@@ -8,7 +8,11 @@ A message that cannot have been delivered before costs nothing.
 
 from __future__ import annotations
 
+import copy
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import dramatiq
@@ -19,6 +23,9 @@ from fastapi_events.handlers.dramatiq import installed_brokers
 
 _REMEMBERED_SECONDS = 86_400
 _LONGEST_WAIT_SECONDS = 30.0
+_MOST_REMEMBERED = 10_000
+_AT_ONCE = 10
+_BROKER_SECONDS = 5.0
 
 
 class CrashCounter:
@@ -29,6 +36,8 @@ class CrashCounter:
         self._counted: dict[int, str] = {}
         self._gate = threading.Lock()
         self._inside: int | None = None
+        self._lives: dict[str, None] = {}
+        """Starts whose count could not be deleted, though this process has outlived them."""
 
     def before(self, message: MessageProxy) -> int:
         """How often a worker has died while it ran this message, which is about to start.
@@ -39,6 +48,9 @@ class CrashCounter:
             return 0
         key = self._key(message)
         try:
+            if key in self._lives:
+                self._forget(key)  # what it counts are this process's own, which has not crashed
+                del self._lives[key]
             if self._is_first_start(key):
                 crashes = 0
             else:
@@ -59,9 +71,13 @@ class CrashCounter:
         key = self._counted.pop(id(message), None)
         if key is not None:
             try:
-                self._forget(key)
-            except Exception as error:  # it expires
-                self._broker.logger.warning("The count of %s cannot be deleted: %s", key, error)
+                for each in [key, *islice(self._lives, _AT_ONCE)]:
+                    self._forget(each)
+                    self._lives.pop(each, None)
+            except Exception as error:  # whatever a broker's client raises
+                self._broker.logger.warning("The count of %s cannot be deleted yet: %s", key, error)
+                if len(self._lives) < _MOST_REMEMBERED:  # it expires
+                    self._lives[key] = None
         if self._inside == id(message):
             self._inside = None
             self._gate.release()
@@ -134,28 +150,37 @@ class _OnRabbitmq(CrashCounter):
     def __init__(self, broker: dramatiq.Broker, pika: Any) -> None:
         super().__init__(broker)
         self._persistent = pika.BasicProperties(delivery_mode=2)
-        self._disconnected = (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError)
+        self._connect = pika.BlockingConnection
+
+    @contextmanager
+    def _channel(self) -> Iterator[Any]:
+        # A connection for each time: it is rare, and one that the server blocks must hold nobody up.
+        found = self._broker.parameters
+        several = [copy.copy(each) for each in (found if isinstance(found, list) else [found])]
+        for each in several:
+            each.blocked_connection_timeout = each.socket_timeout = _BROKER_SECONDS
+            each.stack_timeout = each.socket_timeout
+        connection = self._connect(several)
+        try:
+            yield connection.channel()
+        finally:
+            connection.close()
 
     def _started(self, key: str) -> int:
-        try:
-            return self._publish(key)
-        except self._disconnected:
-            del self._broker.connection  # closed since its last use; the next use opens another
-            return self._publish(key)
-
-    def _publish(self, key: str) -> int:
-        channel = self._broker.channel
-        declared = channel.queue_declare(
-            queue=key, durable=True, arguments={"x-expires": _REMEMBERED_SECONDS * 1000}
-        )
-        channel.basic_publish(exchange="", routing_key=key, body=b"", properties=self._persistent)
-        return int(declared.method.message_count) + 1
+        with self._channel() as channel:
+            channel.confirm_delivery()
+            declared = channel.queue_declare(
+                queue=key, durable=True, arguments={"x-expires": _REMEMBERED_SECONDS * 1000}
+            )
+            channel.basic_publish(exchange="", routing_key=key, body=b"", properties=self._persistent)
+            return int(declared.method.message_count) + 1
 
     def _crashes_before(self, starts: int) -> int:
         return starts  # the delivery of which the broker told, and the starts before this one
 
     def _forget(self, key: str) -> None:
-        self._broker.channel.queue_delete(queue=key)
+        with self._channel() as channel:
+            channel.queue_delete(queue=key)
 
 
 def crash_counter_on(broker: dramatiq.Broker) -> CrashCounter:

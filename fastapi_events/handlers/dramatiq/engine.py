@@ -72,6 +72,7 @@ class DramatiqEngine(Engine):
         self._longest_delay: float | None = None
         self._middleware = middleware_of(self.broker)
         self._publisher = _publisher_for(self.broker)
+        self._middleware.publish_by(self._publisher)
 
     def configure(self, settings: TaskQueueSettings) -> None:
         self._quorum = settings.queue_type == "quorum"
@@ -204,7 +205,7 @@ class DramatiqEngine(Engine):
             queue_name=letter.queue, actor_name=letter.subscription, args=(letter.argument,), kwargs={},
             options={DEAD: failure_report(letter)}, message_id=letter.id,
         )  # fmt: skip
-        if not self._middleware.until_done(partial(self.broker.enqueue, message), letter.id):
+        if not self._middleware.until_done(partial(self._middleware.enqueue, message), letter.id):
             raise NotPublished("the worker stopped before the broker had the dead letter")
 
     def catalogue(self) -> Catalogue | None:

@@ -6,10 +6,10 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import dramatiq
 from dramatiq.broker import MessageProxy
@@ -69,10 +69,24 @@ class Redelivery(Middleware):
         self._crashes = crash_counter_on(broker)
         self._unknown = UnknownActors(broker)
         self._replaced: set[str] = set()
+        self._owed: dict[str, Callable[[], object]] = {}
+        """What is still to be done for messages, while the worker stops, before they may be rejected."""
+        self._publisher: Publisher | None = None
 
     @property
     def actor_options(self) -> set[str]:
         return {ACTOR}
+
+    def publish_by(self, publisher: Publisher | None) -> None:
+        """Enqueue by what waits for the broker's answer, and not for ever; by the broker itself if None."""
+        self._publisher = publisher
+
+    def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> None:
+        """Enqueue a message; it is in the broker once this has returned."""
+        if self._publisher is None:
+            self._broker.enqueue(message, delay=delay)
+        else:
+            self._publisher.publish([(message, delay)], timeout=None)
 
     def serve(self, queue: str, worker: Worker) -> None:
         """Take care of messages on a queue whose actor this worker does not have."""
@@ -186,10 +200,11 @@ class Redelivery(Middleware):
         delay = int(outcome.after * 1000)
         if outcome.counts and isinstance(self._broker, StubBroker):
             delay = 0  # it is there for tests, which wait for each attempt
-        if self.until_done(partial(self._broker.enqueue, successor, delay=delay or None), message.message_id):
+        step = partial(self.enqueue, successor, delay=delay or None)
+        if self.until_done(step, message.message_id):
             message.failed = False
-        # Else it stays rejected: should the broker be back for that, the message is in its dead-letter queue;
-        # if not, it is delivered again.
+        else:
+            self._owed[message.message_id] = step
 
     def _give_up(self, message: MessageProxy, actor: Actor, letter: DeadLetter, error: BaseException) -> bool:
         """Keep a dead letter in the handler's store, or else in the broker's dead-letter queue."""
@@ -203,7 +218,11 @@ class Redelivery(Middleware):
         else:
             # What a broker moves to its dead-letter queue is the message as it was sent.
             dead = message.copy(options=report)
-            if not self.until_done(partial(self._broker.enqueue, dead), message.message_id):
+            step = partial(self.enqueue, dead)
+            if not self.until_done(step, message.message_id):
+                self._owed[message.message_id] = partial(
+                    _one_after_the_other, step, partial(letters.tell, letter)
+                )
                 return False
             message.failed = False
         letters.tell(letter)
@@ -224,19 +243,51 @@ class Redelivery(Middleware):
         Dramatiq asks no middleware before, and during a rolling deploy that is too early. From the first such
         message on there is an actor of its name, which fails; the message itself is enqueued once more.
         """
+        self._pay(message)
         worker = self.worker_of(message.queue_name)
         if DEAD in message.options or worker is None:
             return
         if not self._unknown.learn(unknown_actor(worker, message.actor_name, q_name(message.queue_name))):
             return
-        if self.until_done(partial(broker.enqueue, message.copy()), message.message_id):
+        if self.until_done(partial(self.enqueue, message.copy()), message.message_id):
             self._replaced.add(message.message_id)
 
     def after_nack(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
         """Remove the copy of a message that has been replaced, where that can be done."""
+        self._pay(message)  # who could reject it can be asked
+        self._owed.pop(message.message_id, None)
         if message.message_id in self._replaced:
             self._replaced.discard(message.message_id)
             forget_rejected(broker, message)
+
+    def _pay(self, message: MessageProxy) -> None:
+        """Do what the worker could not do for a message before it had to stop.
+
+        Dramatiq rejects it then, once the broker is there for that: without a successor it would be given up.
+        """
+        step = self._owed.get(message.message_id)
+        if step is None:
+            return
+        try:
+            step()
+        except Exception as error:  # whatever the broker's client raises
+            self._cannot_enqueue(message.message_id, error)
+        else:
+            del self._owed[message.message_id]
+            self._replaced.add(message.message_id)
+
+
+class Publisher(Protocol):
+    """Enqueues messages, each with its delay in milliseconds, and waits until the broker has them."""
+
+    def publish(
+        self, messages: Sequence[tuple[dramatiq.Message[Any], int | None]], *, timeout: float | None
+    ) -> None: ...
+
+
+def _one_after_the_other(*steps: Callable[[], object]) -> None:
+    for step in steps:
+        step()
 
 
 class _Shield(Middleware):

@@ -206,14 +206,14 @@ class Engine(Sender, Protocol):
 def until_done(
     step: Callable[[], object], stopping: threading.Event, failed: Callable[[Exception], None]
 ) -> bool:
-    """Do something that needs a broker, however long that is away.
+    """Do something that needs a broker, however long that is away; once more when the worker stops.
 
     Parameters:
         stopping: Set when the worker stops, and waits for nobody any more.
         failed: Called with the error of each try.
 
     Returns:
-        Whether it is done; if not, the worker stops.
+        Whether it is done; if not, the worker stops, and the message has to be put back.
     """
     pause = 0.1
     while True:
@@ -222,7 +222,17 @@ def until_done(
         except Exception as error:  # whatever a broker's client raises
             failed(error)
             if stopping.wait(pause):
-                return False
+                return _is_done(step, failed)
             pause = min(pause * 2, 5.0)
         else:
             return True
+
+
+def _is_done(step: Callable[[], object], failed: Callable[[Exception], None]) -> bool:
+    """Whether the last try has done it."""
+    try:
+        step()
+    except Exception as error:  # whatever a broker's client raises
+        failed(error)
+        return False
+    return True

@@ -86,6 +86,29 @@ def test_a_message_that_ended_begins_anew(queue: Queue) -> None:
     assert queue.worker().before(queue.delivered()) == first
 
 
+def test_a_connection_that_was_cut_is_no_crash(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(key: str) -> None:
+        raise ConnectionError("cut")
+
+    # Given a message whose acknowledgement is lost again and again, with whatever was to be told the broker
+    worker = queue.worker()
+    uncounted = 0 if isinstance(queue.broker, RedisBroker) else 1
+    for _ in range(4):
+        message = queue.delivered()
+        assert worker.before(message) == uncounted
+        with monkeypatch.context() as away:
+            away.setattr(worker, "_forget", cut)
+            worker.ended(message)
+
+    # When the worker reaches the broker again
+    other = queue.delivered("2")
+    worker.before(other)
+    worker.ended(other)
+
+    # Then nobody takes for a crash what has ended
+    assert queue.worker().before(queue.delivered()) == uncounted
+
+
 def test_a_first_delivery_costs_nothing(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     worker, message = queue.worker(), queue.delivered(again=False)
     for method in ("_is_first_start", "_started", "_forget"):

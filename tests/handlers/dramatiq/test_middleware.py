@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import dramatiq
 import pytest
@@ -17,9 +18,10 @@ from dramatiq.middleware import Middleware, SkipMessage
 
 from fastapi_events.event import Event
 from fastapi_events.handlers.dramatiq import DramatiqHandler
+from fastapi_events.handlers.dramatiq.middleware import middleware_of
 from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.storage.outbox import Entry
-from tests.places import Dramatiq
+from tests.places import Dramatiq, dramatiq_on_redis
 from tests.recording import Diary
 
 AN_HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
@@ -257,3 +259,68 @@ def test_in_a_queue_that_is_nobodys_of_ours_it_is_dramatiqs_business(place: Dram
     place.broker.join("own", fail_fast=False)
 
     assert [message.actor_name for message in place.rejected("own")] == ["not.deployed.yet"]
+
+
+# A worker that has to stop while the broker is away
+
+
+@pytest.mark.valkey
+@pytest.mark.parametrize("refusals", [0, 1, 2], ids=["at the last try", "before", "after"])
+def test_what_failed_is_not_given_up_because_the_worker_had_to_stop(
+    valkey_url: str, diary: Diary, refusals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dramatiq_on_redis(valkey_url) as place:
+        redelivery = middleware_of(place.broker)
+        enqueue, failing, runs, refused = redelivery.enqueue, threading.Event(), [], []
+
+        def away(message: Any, *, delay: int | None = None) -> None:
+            failing.set()
+            if not redelivery._stopping.is_set() or len(refused) < refusals:
+                refused.append(redelivery._stopping.is_set())
+                refused[:] = [each for each in refused if each]
+                raise ConnectionError("away")
+            enqueue(message, delay=delay)
+
+        @place.handler.register(name="feed")
+        def feed(event: Event) -> None:
+            runs.append(event.id)
+            if len(runs) == 1:
+                monkeypatch.setattr(redelivery, "enqueue", away)
+                raise ValueError("not now")
+
+        # Given a function that has failed while the broker is away
+        place.work()
+        asyncio.run(place.handler.publish([Event("cat")]))
+        assert failing.wait(30)
+
+        # When the worker is asked to stop, and the broker is back for it
+        assert place.worker is not None
+        place.worker.stop()
+        place.worker = None
+        monkeypatch.undo()
+
+        # Then the message is not among the dead, and the next worker runs it
+        assert place.rejected() == []
+        assert diary.of("dead") == []
+        place.settle()
+        assert len(runs) == 2
+
+
+def test_what_waits_for_its_successor_is_bounded_by_the_publishers_own_deadline(place: Dramatiq) -> None:
+    class Blocked:
+        """A server with an alarm, which takes nothing."""
+
+        asked: ClassVar[list[float | None]] = []
+
+        def publish(self, messages: Any, *, timeout: float | None) -> None:
+            self.asked.append(timeout)
+            raise TimeoutError("RabbitMQ did not confirm 1 messages")
+
+    redelivery = middleware_of(place.broker)
+    redelivery.publish_by(Blocked())
+    redelivery.before_worker_shutdown(place.broker, None)
+
+    message: Any = dramatiq.Message("events", "feed", (), {}, {})
+    assert not redelivery.until_done(lambda: redelivery.enqueue(message), "1")
+
+    assert len(Blocked.asked) == 2  # and once more, though the worker stops

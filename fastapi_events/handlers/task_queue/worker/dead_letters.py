@@ -6,6 +6,7 @@ import base64
 import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from typing import TypedDict
 
 from fastapi_events import clock, codec, envelope
@@ -20,10 +21,12 @@ from fastapi_events.handlers.task_queue.messages import (
     not_resent,
 )
 from fastapi_events.handlers.task_queue.ordering import Order
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, letter_of
 from fastapi_events.handlers.task_queue.worker.receipts import Receipts
 from fastapi_events.handlers.task_queue.worker.replay import Pace
+from fastapi_events.leases import until_written
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.letters import LetterFilter
@@ -32,6 +35,10 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 UNREADABLE = "fastapi_events.unreadable"
 """The subscription that the dead letter of an unreadable message names; there is none."""
+
+
+_STORE_SECONDS = 3.0
+"""How long a letter waits for its store, unless that is known to be away, until the engine gets it."""
 
 
 class FailureReport(TypedDict):
@@ -107,6 +114,7 @@ class DeadLetterKeeper:
         self._fan_outs = fan_outs
         self._order = order
         self._receipts = receipts
+        self._breaker = CircuitBreaker()
 
     def give_up(self, letter: DeadLetter) -> None:
         """Keep a letter, tell of it, and give receipts for its events.
@@ -122,14 +130,19 @@ class DeadLetterKeeper:
         """Keep a letter in the store; whether it is there. If not, the engine has to keep it."""
         if self._store is None:
             return False
+        within = 0.0 if self._breaker.is_open else _STORE_SECONDS
         try:
-            self._store.add(letter)
+            until_written(
+                partial(self._store.add, letter), what=f"The dead letter of {letter.id}", within=within
+            )
         except StorageError as error:
+            self._breaker.failed()
             logger.error(
                 "The dead letter of %s for %s goes to the engine's own: %s",
                 letter.id, letter.subscription, error,
             )  # fmt: skip
             return False
+        self._breaker.succeeded()
         return True
 
     def tell(self, letter: DeadLetter) -> None:

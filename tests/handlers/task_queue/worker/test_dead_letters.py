@@ -58,6 +58,45 @@ def only(letters: MemoryDeadLetters) -> DeadLetter:
 # What is kept
 
 
+def test_a_store_that_is_away_for_a_moment_has_the_letter_when_it_is_back() -> None:
+    class Away(MemoryDeadLetters):
+        tries = 0
+
+        def add(self, letter: DeadLetter) -> None:
+            self.tries += 1
+            if self.tries < 3:
+                raise StorageError("away")
+            super().add(letter)
+
+    letters = Away()
+    handler = ListHandler(dead_letters=letters)
+
+    give_up(handler, "{}")
+
+    assert only(letters).id == "m1"
+    assert handler.engine.kept == []
+
+
+def test_a_store_that_is_known_to_be_away_is_waited_for_once() -> None:
+    class Gone(MemoryDeadLetters):
+        tries = 0
+
+        def add(self, letter: DeadLetter) -> None:
+            self.tries += 1
+            raise StorageError("gone")
+
+    letters = Gone()
+    handler = ListHandler(dead_letters=letters)
+    give_up(handler, "{}")
+    tries = letters.tries
+    assert tries > 2
+
+    give_up(handler, "{}")
+
+    assert letters.tries == tries + 1
+    assert len(handler.engine.kept) == 2
+
+
 def test_a_letter_holds_all_that_a_replay_and_a_reader_need(
     handler: ListHandler, letters: MemoryDeadLetters
 ) -> None:
