@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -38,6 +39,7 @@ environment: Environment = Environment(
 for _name in ("number", "seconds", "ago", "exactly", "iso", "tone", "said", "short"):
     environment.filters[_name] = getattr(words, _name)
 environment.filters["pretty"] = lambda text: pretty(text)
+environment.filters["dotted"] = lambda text: dotted(text)
 environment.globals.update(UNKNOWN=words.UNKNOWN, sparkline=charts.sparkline, NAVIGATION=NAVIGATION)
 
 
@@ -95,6 +97,11 @@ def pretty(text: str) -> str:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:
         return text
+
+
+def dotted(text: str) -> Markup:
+    """A dotted name that a browser may break after its dots."""
+    return Markup(".<wbr>").join(escape(part) for part in text.split("."))
 
 
 def asset(name: str) -> bytes:

@@ -73,6 +73,26 @@ class Waiting(NamedTuple):
     ahead: int
 
 
+class Head(NamedTuple):
+    """A lane with what stands at its head, for people who look at it.
+
+    Parameters:
+        lane: Which one.
+        item: Its first item.
+        size: How many wait, with that one.
+        is_held: Whether somebody works at it.
+        not_before: When the first item may be worked at, as before another attempt; seconds since 1970.
+        note: What was left of the last attempt at it.
+    """
+
+    lane: Lane
+    item: Item
+    size: int
+    is_held: bool
+    not_before: float
+    note: str
+
+
 class Due(NamedTuple):
     """A lane whose bell has to be rung.
 
@@ -229,6 +249,10 @@ class Lanes(Store, ABC):
     @abstractmethod
     def find(self, destination: str, prefix: str, *, limit: int = 20) -> Sequence[Waiting]:
         """Items whose ids begin with a prefix, for people: it looks through all lanes of a handler."""
+
+    @abstractmethod
+    def heads(self, destination: str, *, limit: int = 100) -> Sequence[Head]:
+        """Lanes that have items, for people; where there are more, those that have waited longest or so."""
 
     def forgets(self) -> str | None:
         """What a restart of its server costs, in words for `doctor`; None where it costs nothing.

@@ -108,14 +108,15 @@ class LetterGroup:
 
 
 def matching_letters(
-    letters: DeadLetters, handler: str, matching: LetterFilter | None = None
+    letters: DeadLetters, handler: str, matching: LetterFilter | None = None, *, after: str | None = None
 ) -> Iterator[DeadLetter]:
     """The letters of a handler that are meant, those first that were given up first.
 
     Parameters:
         matching: Which ones; all if not given.
+        after: Begin behind the letter with this `cursor`.
     """
-    wanted, after = matching or LetterFilter(), None
+    wanted = matching or LetterFilter()
     while page := letters.list(
         limit=_PAGE, handler=handler, after=after,
         subscription=wanted.subscription, event_name=wanted.event_name, group=wanted.whole_group,

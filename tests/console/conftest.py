@@ -142,7 +142,7 @@ class Page:
 
 
 def _words(source: str) -> str:
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", source)).split())
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", source.replace("<wbr>", ""))).split())
 
 
 @pytest.fixture

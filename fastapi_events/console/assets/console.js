@@ -143,6 +143,10 @@
     }
   }
 
+  const current = document.querySelector("header nav a[aria-current]");
+  if (current !== null) {
+    current.scrollIntoView({ block: "nearest", inline: "center" });
+  }
   live.hidden = false;
   prepare();
   if (isStill()) {

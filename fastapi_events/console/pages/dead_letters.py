@@ -20,6 +20,7 @@ from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.letters import LetterFilter, LetterGroup, group_id, groups_of, matching_letters
 
 _LIMIT = 100
+_GROUPS = 200
 AGES = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
 """What can be chosen as `since`."""
 
@@ -78,7 +79,7 @@ class Groups:
     """The groups of a handler."""
 
     handler: TaskQueueHandler
-    told: Told[list[LetterGroup]] | None
+    told: Told[Sequence[LetterGroup]] | None
     """None where the handler leaves its dead letters to the engine."""
 
 
@@ -93,7 +94,7 @@ async def read_groups(state: State, request: Request) -> Page:
             return Groups(handler, None)
         told = await state.reads.ask(
             f"The store of dead letters of {handler.name}", ("groups", asked.query),
-            lambda: groups_of(matching_letters(letters, handler.name, asked.matching)),
+            lambda: _grouped(letters, handler.name, asked.matching),
         )  # fmt: skip
         return Groups(handler, told)
 
@@ -108,7 +109,7 @@ async def read_groups(state: State, request: Request) -> Page:
 
 
 async def read_letters(state: State, request: Request) -> Page:
-    """Read the screen of letters that filters mean, the latest page by page."""
+    """Read the screen of letters that filters mean, page by page."""
     asked, after = asked_for(request), request.query_params.get("after") or None
 
     async def letters(handler: TaskQueueHandler) -> tuple[TaskQueueHandler, Told[list[DeadLetter]] | None]:
@@ -117,7 +118,7 @@ async def read_letters(state: State, request: Request) -> Page:
             return handler, None
         told = await state.reads.ask(
             f"The store of dead letters of {handler.name}", ("letters", asked.query, after),
-            _listing(store, handler.name, asked.matching),
+            _listing(store, handler.name, asked.matching, after),
         )  # fmt: skip
         return handler, told
 
@@ -126,10 +127,19 @@ async def read_letters(state: State, request: Request) -> Page:
     return Page(
         "dead", "Dead letters", "dead_letters.html",
         {
-            "found": found, "asked": asked, "limit": _LIMIT, "sample": sample,
+            "found": found, "asked": asked, "limit": _LIMIT, "sample": sample, "following": _following(found),
             "sample_group": None if sample is None else group_id(sample),
         },
     )  # fmt: skip
+
+
+def _following(found: Sequence[tuple[TaskQueueHandler, Told[list[DeadLetter]] | None]]) -> dict[str, str]:
+    """Behind which letter the next page of each handler begins, where there is one."""
+    return {
+        handler.name: told.value[-1].cursor
+        for handler, told in found
+        if told is not None and told.value and len(told.value) == _LIMIT
+    }
 
 
 async def read_letter(state: State, request: Request) -> Page:
@@ -163,8 +173,17 @@ def _handlers(state: State, asked: Asked) -> Sequence[TaskQueueHandler]:
     return state.handlers if named is None else (named,)
 
 
-def _listing(store: DeadLetters, handler: str, matching: LetterFilter) -> Callable[[], list[DeadLetter]]:
-    return lambda: list(islice(matching_letters(store, handler, matching), _LIMIT))
+def _grouped(store: DeadLetters, handler: str, matching: LetterFilter) -> Sequence[LetterGroup]:
+    """The groups that the store keeps, or of the letters that filters leave."""
+    if matching.is_empty:
+        return store.groups(handler=handler, limit=_GROUPS)
+    return groups_of(matching_letters(store, handler, matching))[:_GROUPS]
+
+
+def _listing(
+    store: DeadLetters, handler: str, matching: LetterFilter, after: str | None
+) -> Callable[[], list[DeadLetter]]:
+    return lambda: list(islice(matching_letters(store, handler, matching, after=after), _LIMIT))
 
 
 def _getting(store: DeadLetters, id_: str) -> Callable[[], DeadLetter | None]:

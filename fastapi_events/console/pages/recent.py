@@ -23,10 +23,15 @@ async def read(state: State, request: Request) -> Page:
     name, outcome, age = asked.get("name") or None, asked.get("outcome") or None, asked.get("since", "")
     outcome = outcome if outcome in HAPPENINGS else None
     window = AGES.get(age)
+    after = asked.get("after") or None
     told = await state.of_journals(
-        ("events", name, outcome, age),
+        ("events", name, outcome, age, after),
         lambda journal: journal.events(
-            limit=_LIMIT, name=name, outcome=outcome, since=None if window is None else clock.now() - window
+            limit=_LIMIT,
+            name=name,
+            outcome=outcome,
+            since=None if window is None else clock.now() - window,
+            after=after,
         ),
     )
     found = sorted((told and told.value) or (), key=lambda each: -each.last_at)[:_LIMIT]
@@ -35,6 +40,7 @@ async def read(state: State, request: Request) -> Page:
         {
             "told": told, "events": [(each, state_of(each.outcomes)) for each in found],
             "name": name or "", "outcome": outcome or "", "since": age if age in AGES else "",
-            "outcomes": HAPPENINGS, "ages": list(AGES), "limit": _LIMIT,
+            "outcomes": HAPPENINGS, "ages": list(AGES),
+            "following": found[-1].cursor if len(found) == _LIMIT else None,
         },
     )  # fmt: skip

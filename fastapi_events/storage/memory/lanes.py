@@ -13,6 +13,7 @@ from fastapi_events.storage.lanes import (
     MAX_LANE_ITEMS,
     Due,
     Finished,
+    Head,
     Item,
     Lane,
     Lanes,
@@ -76,6 +77,19 @@ class MemoryLanes(Lanes):
                 if item.id.startswith(prefix)
             ]
         return sorted(found)[:limit]
+
+    def heads(self, destination: str, *, limit: int = 100) -> Sequence[Head]:
+        with self._lock:
+            now = self._clock()
+            found = (
+                Head(
+                    lane, next(iter(kept.items.values())), len(kept.items), kept.turn.is_held(now),
+                    kept.turn.not_before, kept.turn.note,
+                )
+                for lane, kept in self._lanes.items()
+                if lane.destination == destination
+            )  # fmt: skip
+            return list(islice(found, limit))
 
     def extend(self, lanes: Sequence[Lane], *, token: str, lease: float) -> bool:
         with self._lock:

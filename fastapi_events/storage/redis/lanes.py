@@ -14,6 +14,7 @@ from fastapi_events.storage.lanes import (
     UNHEARD_SECONDS,
     Due,
     Finished,
+    Head,
     Item,
     Lane,
     Lanes,
@@ -214,6 +215,24 @@ return due
 """
 )
 
+_HEADS = (
+    _LANES
+    + """
+local found, looks = {}, prefix .. 'lane:looks:' .. given.destination
+for _, member in ipairs(redis.call('ZRANGE', looks, 0, given.limit - 1)) do
+    local cut = string.find(member, '\\n', 1, true)
+    local it = open({given.destination, string.sub(member, 1, cut - 1), string.sub(member, cut + 1)})
+    local id = redis.call('LINDEX', it.ids, 0)
+    local kept = id and redis.call('HGET', it.texts, id)
+    if kept then
+        found[#found + 1] = {
+            member, id, kept, redis.call('LLEN', it.ids), it.held and 1 or 0, number(it.before), it.note}
+    end
+end
+return found
+"""
+)
+
 _MISSED = (
     _LANES
     + """
@@ -302,6 +321,17 @@ class RedisLanes(RedisPart, Lanes):
                         lane = Lane(*name.split("\n", 2))
                         found += [] if kept is None else [Waiting(lane, _item(id_, kept), ahead)]
         return sorted(found)[:limit]
+
+    def heads(self, destination: str, *, limit: int = 100) -> Sequence[Head]:
+        return [
+            Head(
+                Lane(destination, *text_of(member).split("\n", 1)), _item(id_, kept), int(count),
+                bool(is_held), float(text_of(before)), text_of(note),
+            )
+            for member, id_, kept, count, is_held, before, note in self._run(
+                _HEADS, destination=destination, limit=limit
+            )
+        ]  # fmt: skip
 
     def _run(self, script: str, **given: Any) -> Any:
         return self._server.run(script, json.dumps(given))

@@ -15,6 +15,7 @@ from fastapi_events.storage.lanes import (
     UNHEARD_SECONDS,
     Due,
     Finished,
+    Head,
     Item,
     Lane,
     Lanes,
@@ -100,6 +101,34 @@ class SqlLanes(SqlPart, Lanes):
         rows = self._database.read(lambda connection: connection.execute(query).all())
         found = [Waiting(_lane(row.lane), Item(row.id, row.text, row.queue), int(row.ahead)) for row in rows]
         return sorted(found)
+
+    def heads(self, destination: str, *, limit: int = 100) -> Sequence[Head]:
+        first, count = sa.func.min(lane_items.c.seq).label("first"), sa.func.count().label("items")
+        waiting = (
+            sa.select(lane_items.c.lane, first, count)
+            .join(lanes, lanes.c.name == lane_items.c.lane)
+            .where(lanes.c.destination == destination)
+            .group_by(lane_items.c.lane)
+            .order_by(first)
+            .limit(limit)
+            .subquery()
+        )
+        query = (
+            sa.select(
+                lane_items, waiting.c["items"].label("count_"), lanes.c.token, lanes.c.held_until,
+                lanes.c.not_before, lanes.c.note, self._database.now().label("now"),
+            )
+            .join(waiting, waiting.c.first == lane_items.c.seq)
+            .join(lanes, lanes.c.name == lane_items.c.lane)
+            .order_by(lane_items.c.seq)
+        )  # fmt: skip
+        return [
+            Head(
+                _lane(row.lane), Item(row.id, row.text, row.queue), int(row.count_),
+                row.token is not None and row.now < row.held_until, row.not_before, row.note,
+            )
+            for row in self._database.read(lambda connection: connection.execute(query).all())
+        ]  # fmt: skip
 
     def extend(self, lanes: Sequence[Lane], *, token: str, lease: float) -> bool:
         def again(locked: _Locked) -> bool:

@@ -309,3 +309,21 @@ class LanesContract:
         [one] = store.lanes.find(_HERE, "a", limit=1)
         assert one in found
         assert list(store.lanes.find(_HERE, "c")) == []
+
+    def test_lanes_are_shown_with_what_stands_at_their_head(self, store: Any) -> None:
+        _put(store, "a1", "a2", "a3")
+        _put(store, "b1", lane=_OTHER)
+        _put(store, "c1", lane=Lane("elsewhere", "t", "k"))
+        _take(store, "me", lane=_OTHER)
+        _take(store, "you")
+        store.lanes.release(_LANE, token="you", after=60.0, note="failed 2")
+
+        found = {each.lane: each for each in store.lanes.heads(_HERE)}
+
+        assert found.keys() == {_LANE, _OTHER}
+        first, second = found[_LANE], found[_OTHER]
+        assert (first.item, first.size, first.is_held, first.note) == (_items("a1")[0], 3, False, "failed 2")
+        assert first.not_before > second.not_before == 0.0
+        assert (second.item.id, second.size, second.is_held, second.note) == ("b1", 1, True, "")
+        assert len(store.lanes.heads(_HERE, limit=1)) == 1
+        assert list(store.lanes.heads("nowhere")) == []

@@ -72,7 +72,7 @@ def test_a_store_that_fails_says_so_in_its_place(shop: Shop, look: Look) -> None
     def fail(**_: object) -> None:
         raise ConnectionError("away")
 
-    shop.store.dead_letters.list = fail  # type: ignore[method-assign, assignment]
+    shop.store.dead_letters.groups = fail  # type: ignore[method-assign, assignment]
 
     page = look("/dead")
 
@@ -83,3 +83,15 @@ def test_a_store_that_fails_says_so_in_its_place(shop: Shop, look: Look) -> None
 def test_letters_that_the_engine_keeps_cannot_be_listed(look: Look, look_without_stores: Look) -> None:
     assert "The engine keeps them" in look_without_stores("/dead").text
     assert "No dead letters" in look("/dead").text
+
+
+def test_long_groups_go_page_by_page(shop: Shop, look: Look) -> None:
+    group = group_id(shop.letter(1))
+    for number in range(2, 131):
+        shop.letter(number)
+
+    page = look(f"/dead/letters?group={group}")
+    [following] = [each for each in page.links if "after=" in each]
+
+    assert len(page.rows()) == 101
+    assert len(look(following).rows()) == 31

@@ -16,8 +16,24 @@ def test_the_keys_that_wait_with_what_stands_at_their_head(shop: Shop, look: Loo
 
     page = look("/lanes")
 
-    assert any(each.startswith("user-7 shop.cook 3") for each in page.rows())
+    assert any(each.startswith("user-7 3 ? waiting") for each in page.rows())
     assert "/event/e-0" in page.links
+
+
+def test_the_one_that_waits_longest_stands_first_with_its_error(shop: Shop, look: Look) -> None:
+    text = '{{"specversion":"1.0","id":"{}","source":"s","type":"order","time":"2026-01-{}T00:00:00Z"}}'
+    keys = {f"key-{n}": Lane("dramatiq:events", "shop.cook", f"key-{n}") for n in (2, 1)}
+    for number, (key, lane) in enumerate(keys.items()):
+        shop.store.lanes.put({lane: [Item(key, text.format(key, 20 - number), "kitchen")]})
+    shop.store.lanes.take([keys["key-1"]], token="t", lease=30.0, limit=1)
+    shop.store.lanes.release(keys["key-1"], token="t", after=60.0, note="failed 2")
+    shop.write(shop.record("key-1", "failed", subscription="shop.cook", error="ValueError: no fish"))
+
+    first, second = look("/lanes").rows()[1:]
+
+    assert first.startswith("key-1 1 order retrying in 60 s , failed 2")
+    assert first.endswith("ValueError: no fish shop.cook")
+    assert second.startswith("key-2 1 order waiting")
 
 
 def test_none_say_so(look: Look, look_without_stores: Look) -> None:

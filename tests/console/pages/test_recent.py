@@ -31,3 +31,13 @@ def test_what_is_asked_is_said_as_a_command_and_nonsense_is_ignored(look: Look) 
 
 def test_without_a_journal_nobody_remembers(look_without_stores: Look) -> None:
     assert "There is no journal" in look_without_stores("/events/recent").text
+
+
+def test_older_ones_follow_page_by_page(shop: Shop, look: Look) -> None:
+    shop.write(*(shop.record(f"e-{each:03}", ago=float(each)) for each in range(1, 131)))
+
+    page = look("/events/recent?name=order-*")
+    [following] = [each for each in page.links if "after=" in each]
+
+    assert len(page.rows()) == 101
+    assert [each.split()[1] for each in look(following).rows()[1:]][::29] == ["e-101", "e-130"]
