@@ -36,8 +36,8 @@ class Settings(BaseModel):
     """The `source` of their events."""
     journal_url: str | None = None
     """The Redis that the demo writes its journal to; the broker if not given."""
-    catalogue_url: str | None = None
-    """The Redis or the database in which unlike workers find each other; else a broker that is Redis."""
+    store_url: str | None = None
+    """A database, for an outbox and all else that a store has, or a Redis; `workers/` make a store of it."""
 
     def __init__(self, **given: Any) -> None:
         variables = {name: os.environ.get(f"{_PREFIX}{name.upper()}") for name in type(self).model_fields}

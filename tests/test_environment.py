@@ -101,7 +101,7 @@ def test_the_defaults_of_the_page_are_those_of_the_settings(monkeypatch: pytest.
 
     for name in ("broker_url", "queue", "source"):
         assert defaults[f"FASTAPI_EVENTS_{name.upper()}"] == f"`{getattr(settings, name)}`"
-    assert (settings.handlers, settings.journal_url, settings.catalogue_url) == ((), None, None)
+    assert (settings.handlers, settings.journal_url, settings.store_url) == ((), None, None)
     assert (dispatch_disabled(), span_linking()) == (
         defaults["FASTAPI_EVENTS_DISABLE_DISPATCH"] == "`true`",
         defaults["FASTAPI_EVENTS_USE_SPAN_LINKING"] == "`true`",
@@ -111,5 +111,5 @@ def test_the_defaults_of_the_page_are_those_of_the_settings(monkeypatch: pytest.
 def test_a_handler_of_the_workers_is_made_by_every_setting_that_the_page_says_is_theirs() -> None:
     workers = "".join(path.read_text() for path in (PACKAGE.parent / "workers").glob("*.py"))
 
-    for name in ("broker_url", "handlers", "queue", "source", "catalogue_url"):
+    for name in ("broker_url", "handlers", "queue", "source", "store_url"):
         assert re.search(rf"\.{name}\b", workers), name

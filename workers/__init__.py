@@ -8,7 +8,8 @@ They register their functions on `workers.events.events`:
     @events.register(event_name="cat*")
     async def feed(event): ...
 
-Settings: FASTAPI_EVENTS_BROKER_URL, FASTAPI_EVENTS_HANDLERS, FASTAPI_EVENTS_QUEUE, FASTAPI_EVENTS_SOURCE.
+Settings: FASTAPI_EVENTS_BROKER_URL, FASTAPI_EVENTS_HANDLERS, FASTAPI_EVENTS_QUEUE, FASTAPI_EVENTS_SOURCE,
+FASTAPI_EVENTS_STORE_URL.
 """
 
 import logging

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi_events.handlers.celery import CeleryHandler  # says what to install where it is not
 from fastapi_events.settings import Settings
-from workers.catalogue import catalogue_of
 from workers.queues import own_queue
+from workers.store import store_of
 
 from celery import Celery  # isort: skip
 
@@ -49,5 +49,5 @@ events = CeleryHandler(
     queue=own_queue(_settings.broker_url, _settings.queue),
     source=_settings.source,
     silent_after=60.0,
-    **catalogue_of(_settings),
+    **store_of(_settings),
 )

@@ -7,7 +7,7 @@ import logging
 from fastapi_events.errors import MissingDependencyError
 from fastapi_events.handlers.dramatiq import DramatiqHandler  # says what to install where it is not
 from fastapi_events.settings import Settings
-from workers.catalogue import catalogue_of
+from workers.store import store_of
 
 import dramatiq  # isort: skip
 
@@ -48,4 +48,4 @@ def broker_from(url: str) -> dramatiq.Broker:
 _settings = Settings()
 broker = broker_from(_settings.broker_url)
 dramatiq.set_broker(broker)
-events = DramatiqHandler(broker, queue=_settings.queue, source=_settings.source, **catalogue_of(_settings))
+events = DramatiqHandler(broker, queue=_settings.queue, source=_settings.source, **store_of(_settings))

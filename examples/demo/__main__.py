@@ -58,7 +58,7 @@ def main() -> int:
         web = {
             "FASTAPI_EVENTS_BROKER_URL": broker_url,
             "FASTAPI_EVENTS_JOURNAL_URL": journal_url,
-            "FASTAPI_EVENTS_CATALOGUE_URL": journal_url,
+            "FASTAPI_EVENTS_STORE_URL": journal_url,
             "FASTAPI_EVENTS_HANDLERS": "",
         }
         python = [sys.executable, "-m"]

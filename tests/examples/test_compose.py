@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
+
+from fastapi_events.cli import parser
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
@@ -44,3 +48,26 @@ def test_the_page_on_workers_says_what_the_file_says() -> None:
 
     assert f"--worker-shutdown-timeout {timeout[1]}" in service("dramatiq-worker")
     assert int(timeout[2]) == grace("dramatiq-worker")
+
+
+SERVICES = yaml.safe_load(COMPOSE)["services"]
+
+
+@pytest.mark.parametrize("name", [name for name, each in SERVICES.items() if "command" in each])
+def test_a_command_of_ours_can_be_typed(name: str) -> None:
+    command = shlex.split(SERVICES[name]["command"])
+
+    if command[0] == "fastapi-events":
+        parser().parse_args(command[1:])
+
+
+def test_the_tables_are_there_before_anybody_needs_them() -> None:
+    environment = SERVICES["web"]["environment"]
+    host = re.search(r"@(\w+)/", environment["FASTAPI_EVENTS_STORE_URL"])
+
+    assert host is not None
+    assert host[1] in SERVICES
+    assert SERVICES["setup"]["depends_on"] == {host[1]: {"condition": "service_healthy"}}
+    for name in ("web", "relay", "dramatiq-worker", "celery-worker"):
+        assert SERVICES[name]["depends_on"]["setup"]["condition"] == "service_completed_successfully"
+        assert "FASTAPI_EVENTS_STORE_URL" in SERVICES[name]["environment"]
