@@ -16,7 +16,7 @@ from tests.processes import until
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
 
-@pytest.mark.timeout(300)  # it starts a dozen processes, one after the other
+@pytest.mark.timeout(900)  # it starts some twenty processes, one after the other, and waits for each
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 @pytest.mark.valkey
 def test_each_step_shows_what_the_tutorial_says(tmp_path: Path) -> None:
