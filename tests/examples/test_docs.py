@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.examples.run_page import blocks
 from tests.fork_server import ForkServer
@@ -18,11 +21,18 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
 
 
-def run(page: Path, folder: Path, fork_server: ForkServer, broker_url: str, *, import_files: bool) -> None:
+def run(
+    page: Path,
+    folder: Path,
+    fork_server: ForkServer,
+    broker_url: str,
+    *,
+    import_files: bool,
+    database_url: str = "sqlite+aiosqlite:///shop.db",
+) -> None:
     replaced = {
         "redis://localhost:6379/0": broker_url,
-        # The page on PostgreSQL runs in every environment; a test of its own has the server.
-        "postgresql+asyncpg://shop@localhost/shop": "sqlite+aiosqlite:///shop.db",
+        "postgresql+asyncpg://shop@localhost/shop": database_url,
     }
     output = folder.parent / f"{folder.name}.log"
     code = (
@@ -45,6 +55,32 @@ def test_the_code_of_a_page_runs(
     files_too = page in HOW_TO or page.name == "README.md"
 
     run(page, tmp_path, fork_server, valkey_url, import_files=files_too)
+
+
+@pytest.fixture
+def new_database() -> Iterator[str]:
+    """The URL of an empty database in PostgreSQL, for asyncpg."""
+    if (server := os.environ.get("FASTAPI_EVENTS_TEST_POSTGRES_URL")) is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("FASTAPI_EVENTS_TEST_POSTGRES_URL must be set in CI")
+        pytest.skip("needs PostgreSQL: set FASTAPI_EVENTS_TEST_POSTGRES_URL")
+    url, name = sa.make_url(server).set(drivername="postgresql+psycopg"), f"page_{uuid.uuid4().hex}"
+    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        yield url.set(drivername="postgresql+asyncpg", database=name).render_as_string(hide_password=False)
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.mark.valkey
+@pytest.mark.postgres
+def test_the_page_on_postgresql_runs_on_it(
+    tmp_path: Path, fork_server: ForkServer, valkey_url: str, new_database: str
+) -> None:
+    page = DOCS / "how-to" / "postgresql.md"
+
+    run(page, tmp_path, fork_server, valkey_url, import_files=True, database_url=new_database)
 
 
 def test_every_page_is_found() -> None:
