@@ -16,8 +16,8 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from pydantic_core import to_json
 
@@ -58,19 +58,12 @@ class Recorded(Protocol):
     """Where the messages of subscriptions wait that name no queue of their own."""
 
 
-class _Seen(NamedTuple):
-    """What an observer was told, as it was; most of it is looked at later, by the thread."""
+Details: TypeAlias = Mapping[str, Any]
+"""Fields of a `Record`."""
 
-    number: int
-    what: Happening
-    event: Event
-    at: float
-    subscription: str | None = None
-    handler: str | None = None
-    to: tuple[str, ...] = ()
-    attempt: int | None = None
-    wait: float | None = None
-    error: str | None = None
+_Seen: TypeAlias = tuple[int, Happening, Event, float, str | None, Details]
+"""What an observer was told, as it was: a number, what, the event, when, the subscription, and what else is
+known. All is looked at later, by the thread: who waits for a response pays for a tuple."""
 
 
 class Recorder(Lifecycle):
@@ -128,19 +121,19 @@ class Recorder(Lifecycle):
     # What is observed, in the order of `Lifecycle`
 
     def dispatched(self, event: Event) -> None:
-        wait = None if event.due is None else max(0.0, event.due.timestamp() - time.time())
-        self._note("dispatched", event, wait=wait)
+        if event.due is None:
+            self._note("dispatched", event)
+        else:
+            self._note("dispatched", event, wait=max(0.0, event.due.timestamp() - time.time()))
 
     def discarded(self, event: Event) -> None:
         self._note("discarded", event)
 
     def published(self, events: Sequence[Event], *, handler: str) -> None:
-        for event in events:
-            self._note("published", event, handler=handler)
+        self._note_all("published", events, handler=handler)
 
     def stored(self, events: Sequence[Event], *, handler: str, reason: str) -> None:
-        for event in events:
-            self._note("stored", event, handler=handler, error=reason)
+        self._note_all("stored", events, handler=handler, error=reason)
 
     def lost(self, event: Event, *, handler: str, reason: str) -> None:
         self._note("lost", event, handler=handler, error=reason)
@@ -163,8 +156,7 @@ class Recorder(Lifecycle):
     def failed(
         self, events: Sequence[Event], *, handler: str, subscription: str | None, error: BaseException
     ) -> None:
-        for event in events:
-            self._note("failed", event, subscription, handler=handler, error=reason_of(error))
+        self._note_all("failed", events, subscription, handler=handler, error=reason_of(error))
 
     def retried(
         self, event: Event, *, subscription: str, error: BaseException, attempt: int, wait: float
@@ -181,6 +173,14 @@ class Recorder(Lifecycle):
     def _note(self, what: Happening, event: Event, subscription: str | None = None, **details: Any) -> None:
         if under_test.stand_ins is None:  # what a test runs in memory is not to reach the journal's store
             self._writer.get().put(what, event, subscription, details)
+
+    def _note_all(
+        self, what: Happening, events: Sequence[Event], subscription: str | None = None, **details: Any
+    ) -> None:
+        if under_test.stand_ins is None:
+            put = self._writer.get().put
+            for event in events:
+                put(what, event, subscription, details)
 
 
 class _Writer:
@@ -202,6 +202,7 @@ class _Writer:
         self._counts: Counter[tuple[int, str, str, str]] = Counter()
         self._names: set[str] = set()
         self._began: dict[tuple[str, str], float] = {}
+        self._queues: dict[str, str] = {}
         self._not_written = 0
         self._failures = 0
         self._not_before = 0.0
@@ -214,9 +215,9 @@ class _Writer:
         """Records that have not been written, and will not be."""
         return max(0, self._last_number - self._taken) + self._not_written
 
-    def put(self, what: Happening, event: Event, subscription: str | None, details: dict[str, Any]) -> None:
+    def put(self, what: Happening, event: Event, subscription: str | None, details: Details) -> None:
         """Let something be written; called where it happens, and quick."""
-        self._seen.append(_Seen(next(self._numbers), what, event, time.time(), subscription, **details))
+        self._seen.append((next(self._numbers), what, event, time.time(), subscription, details))
         if not self._has_thread:
             self._start()
 
@@ -282,48 +283,50 @@ class _Writer:
     def _take(self) -> None:
         """Make records of what was seen; the events themselves, and their payloads, are let go."""
         while self._seen:
-            seen = self._seen.popleft()
-            self._last_number = max(self._last_number, seen.number)
+            number, what, event, at, subscription, details = self._seen.popleft()
+            self._last_number = max(self._last_number, number)
             self._taken += 1
-            record = self._record(seen)
+            record = self._record(what, event, at, subscription, details)
             if len(self._records) == MAX_BUFFERED:
                 self._not_written += 1
             self._records.append(record)
             self._count(record)
 
-    def _record(self, seen: _Seen) -> Record:
-        event, subscription = seen.event, seen.subscription
+    def _record(
+        self, what: Happening, event: Event, at: float, subscription: str | None, details: Details
+    ) -> Record:
         headers = event._headers or {}  # noqa: SLF001 - our own; asked by its name it would be made
-        age = duration = None
+        id_ = event.id
+        age = duration = queue = None
         if subscription is not None:
-            key = event.id, subscription
-            if seen.what == "started":
-                age = max(0.0, seen.at - event.dispatched_at.timestamp())
+            queue = self._queue_of(subscription)
+            key = id_, subscription
+            if what == "started":
+                age = max(0.0, at - event.dispatched_at.timestamp())
                 if len(self._began) >= MAX_BUFFERED:
                     self._began.pop(next(iter(self._began)))  # the one that has been running longest
-                self._began[key] = seen.at
-            elif seen.what in ("succeeded", "failed"):
+                self._began[key] = at
+            elif what in ("succeeded", "failed"):
                 began = self._began.pop(key, None)
-                duration = None if began is None else max(0.0, seen.at - began)
+                duration = None if began is None else max(0.0, at - began)
+        if "error" in details:
+            details = {**details, "error": redaction.scrubbed(details["error"], [event])}
         return Record(
-            event_id=event.id, event_name=wire_name(event.name), what=seen.what, at=seen.at,
-            process=self._process, handler=seen.handler, subscription=subscription,
-            queue=self._queue_of(subscription), to=seen.to, attempt=seen.attempt, wait=seen.wait,
-            duration=duration, age=age,
-            error=None if seen.error is None else redaction.scrubbed(seen.error, [event]),
-            cause=headers.get("causationid"),
-            correlation=str(headers.get("correlationid") or event.id),
-            payload=self._payload_of(event) if seen.what in ("dispatched", "started") else None,
+            event_id=id_, event_name=wire_name(event[0]), what=what, at=at, process=self._process,
+            subscription=subscription, queue=queue, duration=duration, age=age,
+            cause=headers.get("causationid"), correlation=str(headers.get("correlationid") or id_),
+            payload=self._payload_of(event) if what in ("dispatched", "started") else None, **details,
         )  # fmt: skip
 
-    def _queue_of(self, subscription: str | None) -> str | None:
-        if subscription is None:
-            return None
-        for handler in tuple(self._recorder.handlers):
-            found = handler.subscriptions.named(subscription)
-            if found is not None:
-                return str(found.queue or handler.queue)
-        return None
+    def _queue_of(self, subscription: str) -> str | None:
+        queue = self._queues.get(subscription)
+        if queue is None:
+            for handler in tuple(self._recorder.handlers):
+                found = handler.subscriptions.named(subscription)
+                if found is not None:
+                    queue = self._queues[subscription] = str(found.queue or handler.queue)
+                    break
+        return queue
 
     def _payload_of(self, event: Event) -> str | None:
         if not self._recorder.keeps_payloads:

@@ -167,4 +167,39 @@ class RabbitFlush(Row):
         )
 
 
-ROWS: tuple[Row, ...] = (DramatiqFlush(), CeleryFlush(), FanOut(), RabbitFlush())
+class Journalled(Row):
+    number = 22
+    name = "journal"
+    group = "publishing"
+    what = "processor time of a request to FastAPI whose events reach Dramatiq on Redis, with a journal"
+    peer = "the same without"
+    needs = (VALKEY,)
+    _variants = tuple((events, journal) for events in (1, 10) for journal in ("redis", "memory", None))
+
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        return [
+            Variant(
+                name=f"{events} {journal}",
+                target="journal:request",
+                options={
+                    "url": services.near.replace("/0", f"/{number}"), "events": events, "journal": journal
+                },
+            )
+            for number, (events, journal) in enumerate(self._variants)
+        ]  # fmt: skip
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        return [
+            Comparison(
+                what=f"{events} event{'s' if events > 1 else ''}, in {journal.title()}",
+                ours=f"{events} {journal}",
+                peer=f"{events} None",
+                kind=Kind.COST,
+                goal=Goal(at_most=1.03),
+            )
+            for events, journal in self._variants
+            if journal is not None
+        ]
+
+
+ROWS: tuple[Row, ...] = (DramatiqFlush(), CeleryFlush(), FanOut(), RabbitFlush(), Journalled())

@@ -20,6 +20,7 @@ class Workers(Row):
     _rounds_of_calls = 1
     _batch = 10
     _once: Collection[str] = ()
+    _journal: Collection[str] = ()
     needs = (VALKEY,)
 
     def rounds(self, scale: Scale) -> int:
@@ -43,6 +44,7 @@ class Workers(Row):
                 "transport": name in self._on_our_transport,
                 "batch": self._batch,
                 "once": name in self._once,
+                "journal": name in self._journal,
                 "keys": self._keys.get(name, 0),
             },
             operations=calls,
@@ -166,6 +168,31 @@ class Once(Workers):
         )
 
 
+class Journalled(Workers):
+    number = 22
+    name = "worker-journal"
+    what = "a worker, end to end, with the journal in the same Redis"
+    peer = "the same without"
+    _databases = (
+        ("dramatiq journal", "both"),
+        ("dramatiq", "both"),
+        ("celery journal", "both"),
+        ("celery", "both"),
+    )
+    _on_our_transport = ("celery journal", "celery")
+    _journal = ("dramatiq journal", "celery journal")
+
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        return [self._variant(services, scale, name, mode=mode) for name, mode in self._databases]
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        goal = Goal(at_least=0.9)
+        return (
+            Comparison(what="Dramatiq", ours="dramatiq journal", peer="dramatiq", goal=goal),
+            Comparison(what="Celery", ours="celery journal", peer="celery", goal=goal),
+        )
+
+
 class InOrder(Workers):
     number = 19
     name = "in-order"
@@ -216,4 +243,12 @@ class Performing(Workers):
         )
 
 
-ROWS: tuple[Row, ...] = (EndToEnd(), EndToEndAlone(), EndToEndOnRabbitmq(), Performing(), Once(), InOrder())
+ROWS: tuple[Row, ...] = (
+    EndToEnd(),
+    EndToEndAlone(),
+    EndToEndOnRabbitmq(),
+    Performing(),
+    Once(),
+    InOrder(),
+    Journalled(),
+)

@@ -58,6 +58,7 @@ def working_off(
     batch: int = 10,
     once: bool = False,
     keys: int = 0,
+    journal: bool = False,
 ) -> Iterator[Callable[[int], dict[str, float]]]:
     """Seconds until the workers have made all calls, and the processor time of the server, both per call.
 
@@ -70,6 +71,7 @@ def working_off(
         batch: How many events a flush of ours has.
         once: Whether our function remembers in Redis what it has completed.
         keys: How many ordering keys the events have, with lanes in the same Redis; none if 0.
+        journal: Whether what happens to the events is written into a journal in the same Redis.
     """
     # No timeout: a round is waited for by one command.
     workers = redis.Redis.from_url(url, socket_timeout=None)
@@ -77,7 +79,7 @@ def working_off(
     workers.flushdb()
     options = {
         "engine": engine, "ours": ours, "calls": calls, "dependency": dependency, "transport": transport,
-        "once": once, "keys": keys,
+        "once": once, "keys": keys, "journal": journal,
     }  # fmt: skip
     os.environ["BENCH"] = json.dumps({**options, "url": staging_of(url)})
     import worker_functions

@@ -49,16 +49,18 @@ def _bare(name: str, payload: Any) -> None:
 if options["ours"]:
     from fastapi_events.event import Event
 
-    if options.get("once"):
+    settings: dict[str, Any] = {}
+    if options.get("once") or options.get("keys") or options.get("journal"):
         from fastapi_events.storage.redis import RedisStore
 
-        handler, broker = our_handler(_url, options["engine"], queue=queue, inbox=RedisStore(_url).inbox)
-    elif options.get("keys"):
-        from fastapi_events.storage.redis import RedisStore
-
-        handler, broker = our_handler(_url, options["engine"], queue=queue, lanes=RedisStore(_url).lanes)
-    else:
-        handler, broker = our_handler(_url, options["engine"], queue=queue)
+        store = RedisStore(_url)
+        wanted = {
+            "inbox": options.get("once"),
+            "lanes": options.get("keys"),
+            "journal": options.get("journal"),
+        }
+        settings = {part: getattr(store, part) for part, is_wanted in wanted.items() if is_wanted}
+    handler, broker = our_handler(_url, options["engine"], queue=queue, **settings)
     if options["engine"] == "celery":
         app = _on_transport(handler.app)
 

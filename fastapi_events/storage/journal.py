@@ -5,11 +5,14 @@ from __future__ import annotations
 import bisect
 import fnmatch
 import json
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias, get_args
+
+from pydantic_core import to_json
 
 from fastapi_events import checks
 from fastapi_events.storage.base import Store, check_aware, read_cursor, storable
@@ -28,11 +31,19 @@ Happening: TypeAlias = Literal[
 
 HAPPENINGS: Final[tuple[str, ...]] = get_args(Happening)
 
+_BITS: Final = {each: 1 << at for at, each in enumerate(HAPPENINGS)}
+
 NOTABLE: Final = frozenset(("lost", "failed", "retried", "dead", "replayed"))
 """An event to which one of these has happened is kept longer than ordinary ones where room is scarce."""
 
 BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 """Upper bounds, in seconds, of the histograms; what takes longer is in one more."""
+
+Histogram: TypeAlias = Literal["duration", "age"]
+
+_BUCKETS_OF: Final[Mapping[Histogram, Sequence[str]]] = {
+    measure: (*(f"{measure}<={bound:g}" for bound in BUCKETS), measure) for measure in get_args(Histogram)
+}
 
 _LONGEST_NAME = 200
 """Characters of names and ids: a forged one may be longer than an index can take."""
@@ -49,7 +60,8 @@ _LONGEST: Final = (
 _PAGE = 500
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+# Values that nobody changes; but `frozen` would make them several times as dear, and there are many.
+@dataclass(kw_only=True, slots=True, unsafe_hash=True)
 class Record:
     """One thing that happened to an event.
 
@@ -92,13 +104,16 @@ class Record:
     payload: str | None = None
 
     def __post_init__(self) -> None:
-        for name, longest in _LONGEST:  # a loop of few steps: there are several records an event
-            text = getattr(self, name)
-            if text is not None and not (len(text) <= longest and text.isascii() and text.isprintable()):
-                _cut(self, name, longest)
+        if self.error is None and self.payload is None:  # as of most, of which there are several an event
+            text = f"{self.event_id}{self.event_name}{self.handler}{self.subscription}"
+            text += f"{self.cause}{self.correlation}"
+            if len(text) <= _LONGEST_NAME and text.isascii() and text.isprintable():
+                return
+        for name, longest in _LONGEST:
+            _cut(self, name, longest)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True, unsafe_hash=True)
 class JournalEvent:
     """An event of which the journal has records.
 
@@ -180,6 +195,7 @@ _WRITTEN = [
     for each in fields(Record)
     if each.name not in ("event_id", "event_name", "correlation", "payload")
 ]
+_written_of = operator.attrgetter(*_WRITTEN)
 
 MAX_ACTIONS: Final = 10_000
 """Actions of people that are kept."""
@@ -320,35 +336,52 @@ class Journal(Store, ABC):
         """
 
 
-def bucket_of(measure: str, seconds: float) -> str:
+def bucket_of(measure: Histogram, seconds: float) -> str:
     """The bucket of a histogram, as `Count.measure` names it."""
-    at = bisect.bisect_left(BUCKETS, seconds)
-    return measure if at == len(BUCKETS) else f"{measure}<={BUCKETS[at]:g}"
+    return _BUCKETS_OF[measure][bisect.bisect_left(BUCKETS, seconds)]
 
 
 def summaries(records: Iterable[Record]) -> dict[str, JournalEvent]:
     """Each event that records tell of, by its id."""
-    found: dict[str, JournalEvent] = {}
-    for each in records:
-        one = JournalEvent(
-            id=each.event_id, name=each.event_name, first_at=each.at, last_at=each.at,
-            outcomes=frozenset((each.what,)), cause=each.cause, correlation=each.correlation,
-            payload=each.payload,
-        )  # fmt: skip
-        known = found.get(each.event_id)
-        found[each.event_id] = one if known is None else known.and_then(one)
-    return dict(sorted(found.items()))  # in one order everywhere, lest two writers wait for each other
+    of_events = _by_event(records)
+    # In one order everywhere, lest two writers wait for each other.
+    return {id_: _summary(id_, of_events[id_]) for id_ in sorted(of_events)}
+
+
+def _summary(id_: str, records: Sequence[Record]) -> JournalEvent:
+    times = [each.at for each in records]
+    return JournalEvent(
+        id=id_, name=records[0].event_name, first_at=min(times), last_at=max(times),
+        outcomes=frozenset([each.what for each in records]),
+        cause=_first([each.cause for each in records]),
+        correlation=records[0].correlation,
+        payload=_first([each.payload for each in records]),
+    )  # fmt: skip
+
+
+def _first(texts: Iterable[str | None]) -> str | None:
+    return next(filter(None, texts), None)
 
 
 def texts_of(records: Iterable[Record]) -> dict[str, str]:
     """The records of each event as JSON text, which `records_of` reads; the payload stands in the summary."""
-    texts: dict[str, list[Mapping[str, object]]] = {}
+    return {
+        id_: to_json(
+            [
+                {name: value for name, value in zip(_WRITTEN, _written_of(each), strict=True)
+                 if value is not None and value != ()}
+                for each in some
+            ]
+        ).decode()
+        for id_, some in _by_event(records).items()
+    }  # fmt: skip
+
+
+def _by_event(records: Iterable[Record]) -> dict[str, Records]:
+    found: dict[str, Records] = {}
     for each in records:
-        values = {name: getattr(each, name) for name in _WRITTEN}
-        texts.setdefault(each.event_id, []).append(
-            {name: value for name, value in values.items() if value not in (None, ())}
-        )
-    return {id_: json.dumps(some, separators=(",", ":")) for id_, some in texts.items()}
+        found.setdefault(each.event_id, []).append(each)
+    return found
 
 
 def records_of(event: JournalEvent, texts: Iterable[str]) -> Records:
@@ -369,12 +402,12 @@ def records_of(event: JournalEvent, texts: Iterable[str]) -> Records:
 
 def bits_of(outcomes: Iterable[str]) -> int:
     """Outcomes as one number, a bit each."""
-    return sum(1 << HAPPENINGS.index(each) for each in outcomes)
+    return sum([_BITS[each] for each in outcomes])
 
 
 def outcomes_of(bits: int) -> frozenset[str]:
     """The outcomes whose bits are set."""
-    return frozenset(each for at, each in enumerate(HAPPENINGS) if bits >> at & 1)
+    return frozenset(each for each, bit in _BITS.items() if bits & bit)
 
 
 def text_of_action(action: Action) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic_core import to_json
+
 from fastapi_events.storage.journal import (
     KEEP,
     MAX_ACTIONS,
@@ -41,10 +43,8 @@ _WRITE = (
     COMMON
     + """
 local ordinary, notable = prefix .. 'journal:ordinary', prefix .. 'journal:notable'
-for argument = 4, 3 + 10 * tonumber(ARGV[3]), 10 do
-    local id, name, first, last = ARGV[argument], ARGV[argument + 1], ARGV[argument + 2], ARGV[argument + 3]
-    local outcomes, is_notable = tonumber(ARGV[argument + 4]), ARGV[argument + 5] == '1'
-    local cause, correlation, payload = ARGV[argument + 6], ARGV[argument + 7], ARGV[argument + 8]
+for _, event in ipairs(cjson.decode(ARGV[3])) do
+    local id, name, first, last, outcomes, is_notable, cause, correlation, payload, texts = unpack(event)
     local key = prefix .. 'journal:event:' .. id
     local known = redis.call('HMGET', key, 'first', 'last', 'outcomes')
     if known[1] then
@@ -66,12 +66,12 @@ for argument = 4, 3 + 10 * tonumber(ARGV[3]), 10 do
     else
         redis.call('ZADD', ordinary, last, id)
     end
-    redis.call('RPUSH', prefix .. 'journal:records:' .. id, ARGV[argument + 9])
+    redis.call('RPUSH', prefix .. 'journal:records:' .. id, texts)
 end
-for argument = 4 + 10 * tonumber(ARGV[3]), #ARGV, 3 do
-    local minute = ARGV[argument]
+for _, sum in ipairs(cjson.decode(ARGV[4])) do
+    local minute, key, count = unpack(sum)
     redis.call('ZADD', prefix .. 'journal:minutes', minute, minute)
-    redis.call('HINCRBY', prefix .. 'journal:minute:' .. minute, ARGV[argument + 1], ARGV[argument + 2])
+    redis.call('HINCRBY', prefix .. 'journal:minute:' .. minute, key, count)
 end
 return 1
 """
@@ -127,19 +127,17 @@ class RedisJournal(RedisPart, Journal):
         texts = texts_of(records)
         events = [
             (
-                each.id, each.name, each.first_at, each.last_at, bits_of(each.outcomes),
-                int(each.is_notable), each.cause or "", each.correlation or "", each.payload or "",
+                each.id, each.name, repr(each.first_at), repr(each.last_at), bits_of(each.outcomes),
+                each.is_notable, each.cause or "", each.correlation or "", each.payload or "",
                 texts[each.id],
             )
             for each in summaries(records).values()
         ]  # fmt: skip
         sums = [(each.minute, json.dumps(each.key[1:], ensure_ascii=False), each.count) for each in counts]
-        for begin in range(0, len(events), _PAGE):
-            page = events[begin : begin + _PAGE]
-            self._server.run(_WRITE, len(page), *(part for each in page for part in each))
-        for begin in range(0, len(sums), _PAGE):
-            page_of_sums = sums[begin : begin + _PAGE]
-            self._server.run(_WRITE, 0, *(part for one in page_of_sums for part in one))
+        for page in _pages(events):
+            self._server.run(_WRITE, to_json(page).decode(), "[]")
+        for page in _pages(sums):
+            self._server.run(_WRITE, "[]", to_json(page).decode())
 
     def chain(self, correlation: str, *, limit: int = 1_000) -> JournalEvents:
         return self._events(self._call("zrange", f"journal:chain:{correlation}", 0, limit - 1))
@@ -235,6 +233,10 @@ class RedisJournal(RedisPart, Journal):
     def _call(self, command: str, key: str, *arguments: Any, **options: Any) -> Any:
         with in_our_words():
             return getattr(self._server.client, command)(f"{self._server.prefix}{key}", *arguments, **options)
+
+
+def _pages(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (rows[begin : begin + _PAGE] for begin in range(0, len(rows), _PAGE))
 
 
 def _event(id_: str, row: Sequence[Any]) -> JournalEvent:
