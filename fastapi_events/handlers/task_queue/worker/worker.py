@@ -92,7 +92,8 @@ class Worker:
             handler.name, addresses, sender, outbox=outbox, order=order,
             keep_in=dead_letters if keeps_unmatched else None,
         )  # fmt: skip
-        gate = self.gate = PauseGate(handler.name, self.fleet, audit)
+        gate = PauseGate(handler.name, self.fleet, audit)
+        self.gate: PauseGate = gate
         self.perform: Perform = Perform(
             handler,
             overrides,
