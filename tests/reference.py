@@ -85,16 +85,17 @@ def renewed(page: Path, part: str) -> str:
 
 
 def _settings() -> Iterator[str]:
-    yield "| setting | of | default | meaning |"
-    yield "| --- | --- | --- | --- |"
+    yield "| setting | meaning |"
+    yield "| --- | --- |"
     for owner, target in SETTINGS:
+        yield f"| **{owner}** | |"
         defaults = _defaults(target)
         for name, meaning in _parameters(inspect.getdoc(target) or ""):
             if name == "settings":  # those of every queue handler, which stand above
                 continue
             shown = f"[`{name}`](../{SEE[name]})" if name in SEE else f"`{name}`"
-            default = _default(defaults[name]) if name not in ("options", "boto_client_kwargs") else "none"
-            yield f"| {shown} | {owner} | {default} | {_cell(meaning)} |"
+            default = "" if name in ("options", "boto_client_kwargs") else _default(defaults[name])
+            yield f"| {shown} | {_cell(meaning)}{default} |"
 
 
 def _defaults(target: Any) -> dict[str, Any]:
@@ -104,19 +105,22 @@ def _defaults(target: Any) -> dict[str, Any]:
 
 
 def _default(value: Any) -> str:
+    """The end of a sentence's cell: what holds if nobody says something else."""
     if value is inspect.Parameter.empty:
-        return "required"
+        return " Required."
     if value is None or value == ():
-        return "none"
+        return ""
     if value == UNKNOWN_RETRY:
-        return "`RetryPolicy(max_retries=10, max_backoff=60.0)`"
-    if isinstance(value, RetryPolicy):
-        return "`RetryPolicy()`"
-    if isinstance(value, bool):
-        return f"`{value}`"
-    if isinstance(value, int | float):
-        return f"`{value:_}`"
-    return f'`"{value}"`' if isinstance(value, str) else str(value)
+        shown = "`RetryPolicy(max_retries=10, max_backoff=60.0)`"
+    elif isinstance(value, RetryPolicy):
+        shown = "`RetryPolicy()`"
+    elif isinstance(value, bool):
+        shown = f"`{value}`"
+    elif isinstance(value, int | float):
+        shown = f"`{value:_}`"
+    else:
+        shown = f'`"{value}"`' if isinstance(value, str) else str(value)
+    return f" Default: {shown}."
 
 
 def _parameters(doc: str) -> Iterator[tuple[str, str]]:
