@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from starlette.requests import Request
@@ -15,6 +16,9 @@ from fastapi_events.console.state import State
 
 EVERY_SECONDS = 3.0
 """How often stores and brokers are asked while somebody looks; nobody looks, nobody asks."""
+
+LASTS_SECONDS = 15.0
+"""After so long a stream ends, and the browser opens another: a server that is to end waits for open ones."""
 
 
 class Live:
@@ -69,11 +73,15 @@ async def stream(request: Request) -> Response:
     )
 
 
-async def _messages(live: Live, link: Links) -> AsyncIterator[str]:
+async def _messages(live: Live, link: Links, *, lasts: float = LASTS_SECONDS) -> AsyncIterator[str]:
     yield "retry: 5000\n\n"
+    end = time.monotonic() + lasts
     watching = live.watch()
     async with contextlib.aclosing(watching):
         async for header in watching:
             text = fragment("figures.html", {"header": header, "link": link})
             lines = "\n".join(f"data: {line}" for line in text.splitlines() if line.strip())
             yield f"event: figures\n{lines}\n\n"
+            if time.monotonic() >= end:
+                break
+    yield "event: over\ndata: open another\n\n"

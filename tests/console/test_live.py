@@ -63,3 +63,15 @@ def test_a_message_is_the_header_as_html(state: State) -> None:
     assert figures.startswith('event: figures\ndata: <ul class="figures">')
     assert figures.endswith("\n\n")
     assert 'href="/ops/dead"' in figures
+
+
+def test_a_stream_ends_after_a_while_so_that_a_server_can(state: State) -> None:
+    link = Links(Request({"type": "http", "root_path": "", "headers": []}))
+
+    async def look() -> list[str]:
+        live = Live(state, every=0.01)
+        found = [each async for each in _messages(live, link, lasts=0.0)]
+        assert live.watchers == 0
+        return [each.partition("\n")[0] for each in found]
+
+    assert asyncio.run(asyncio.wait_for(look(), 10)) == ["retry: 5000", "event: figures", "event: over"]

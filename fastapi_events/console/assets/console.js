@@ -60,6 +60,13 @@
     }
   });
 
+  document.body.addEventListener("htmx:sseClose", (event) => {
+    if (event.detail.type === "message") {
+      source = null; // this stream is over, and another follows
+      setTimeout(follow, 250);
+    }
+  });
+
   document.body.addEventListener("htmx:sseMessage", () => {
     const content = document.getElementById("content");
     if (content !== null && !document.hidden && !isInUse(content)) {
