@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from fastapi_events import redaction
+from fastapi_events import checks, redaction
 from fastapi_events.cli.arguments import add_command, add_group, age
 from fastapi_events.cli.editor import edit
 from fastapi_events.cli.letters import (
@@ -24,8 +25,10 @@ from fastapi_events.cli.letters import (
     stores_of,
 )
 from fastapi_events.cli.text import block, local, say, say_json, shown, table
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.errors import ConfigurationError, reason_of
+from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.worker.replay import rate_of
+from fastapi_events.inspection import handlers_in
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.letters import group_id, groups_of
 
@@ -54,6 +57,10 @@ def add_parser(commands: Any) -> None:
         """,
     )  # fmt: skip
     add_filters(grouping)
+    add_command(
+        actions, "adopt", _adopt, "take what the engine keeps in queues of its own into the store",
+        examples="fastapi-events dead adopt app.events",
+    )  # fmt: skip
     one = add_command(
         actions, "show", _show, "show one letter with its payload and traceback",
         examples="fastapi-events dead show app.events 0b6f2a5e",
@@ -95,16 +102,42 @@ def add_parser(commands: Any) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    stores = list(stores_of(arguments.target))
+    handlers = list(handlers_in(arguments.target))
+    stores = [(each, each.dead_letters) for each in handlers if each.dead_letters is not None]
     matching = filter_of(arguments)
     found = list(islice(matching_letters(stores, matching), arguments.limit))
-    if not found and not matching.is_empty:
+    queued = [each for handler in handlers for each in _queued(handler) if matching.matches(each)]
+    queued = queued[: max(arguments.limit - len(found), 0)]
+    if not found and not queued and not matching.is_empty:
         check_filters(arguments, stores)
     if arguments.json:
         for letter in found:
-            say_json(_as_data(letter))
-    else:
-        _print(found)
+            say_json(_as_data(letter) | {"kept_by": "store"})
+        for letter in queued:
+            say_json(_as_data(letter) | {"kept_by": "engine"})
+        return 0
+    _print(found + queued)
+    if queued:
+        say(
+            f"{checks.counted(len(queued), 'letter')}, the last of them, in queues of the engine: "
+            f"fastapi-events dead adopt {arguments.target}",
+            to=sys.stderr,
+        )
+    return 0
+
+
+def _queued(handler: TaskQueueHandler) -> Sequence[DeadLetter]:
+    """The letters in the engine's own queues; none where it does not answer, which is said."""
+    try:
+        return handler.queued_letters()
+    except Exception as error:  # whatever a broker's client raises
+        say(f"{handler.name}: the engine's own queues cannot be looked at: {reason_of(error)}", to=sys.stderr)
+        return ()
+
+
+def _adopt(arguments: argparse.Namespace) -> int:
+    done = sum(count for handler, _ in list(stores_of(arguments.target)) for count in handler.adopt())
+    _say_count(arguments, done, "adopted")
     return 0
 
 

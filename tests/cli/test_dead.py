@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from fastapi_events.errors import NotPublished
+from fastapi_events.handlers.task_queue.dead_queues import DeadQueues, QueuedLetter
+from fastapi_events.storage.dead_letters import DeadLetter
 from tests.cli.conftest import Ran, letter
+from tests.handlers.task_queue.broker import ListEngine
 
 Run = Callable[..., Ran]
 
@@ -164,10 +168,89 @@ def test_an_unknown_id_is_named(run: Run) -> None:
 
 
 def test_a_handler_without_a_store_says_what_to_do(run: Run) -> None:
-    ran = run("dead", "list", "shop_events:bare")
+    for action in ("groups", "adopt"):
+        ran = run("dead", action, "shop_events:bare")
 
-    assert ran.code == 2
-    assert "pass store= or dead_letters= to the handler" in ran.err
+        assert ran.code == 2
+        assert "pass store= or dead_letters= to the handler" in ran.err
+
+
+class Queued(ListEngine):
+    """Keeps letters in a queue of its own."""
+
+    away: Exception | None = None
+
+    @contextmanager
+    def dead_queues(self, handler: str, queues: Any, *, timeout: float, to_take: bool = False) -> Any:
+        if self.away is not None:
+            raise self.away
+        yield _Kept(self.kept)
+
+
+class _Kept(DeadQueues):
+    def __init__(self, kept: list[DeadLetter]) -> None:
+        self._kept = kept
+
+    def __iter__(self) -> Iterator[QueuedLetter]:
+        return iter([QueuedLetter(each, each) for each in self._kept])
+
+    def remove(self, queued: QueuedLetter) -> None:
+        self._kept.remove(queued.place)
+
+
+@pytest.fixture
+def engine(app: Any, monkeypatch: pytest.MonkeyPatch) -> Queued:
+    engine = Queued()
+    monkeypatch.setattr(app.events, "engine", engine)
+    monkeypatch.setattr(app.bare, "engine", engine)
+    return engine
+
+
+def test_what_the_engine_keeps_is_listed_beside_the_others(run: Run, app: Any, engine: Queued) -> None:
+    app.events.dead_letters.add(letter(1))
+    engine.kept = [letter(2), letter(3, subscription="shop.clean")]
+
+    ran = run("dead", "list", "shop_events:events")
+    filtered = run("dead", "list", "shop_events:events", "--subscription", "shop.clean", "--json")
+
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["ID", "letter-1", "letter-2", "letter-3"]
+    assert "2 letters, the last of them, in queues of the engine: fastapi-events dead adopt" in ran.err
+    [line] = filtered.out.splitlines()
+    assert (json.loads(line)["id"], json.loads(line)["kept_by"]) == ("letter-3", "engine")
+    assert run("dead", "list", "shop_events:events", "--limit", "1").out.count("letter-") == 1
+
+
+def test_without_a_store_what_the_engine_keeps_is_listed(run: Run, engine: Queued) -> None:
+    engine.kept = [letter(2)]
+
+    assert "letter-2" in run("dead", "list", "shop_events:bare").out
+
+
+def test_what_the_engine_keeps_is_adopted(run: Run, app: Any, engine: Queued) -> None:
+    # Given one that the store has already, with what has happened since
+    app.events.dead_letters.add(letter(2, reason="ValueError: still no fish"))
+    engine.kept = [letter(2), letter(3)]
+
+    ran = run("dead", "adopt", "shop_events:events")
+
+    assert (ran.code, ran.out) == (0, "2 adopted\n")
+    assert {each.id: each.reason for each in app.events.dead_letters.list()} == {
+        "letter-2": "ValueError: still no fish",
+        "letter-3": "ValueError: no fish",
+    }
+    assert engine.kept == []
+    assert run("dead", "adopt", "shop_events:events", "--json").out == '{"count": 0, "done": "adopted"}\n'
+
+
+def test_a_broker_that_is_away_does_not_hide_what_the_store_has(run: Run, app: Any, engine: Queued) -> None:
+    app.events.dead_letters.add(letter(1))
+    engine.away = ConnectionError("refused")
+
+    ran = run("dead", "list", "shop_events:events")
+
+    assert ran.code == 0
+    assert "letter-1" in ran.out
+    assert "the engine's own queues cannot be looked at: ConnectionError: refused" in ran.err
 
 
 @pytest.mark.parametrize("which", ["--all", "letter-1"])

@@ -13,8 +13,8 @@ try:
 except ImportError as _missing:
     raise MissingDependencyError("celery", "celery") from _missing
 
+from fastapi_events.handlers.celery.dead_queues import DEAD
 from fastapi_events.handlers.celery.depth import dead_queue
-from fastapi_events.handlers.celery.engine import DEAD
 from fastapi_events.handlers.celery.handler import CeleryHandler
 from fastapi_events.handlers.celery.passed_on import UNKNOWN
 from fastapi_events.handlers.celery.scope_signals import open_scopes

@@ -77,7 +77,7 @@ def _on_redis(channel: Any, queues: Collection[str], *, timeout: float) -> Seque
     found = []
     for queue in queues:
         reading = client.pipeline(transaction=True)
-        lists = [*_lists(channel, queue), *_lists(channel, dead_queue(queue))]
+        lists = [*lists_of(channel, queue), *lists_of(channel, dead_queue(queue))]
         for name in lists:
             reading.llen(name)
         for name in lists:
@@ -95,7 +95,7 @@ def _on_redis(channel: Any, queues: Collection[str], *, timeout: float) -> Seque
     return found
 
 
-def _lists(channel: Any, queue: str) -> list[str]:
+def lists_of(channel: Any, queue: str) -> list[str]:
     """The keys of the lists of a queue, one for each priority."""
     names = (f"{queue}{channel.sep}{step}" if step else queue for step in channel.priority_steps)
     return [channel.global_keyprefix + each for each in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -18,6 +19,7 @@ from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too
 from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.consumer import use_in
 from fastapi_events.handlers.celery.consumption import report_from
+from fastapi_events.handlers.celery.dead_queues import DEAD, dead_queues
 from fastapi_events.handlers.celery.depth import dead_queue, depths
 from fastapi_events.handlers.celery.eager import is_eager, log_letter, run_in_place
 from fastapi_events.handlers.celery.heartbeat import Heartbeat
@@ -26,6 +28,7 @@ from fastapi_events.handlers.celery.publisher import CeleryPublisher, check_cont
 from fastapi_events.handlers.celery.tasks import Tasks, item_attempt
 from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.unclaimed import Responsible, answer_for
+from fastapi_events.handlers.task_queue.dead_queues import DeadQueues, NoDeadQueues
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine
@@ -48,9 +51,6 @@ try:
     from fastapi_events.storage import redis as _redis
 except MissingDependencyError:  # the broker is another one
     _redis = None
-
-DEAD = "fastapi_events_dead"
-"""The message header that says why a message was given up."""
 
 _NO_RETRIES: Mapping[str, Any] = {
     "autoretry_for": (), "dont_autoretry_for": (), "retry_backoff": False, "retry_backoff_max": 600,
@@ -311,6 +311,13 @@ class CeleryEngine(Engine):
         if self.runs_in_place:
             return [QueueDepth(queue=each, ready=0, in_hand=0, delayed=0) for each in queues]
         return depths(self.app, queues, timeout=timeout)
+
+    def dead_queues(
+        self, handler: str, queues: Collection[str], *, timeout: float, to_take: bool = False
+    ) -> AbstractContextManager[DeadQueues]:
+        if self.runs_in_place:
+            return nullcontext(NoDeadQueues())
+        return dead_queues(self.app, handler, queues, timeout=timeout)
 
     def diagnose(
         self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -17,6 +18,7 @@ from fastapi_events.errors import ConfigurationError, NotPublished
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.dramatiq import diagnosis, installed_brokers
 from fastapi_events.handlers.dramatiq.actors import ACTOR, declare
+from fastapi_events.handlers.dramatiq.dead_queues import dead_queues
 from fastapi_events.handlers.dramatiq.depth import depths
 from fastapi_events.handlers.dramatiq.middleware import (
     DEAD,
@@ -26,6 +28,7 @@ from fastapi_events.handlers.dramatiq.middleware import (
     with_wishes,
 )
 from fastapi_events.handlers.dramatiq.options import options_of
+from fastapi_events.handlers.task_queue.dead_queues import DeadQueues
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine, UnknownActor
@@ -216,6 +219,11 @@ class DramatiqEngine(Engine):
 
     def depths(self, queues: Collection[str], *, timeout: float) -> Sequence[QueueDepth]:
         return depths(self.broker, queues, timeout=timeout)
+
+    def dead_queues(
+        self, handler: str, queues: Collection[str], *, timeout: float, to_take: bool = False
+    ) -> AbstractContextManager[DeadQueues]:
+        return dead_queues(self.broker, handler, queues, timeout=timeout, to_take=to_take)
 
     def diagnose(
         self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool

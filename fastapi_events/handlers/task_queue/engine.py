@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastapi_events.errors import UnknownSubscription
+from fastapi_events.handlers.task_queue.dead_queues import DeadQueues, NoDeadQueues
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.messages import bell_in
@@ -191,6 +193,20 @@ class Engine(Sender, Protocol):
             Exception: Whatever the broker's client raises, when there is no answer.
         """
         return [QueueDepth(queue=each) for each in queues]
+
+    def dead_queues(
+        self, handler: str, queues: Collection[str], *, timeout: float, to_take: bool = False
+    ) -> AbstractContextManager[DeadQueues]:
+        """The dead letters that the engine keeps by its own means, while the block runs.
+
+        Parameters:
+            handler: The handler's name.
+            queues: Whose dead letters.
+            timeout: Seconds that each step may take.
+            to_take: Whether they are to be removed, too. Without it, those are left out that cannot be looked
+                at without harm.
+        """
+        return nullcontext(NoDeadQueues())
 
     def diagnose(
         self, subscriptions: Sequence[Subscription], queues: Collection[str], *, confirms_handled: bool

@@ -24,6 +24,9 @@ from fastapi_events.storage.journal import Journal
 from fastapi_events.storage.letters import LetterFilter, edited
 from fastapi_events.storage.outbox import Entry, Outbox
 
+_QUEUES_SECONDS = 5.0
+"""How long a step may take that looks into the engine's own queues."""
+
 
 class Operations(Registering):
     """The part of a queue handler that operators use, by commands or in Python."""
@@ -180,6 +183,46 @@ class Operations(Registering):
         """
         steps = self.worker.dead_letters.discard_all(matching, Pace(rate, None, None))
         return self._counted(steps, "discarded", matching, by)
+
+    def queued_letters(self) -> Sequence[DeadLetter]:
+        """The dead letters that the engine keeps by its own means, since the store was away or there is none.
+
+        They are only looked at, and left out where that would do them harm: on quorum queues.
+
+        Raises:
+            Exception: What the broker's client raises, when it does not answer.
+        """
+        with self.engine.dead_queues(self.name, self.queues, timeout=_QUEUES_SECONDS) as queued:
+            return [each.letter for each in queued]
+
+    def adopt(self, *, by: str | None = None) -> Iterator[int]:
+        """Take the dead letters that the engine keeps by its own means into the store, one by one.
+
+        A letter is removed from the engine's queue once the store has it. Whatever ends this halfway, what is
+        left may be adopted by the next call. One that the store has already stays as it is there.
+
+        Parameters:
+            by: Who does it, for the audit trail; the user of this process if not given.
+
+        Returns:
+            How many were adopted, after each of them: 1.
+
+        Raises:
+            ConfigurationError: When the handler has no store of dead letters.
+            StorageError: When the store fails.
+            Exception: What the broker's client raises, when it does not answer.
+        """
+        return self._counted(self._adopted(), "adopted", LetterFilter(), by)
+
+    def _adopted(self) -> Iterator[int]:
+        if self.dead_letters is None:
+            raise ConfigurationError(f"{self.name} has no store of dead letters: dead_letters=…")
+        with self.engine.dead_queues(self.name, self.queues, timeout=_QUEUES_SECONDS, to_take=True) as queued:
+            for each in queued:
+                if self.dead_letters.get(each.letter.id) is None:
+                    self.dead_letters.add(each.letter)
+                queued.remove(each)
+                yield 1
 
     def replay_edited(self, letter: DeadLetter, payload: Any, *, by: str | None = None) -> None:
         """Replay a letter with another payload, and remove it from its store.

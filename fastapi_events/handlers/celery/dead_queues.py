@@ -1,0 +1,137 @@
+"""What we keep in `QUEUE.dead` of a Celery app, which itself keeps nothing."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from celery import Celery
+
+from fastapi_events.errors import MissingDependencyError
+from fastapi_events.handlers.celery.depth import dead_queue, lists_of
+from fastapi_events.handlers.celery.diagnosis import connect_once
+from fastapi_events.handlers.celery.foreign_messages import arguments_of
+from fastapi_events.handlers.task_queue.dead_queues import (
+    DeadQueues,
+    QueuedLetter,
+    letter_from,
+    letter_from_nothing_readable,
+)
+from fastapi_events.storage.dead_letters import DeadLetter
+
+_redis: ModuleType | None
+try:
+    from fastapi_events.storage import redis as _redis
+except MissingDependencyError:  # the broker is another one
+    _redis = None
+
+DEAD = "fastapi_events_dead"
+"""The message header that says why a message was given up."""
+
+_PAGE = 500
+_NO_SUCH_QUEUE = "404"
+
+
+@contextlib.contextmanager
+def dead_queues(
+    app: Celery, handler: str, queues: Collection[str], *, timeout: float
+) -> Iterator[DeadQueues]:
+    """The dead letters of a handler beside some queues of an app.
+
+    Parameters:
+        timeout: Seconds for each step.
+    """
+    with connect_once(app, timeout=timeout) as connection:
+        if connection.transport.driver_type == "redis" and _redis is not None:
+            yield _OnRedis(handler, queues, connection.default_channel)
+        else:
+            yield _OnOthers(handler, queues, connection)
+
+
+class _OnRedis(DeadQueues):
+    """Lists, whose messages stand there as kombu writes them."""
+
+    def __init__(self, handler: str, queues: Collection[str], channel: Any) -> None:
+        assert _redis is not None  # noqa: S101 - else kombu has no such channel
+        self._handler = handler
+        self._queues = queues
+        self._channel = channel
+        # A channel's own client puts the prefix before the keys of some commands, and not of others.
+        self._client: Any = _redis.redis.Redis(connection_pool=channel.pool)
+
+    def __iter__(self) -> Iterator[QueuedLetter]:
+        for queue in self._queues:
+            for key in lists_of(self._channel, dead_queue(queue)):
+                yield from self._of_list(queue, key)
+
+    def _of_list(self, queue: str, key: str) -> Iterator[QueuedLetter]:
+        # The oldest is the last; what is removed meanwhile moves nothing that comes later in this.
+        for end in range(self._client.llen(key) - 1, -1, -_PAGE):
+            page: Sequence[bytes] = self._client.lrange(key, max(end - _PAGE + 1, 0), end)
+            for text in reversed(page):
+                yield QueuedLetter(self._letter(queue, text), (key, text))
+
+    def _letter(self, queue: str, text: bytes) -> DeadLetter:
+        try:
+            message = json.loads(text)
+            args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
+            return _letter(self._handler, queue, message["headers"], args, kwargs)
+        except (ValueError, KeyError, TypeError) as error:
+            return letter_from_nothing_readable(
+                self._handler, queue, text, f"{type(error).__name__}: {error}"
+            )
+
+    def remove(self, queued: QueuedLetter) -> None:
+        key, text = queued.place
+        self._client.lrem(key, -1, text)
+
+
+class _OnOthers(DeadQueues):
+    """RabbitMQ, whose messages are taken, and given back where they are only looked at."""
+
+    def __init__(self, handler: str, queues: Collection[str], connection: Any) -> None:
+        self._handler = handler
+        self._queues = queues
+        self._connection = connection
+
+    def __iter__(self) -> Iterator[QueuedLetter]:
+        for queue in self._queues:
+            yield from self._of_queue(queue)
+
+    def _of_queue(self, queue: str) -> Iterator[QueuedLetter]:
+        channel = self._connection.channel()
+        while True:
+            try:
+                found = channel.basic_get(dead_queue(queue), no_ack=False)
+            except self._connection.channel_errors as error:
+                if str(getattr(error, "reply_code", "")) != _NO_SUCH_QUEUE:
+                    raise
+                return
+            if found is None:
+                return
+            message = channel.message_to_python(found)
+            message.accept = {"application/json"}
+            yield QueuedLetter(self._letter(queue, message), message)
+
+    def _letter(self, queue: str, message: Any) -> DeadLetter:
+        try:
+            args, kwargs = arguments_of(message)
+            return _letter(self._handler, queue, message.headers, args, kwargs)
+        except Exception as error:  # of whatever decodes its content type
+            body = message.body or b""
+            return letter_from_nothing_readable(
+                self._handler, queue, body, f"{type(error).__name__}: {error}"
+            )
+
+    def remove(self, queued: QueuedLetter) -> None:
+        queued.place.ack()
+
+
+def _letter(
+    handler: str, queue: str, headers: Mapping[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> DeadLetter:
+    return letter_from(handler, queue, headers["task"], headers["id"], args, kwargs, headers.get(DEAD))
