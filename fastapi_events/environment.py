@@ -55,6 +55,11 @@ def application_version() -> str | None:
     return os.environ.get("FASTAPI_EVENTS_APPLICATION_VERSION") or None
 
 
+def runs_in_production() -> bool:
+    """A truth value: whether this is production, where a console without `auth=` does not start."""
+    return _flag("FASTAPI_EVENTS_PRODUCTION", default=False)
+
+
 def worker_reports() -> str | None:
     """The folder in which a worker process reports how it is; `fastapi-events worker` sets it."""
     return os.environ.get("FASTAPI_EVENTS_WORKER_REPORTS") or None

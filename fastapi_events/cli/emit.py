@@ -7,16 +7,11 @@ import json
 import sys
 from typing import Any
 
-from pydantic import ValidationError
-
 from fastapi_events.cli.arguments import add_command, age
 from fastapi_events.cli.text import say, say_json, shown
-from fastapi_events.context import event_store
-from fastapi_events.dispatcher import dispatch
+from fastapi_events.emission import emit
 from fastapi_events.errors import ConfigurationError
-from fastapi_events.event import Event
 from fastapi_events.inspection import handlers_in
-from fastapi_events.scope import collect_events
 
 
 def add_parser(commands: Any) -> None:
@@ -43,15 +38,7 @@ def add_parser(commands: Any) -> None:
 def _emit(arguments: argparse.Namespace) -> int:
     handlers = handlers_in(arguments.target)
     payload = _payload(arguments.payload)
-    try:
-        # An error of any handler is the command's own: somebody waits for the answer.
-        with collect_events(handlers, raise_errors=True):
-            dispatch(arguments.name, payload, delay=arguments.delay, ordering_key=arguments.key)
-            event = Event.of(event_store.get()[-1])
-    except ValidationError as error:
-        raise ConfigurationError(
-            f"The payload does not fit the schema of {arguments.name!r}: {error}"
-        ) from None
+    event = emit(handlers, arguments.name, payload, delay=arguments.delay, ordering_key=arguments.key)
     names = [each.name for each in handlers]
     if arguments.json:
         say_json({"id": event.id, "name": arguments.name, "handlers": names})

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from fastapi_events.console.actions import press
+from fastapi_events.console.csrf import Once
 from fastapi_events.console.header import read_header
+from fastapi_events.console.jobs import Jobs
 from fastapi_events.console.live import Live, stream
 from fastapi_events.console.page import Elsewhere, Page, Read
 from fastapi_events.console.pages import SCREENS
+from fastapi_events.console.permissions import Auth, Gate, check
 from fastapi_events.console.rendering import Links, asset, render
 from fastapi_events.console.state import State
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.storage.memory import MemoryInbox
 
 ASGIApp: TypeAlias = Callable[..., Awaitable[None]]
 
@@ -40,23 +47,54 @@ _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "t
 _ASSETS_SECONDS = 3_600
 
 
-def console(handlers: Iterable[BaseEventHandler], *, trace_url: str | None = None) -> ASGIApp:
+def console(
+    handlers: Iterable[BaseEventHandler],
+    auth: Auth | None = None,
+    *,
+    local: Iterable[str] = ("see_payloads",),
+    trace_url: str | None = None,
+) -> ASGIApp:
     """Make the console: an ASGI application to mount, or to serve alone.
 
     Parameters:
         handlers: Whose events it shows: those of the middleware, or of several applications. Handlers
             without a queue are left out.
+        auth: Gets the request, and returns a `Visitor`: who asks, and what they may do; or the permissions
+            alone; or None, which lets nobody in. It may be async, have parameters with `Depends(…)`, and
+            raise `HTTPException`. Without it, only this machine may look.
+        local: What somebody on this machine may do where there is no `auth`: of `replay`, `discard`, `pause`,
+            `edit` and `see_payloads`.
         trace_url: Where traces can be looked at, such as `https://jaeger.example/trace/{trace_id}`.
 
     Raises:
-        ConfigurationError: When there is no queue handler among them, or `trace_url` has no place for the id.
+        ConfigurationError: When there is no queue handler among them, there is no `auth` in production, or
+            `trace_url` has no place for the id.
     """
     state = State(_queue_handlers(handlers), trace_url=_checked_trace_url(trace_url))
-    app = Starlette(routes=_routes(), exception_handlers={HTTPException: _failed})
-    app.state.console = state
+    jobs = Jobs(state.handlers)
+    app = Starlette(routes=_routes(), exception_handlers={HTTPException: _failed}, lifespan=_doing(jobs))
+    app.state.console, app.state.jobs = state, jobs
+    inbox = next((each.inbox for each in state.handlers if each.inbox is not None), None)
+    app.state.once = Once(MemoryInbox() if inbox is None else inbox)
     app.state.live = Live(state)
+    app.add_middleware(Gate, auth=auth, local=local)
     app.add_middleware(_Headers)
+    check(auth)  # now, rather than when the first request comes
     return app
+
+
+def _doing(jobs: Jobs) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """Jobs go on as soon as the console is served; where it is mounted, as soon as somebody looks."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        jobs.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(jobs.stop)
+
+    return lifespan
 
 
 def _checked_trace_url(url: str | None) -> str | None:
@@ -89,6 +127,7 @@ def _queue_handlers(handlers: Iterable[BaseEventHandler]) -> list[TaskQueueHandl
 def _routes() -> list[BaseRoute]:
     return [
         *(Route(f"/{path}", _screen(read), methods=["GET"], name=path) for path, read in SCREENS),
+        Route("/actions/{verb}", press, methods=["POST"]),
         Route("/live", stream, methods=["GET"]),
         Route("/assets/{name}", _asset, methods=["GET"]),
     ]
@@ -97,6 +136,7 @@ def _routes() -> list[BaseRoute]:
 def _screen(read: Read) -> Callable[[Request], Awaitable[Response]]:
     async def show(request: Request) -> Response:
         state: State = request.app.state.console
+        request.app.state.jobs.start()
         header, page = await asyncio.gather(read_header(state), read(state, request))
         if isinstance(page, Elsewhere):
             return RedirectResponse(Links(request)(page.path, *page.parts), status_code=303)

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from fastapi_events.console import charts, words
+from fastapi_events.console import charts, csrf, notices, words
 from fastapi_events.errors import ConfigurationError
 
 NAVIGATION = (
@@ -40,7 +40,9 @@ for _name in ("number", "seconds", "ago", "exactly", "iso", "tone", "said", "sho
     environment.filters[_name] = getattr(words, _name)
 environment.filters["pretty"] = lambda text: pretty(text)
 environment.filters["dotted"] = lambda text: dotted(text)
-environment.globals.update(UNKNOWN=words.UNKNOWN, sparkline=charts.sparkline, NAVIGATION=NAVIGATION)
+environment.globals.update(
+    UNKNOWN=words.UNKNOWN, sparkline=charts.sparkline, NAVIGATION=NAVIGATION, action_id=csrf.new_action_id
+)
 
 
 class Links:
@@ -79,11 +81,15 @@ def render(request: Request, template: str, values: Mapping[str, Any], *, status
     context = {
         "link": Links(request),
         "visitor": getattr(request.state, "visitor", None),
+        "token": getattr(request.state, "token", ""),
+        "notice": notices.notice_of(request),
         "request": request,
         "is_part": request.headers.get("hx-request") == "true",
         **values,
     }
-    return HTMLResponse(environment.get_template(template).render(context), status_code=status)
+    response = HTMLResponse(environment.get_template(template).render(context), status_code=status)
+    notices.taken(request, response)
+    return response
 
 
 def fragment(template: str, values: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from fastapi_events.console import console
+from fastapi_events.console import Visitor, console
 from fastapi_events.console.state import State
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.listing import listing_of
@@ -126,6 +126,11 @@ def welcome(event: Any) -> None:
     """Listens to users."""
 
 
+def reader(request: Any) -> Visitor:
+    """Lets everybody look, and do nothing."""
+    return Visitor("reader", frozenset({"see_payloads"}))
+
+
 class Page:
     """A page as a person reads it."""
 
@@ -157,7 +162,7 @@ def state(shop: Shop) -> State:
 
 @pytest.fixture
 def client(shop: Shop) -> Iterator[TestClient]:
-    with TestClient(console(shop.handlers)) as client:
+    with TestClient(console(shop.handlers, auth=reader)) as client:
         yield client
 
 
@@ -175,7 +180,7 @@ def look(client: TestClient) -> Callable[[str], Page]:
 @pytest.fixture
 def look_without_stores(shop: Shop) -> Iterator[Callable[[str], Page]]:
     """Open a page of a console whose only handler has no store."""
-    with TestClient(console([shop.bare])) as client:
+    with TestClient(console([shop.bare], auth=reader)) as client:
 
         def open_page(path: str) -> Page:
             answer = client.get(path)

@@ -15,7 +15,7 @@ from fastapi_events.console.application import HEADERS
 from fastapi_events.console.pages import SCREENS
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.local import LocalHandler
-from tests.console.conftest import Page, Shop
+from tests.console.conftest import Page, Shop, reader
 
 Look = Callable[[str], Page]
 
@@ -32,7 +32,7 @@ def test_every_screen_answers_where_the_console_is_the_only_application(client: 
 def test_every_link_of_every_screen_leads_somewhere_where_it_is_mounted(shop: Shop) -> None:
     shop.live("event-1")
     shop.letter()
-    web = Starlette(routes=[Mount("/ops/events", console(shop.handlers))])
+    web = Starlette(routes=[Mount("/ops/events", console(shop.handlers, auth=reader))])
     seen: set[str] = set()
 
     with TestClient(web) as client:
@@ -95,7 +95,9 @@ def test_a_page_of_a_broker_that_is_down_says_so_and_shows_the_others(shop: Shop
 
 
 def test_several_handlers_and_those_without_a_queue_may_be_given(shop: Shop) -> None:
-    with TestClient(console(handler for handler in (LocalHandler(), *shop.handlers))) as client:
+    with TestClient(
+        console((handler for handler in (LocalHandler(), *shop.handlers)), auth=reader)
+    ) as client:
         text = client.get("/queues").text
     assert "dramatiq:events" in text
     assert "celery:mail" in text
@@ -114,7 +116,9 @@ def test_traces_are_linked_where_they_can_be_looked_at(shop: Shop) -> None:
     parts = '"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"'
     shop.letter(1, argument=f'{{"specversion":"1.0","id":"event-1","type":"order-placed",{parts}}}')
 
-    with TestClient(console(shop.handlers, trace_url="https://traces.example/{trace_id}")) as client:
+    with TestClient(
+        console(shop.handlers, auth=reader, trace_url="https://traces.example/{trace_id}")
+    ) as client:
         text = client.get("/event/event-1").text
 
     assert 'href="https://traces.example/4bf92f3577b34da6a3ce929d0e0e4736"' in text

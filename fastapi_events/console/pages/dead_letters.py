@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -11,10 +12,11 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from fastapi_events import clock, redaction
+from fastapi_events import clock, envelope, redaction
 from fastapi_events.console.page import Page
 from fastapi_events.console.reads import Told
 from fastapi_events.console.state import State
+from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.letters import LetterFilter, LetterGroup, group_id, groups_of, matching_letters
@@ -60,17 +62,20 @@ class Asked:
 def asked_for(request: Request) -> Asked:
     """What a request asks for."""
     given = {name: request.query_params.get(name, "").strip() for name in _NAMES}
-    window = AGES.get(given["since"])
-    return Asked(
-        given,
-        LetterFilter(
-            subscription=given["subscription"] or None,
-            event_name=given["event"] or None,
-            error=given["error"] or None,
-            group=given["group"] or None,
-            since=None if window is None else clock.now() - window,
-            fields={given["field"]: given["value"]} if given["field"] else {},
-        ),
+    return Asked(given, matching_of(given))
+
+
+def matching_of(given: Mapping[str, str]) -> LetterFilter:
+    """The letters that an address or a form asks for."""
+    said = {name: given.get(name, "").strip() for name in _NAMES}
+    window = AGES.get(said["since"])
+    return LetterFilter(
+        subscription=said["subscription"] or None,
+        event_name=said["event"] or None,
+        error=said["error"] or None,
+        group=said["group"] or None,
+        since=None if window is None else clock.now() - window,
+        fields={said["field"]: said["value"]} if said["field"] else {},
     )
 
 
@@ -164,8 +169,19 @@ async def read_letter(state: State, request: Request) -> Page:
 def _one(handler: TaskQueueHandler, letter: DeadLetter) -> dict[str, object]:
     return {
         "letter": letter, "handler": handler, "group": group_id(letter),
-        "argument": redaction.shown_text(letter.argument),
+        "argument": redaction.shown_text(letter.argument), "payload": _payload(letter),
+        "may_edit": handler.dead_letters is not None and handler.dead_letters.allows_editing,
     }  # fmt: skip
+
+
+def _payload(letter: DeadLetter) -> str | None:
+    """The payload of one event as people may see it; None where the letter is not about one event."""
+    try:
+        [shown] = envelope.read_batch(redaction.shown_text(letter.argument))
+    except (UnreadableEnvelope, ValueError):
+        return None
+    is_event = isinstance(shown, dict) and "data" in shown
+    return json.dumps(shown["data"], indent=2, ensure_ascii=False) if is_event else None
 
 
 def _handlers(state: State, asked: Asked) -> Sequence[TaskQueueHandler]:

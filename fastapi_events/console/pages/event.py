@@ -57,9 +57,17 @@ async def read(state: State, request: Request) -> Page:
             "axis": None if story is None else axis([*_stretches(story.life)]),
             "headers": {key: value for key, value in envelope.items() if key != _PAYLOAD},
             "payload": _payload(envelope, story), "trace_id": _trace_id(envelope),
-            "trace_url": state.trace_url, "state_of": state_of,
+            "handler": _handler(state, story), "trace_url": state.trace_url, "state_of": state_of,
         },
     )  # fmt: skip
+
+
+def _handler(state: State, story: Story | None) -> str:
+    """The handler that it went to, as far as somebody knows."""
+    records = () if story is None else story.life.records
+    return (
+        next((each.handler for each in records if state.named(each.handler)), None) or state.handlers[0].name
+    )
 
 
 def _stories(journal: Journal, id_: str) -> list[Story]:

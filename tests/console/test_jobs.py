@@ -1,0 +1,118 @@
+"""Jobs go on in the background, one process at a time, whatever becomes of the one that began."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fastapi_events.console.jobs import Jobs
+from fastapi_events.storage.jobs import Job
+from tests.console.conftest import Shop
+from tests.processes import until
+
+
+@pytest.fixture
+def jobs(shop: Shop) -> Iterator[Jobs]:
+    made = Jobs(shop.handlers)
+    yield made
+    made.stop()
+
+
+def job(id_: str = "1", **more: Any) -> Job:
+    values: dict[str, Any] = {"verb": "replay", "by": "alice", "began": time.time(), **more}
+    return Job(id=id_, **values)
+
+
+def state(jobs: Jobs, id_: str = "1") -> str:
+    found = jobs.find(id_)
+    return "" if found is None else found[1].state
+
+
+def test_a_job_replays_what_was_there_when_it_began(shop: Shop, jobs: Jobs) -> None:
+    for number in range(1, 6):
+        shop.letter(number)
+
+    jobs.begin(shop.events, job())
+    again = jobs.begin(shop.events, job(by="mallory"))
+
+    until(lambda: state(jobs) == "done", "it is done")
+    assert again.by == "alice"
+    [(handler, done)] = jobs.all()
+    assert (handler.name, done.done, done.total) == ("dramatiq:events", 5, 5)
+    assert len(shop.events.sent) == 5
+
+
+def test_it_is_stopped_and_goes_on(shop: Shop, jobs: Jobs) -> None:
+    for number in range(1, 41):
+        shop.letter(number)
+    jobs.begin(shop.events, job(rate=10.0))
+    until(lambda: len(shop.events.sent) >= 2, "it has begun")
+
+    assert jobs.interrupt(shop.events, "1", by="bob")
+    assert not jobs.interrupt(shop.events, "1", by="bob")
+    until(lambda: state(jobs) == "stopped" and not jobs._runs, "it has stopped")
+    sent = len(shop.events.sent)
+    assert sent < 40
+
+    assert jobs.go_on(shop.events, "1", by="bob")
+    until(lambda: len(shop.events.sent) > sent, "it goes on")
+    found = jobs.find("1")
+    assert found is not None
+    assert found[1].state == "running"
+    assert [each.what for each in shop.store.journal.actions()][:1] == ["went on with"]
+
+
+def test_another_process_goes_on_where_one_has_stopped(shop: Shop, jobs: Jobs) -> None:
+    for number in range(1, 41):
+        shop.letter(number)
+    jobs.begin(shop.events, job(rate=40.0))
+    until(lambda: len(shop.events.sent) >= 2, "it has begun")
+    jobs.stop()
+    until(lambda: not jobs._runs, "the first process has let it go")
+    sent = [each.id for each in shop.events.sent]
+    assert len(sent) < 40
+
+    other = Jobs(shop.handlers)
+    other.start()
+    try:
+        until(lambda: state(other) == "done", "the other has done it")
+    finally:
+        other.stop()
+
+    assert sorted(each.id for each in shop.events.sent) == sorted(
+        f"letter-{number}" for number in range(1, 41)
+    )
+    assert len(shop.events.sent) == 40
+    assert [each.done for _, each in other.all()] == [40]
+
+
+def test_one_that_fails_says_why_and_can_go_on(shop: Shop, jobs: Jobs) -> None:
+    shop.letter()
+    jobs.begin(shop.events, job(max_in_flight=0))
+    until(lambda: state(jobs) == "failed", "it has failed")
+    found = jobs.find("1")
+    assert found is not None
+    assert "max_in_flight" in found[1].trouble
+    assert jobs.go_on(shop.events, "1", by="alice")
+
+
+def test_letters_are_discarded(shop: Shop, jobs: Jobs) -> None:
+    shop.letter(1)
+    shop.letter(2, reason="KeyError: 'cat'")
+    jobs.begin(shop.events, job(verb="discard", matching={"error": "KeyError"}))
+    until(lambda: state(jobs) == "done", "it is done")
+    assert [each.id for each in shop.store.dead_letters.list()] == ["letter-1"]
+    assert shop.events.sent == []
+
+
+def test_where_there_is_no_catalogue_jobs_are_those_of_this_process(shop: Shop) -> None:
+    jobs = Jobs([shop.bare])
+    jobs.begin(shop.bare, job())
+    try:
+        until(lambda: state(jobs) == "failed", "it has failed: there is no store of letters either")
+    finally:
+        jobs.stop()
+    assert not jobs.is_kept(shop.bare)
