@@ -56,6 +56,10 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "outbox.unconfirmed": ("Events that are published, and wait for receipts.", ("handler",)),
     "outbox.oldest": ("Seconds since the oldest event of the outbox was added; 0 where it is empty.",
                       ("handler",)),
+    "relays": ("Live relays, which publish what is in the outbox.", ("handler",)),
+    "lanes": ("Ordering keys whose events wait, for each function that is behind with them.", ("handler",)),
+    "lanes.oldest": ("Seconds since the oldest event that waits in a lane was dispatched; 0 where none does.",
+                     ("handler",)),
     "dead_letters": ("Dead letters in the store.", ("handler",)),
     "problems": ("Things that need a person, as `fastapi-events status` names them.", ("handler",)),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from fastapi_events.checks import counted
 from fastapi_events.cli.arguments import add_command
 from fastapi_events.cli.event_tree import seconds
 from fastapi_events.cli.text import local, painted, say, say_json, shown, table
@@ -126,12 +127,28 @@ def _stores(status: Status) -> Iterator[str]:
             f"Outbox        {outbox.waiting} waiting, {outbox.claimed} being published, "
             f"{outbox.unconfirmed} without all receipts{oldest}"
         )
+        yield from _relays(status)
+    if status.lanes is not None:
+        oldest = "" if status.lanes.oldest is None else f", the oldest for {seconds(status.lanes.oldest)}"
+        waiting = "wait" if status.lanes.lanes != 1 else "waits"
+        yield f"Lanes         {counted(status.lanes.lanes, 'key')} {waiting}{oldest}"
     if status.dead_letters is not None:
         yield f"Dead letters  {status.dead_letters}"
     if status.workers is None:
         yield "Workers       there is no catalogue that says which there are"
     else:
         yield f"Workers       {len(status.workers)} alive"
+
+
+def _relays(status: Status) -> Iterator[str]:
+    if status.relays is None:
+        return
+    said = [
+        f"{each.host}:{each.pid}, heard of {seconds(max(status.at - each.heard_at, 0.0))} ago, "
+        f"{seconds(each.behind)} behind"
+        for each in status.relays
+    ]
+    yield f"Relays        {len(said)} alive{': ' if said else ''}{shown('; '.join(said[:_NAMED]))}"
 
 
 def _workers(workers: Sequence[Worker] | None) -> str:

@@ -12,6 +12,21 @@ if found.problems:
 from __future__ import annotations
 
 from fastapi_events.status.reader import StatusReader
-from fastapi_events.status.values import OutboxDepth, QueueStatus, State, Status, SubscriptionStatus
+from fastapi_events.status.values import (
+    LanesDepth,
+    OutboxDepth,
+    QueueStatus,
+    State,
+    Status,
+    SubscriptionStatus,
+)
 
-__all__ = ["OutboxDepth", "QueueStatus", "State", "Status", "StatusReader", "SubscriptionStatus"]
+__all__ = [
+    "LanesDepth",
+    "OutboxDepth",
+    "QueueStatus",
+    "State",
+    "Status",
+    "StatusReader",
+    "SubscriptionStatus",
+]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from fastapi_events.checks import counted
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.status.values import OutboxDepth, QueueStatus, State, SubscriptionStatus
-from fastapi_events.storage.catalogue import Listing, Snapshot
+from fastapi_events.storage.catalogue import Listing, Relay, Snapshot
 
 LOOKED_AT = 100
 """Entries of an outbox that are looked at."""
@@ -54,6 +54,7 @@ def problems_of(
     queues: Sequence[QueueStatus],
     subscriptions: Sequence[SubscriptionStatus],
     outbox: OutboxDepth | None,
+    relays: Sequence[Relay] | None,
     letters: int | None,
 ) -> Iterator[str]:
     """What needs a person, in sentences."""
@@ -66,10 +67,10 @@ def problems_of(
             yield f"No live worker runs {each.name!r}, whose messages wait in queue {each.queue!r}."
     if outbox is not None and outbox.overdue:
         most = " at least" if outbox.overdue >= LOOKED_AT else ""
-        yield (
-            f"{counted(outbox.overdue, 'event')}{most} should have left the outbox a minute ago: no relay "
-            "runs, or the broker does not take them."
-        )
+        why = "no relay runs, or the broker does not take them"
+        if relays is not None:
+            why = "the broker does not take them" if relays else "no relay runs"
+        yield f"{counted(outbox.overdue, 'event')}{most} should have left the outbox a minute ago: {why}."
     if letters:
         yield f"{counted(letters, 'dead letter')} wait{_s(letters)} for somebody to decide."
     for depth in (each.depth for each in queues):

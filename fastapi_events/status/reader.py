@@ -18,9 +18,10 @@ from fastapi_events.measures import Reading
 from fastapi_events.status.conclusions import LOOKED_AT, problems_of, queue_statuses, subscription_statuses
 from fastapi_events.status.listings import listings_of
 from fastapi_events.status.readings import readings_of
-from fastapi_events.status.values import OutboxDepth, Status
+from fastapi_events.status.values import LanesDepth, OutboxDepth, Status
 from fastapi_events.storage.catalogue import Snapshot
 from fastapi_events.storage.journal import Journal
+from fastapi_events.storage.lanes import Lanes
 from fastapi_events.storage.outbox import Entry, Outbox
 
 TIMEOUT_SECONDS = 5.0
@@ -54,6 +55,8 @@ class StatusReader:
         self._depths = BoundedCall(lambda: handler.engine.depths(sorted(self._queues), timeout=self._timeout))
         outbox, letters, journal = handler.outbox, handler.dead_letters, handler.journal
         self._outbox = None if outbox is None else BoundedCall(lambda: _depth_of(outbox, handler.name))
+        lanes = handler.lanes
+        self._lanes = None if lanes is None else BoundedCall(lambda: _lanes_of(lanes, handler.name))
         self._letters = None if letters is None else BoundedCall(lambda: letters.count(handler=handler.name))
         self._counts = None if journal is None else BoundedCall(lambda: _counts(journal))
 
@@ -73,7 +76,7 @@ class StatusReader:
 
     def _read(self, deadline: float) -> Status:
         handler, problems = self._handler, list[str]()
-        for store in (self._outbox, self._letters, self._counts):
+        for store in (self._outbox, self._lanes, self._letters, self._counts):
             if store is not None:
                 store.begin()
         snapshot = _answer(self._fleet, deadline - self._timeout / 2, "the catalogue", problems)
@@ -81,15 +84,17 @@ class StatusReader:
         self._queues = {*handler.queues, *(each.queue for each in listings)}
         depths = _answer(self._depths, deadline, "the broker", problems)
         outbox = _answer(self._outbox, deadline, "the outbox", problems)
+        lanes = _answer(self._lanes, deadline, "the store of lanes", problems)
         letters = _answer(self._letters, deadline, "the store of dead letters", problems)
         counts = _answer(self._counts, deadline, "the journal", problems)
         queues = tuple(queue_statuses(self._queues, depths or (), snapshot))
         subscriptions = tuple(subscription_statuses(listings, snapshot, counts))
-        problems += problems_of(queues, subscriptions, outbox, letters)
+        relays = None if snapshot is None else snapshot.relays
+        problems += problems_of(queues, subscriptions, outbox, relays, letters)
         return Status(
             handler=handler.name, at=clock.timestamp(), queues=queues, subscriptions=subscriptions,
-            workers=None if snapshot is None else snapshot.workers, outbox=outbox, dead_letters=letters,
-            problems=tuple(problems),
+            workers=None if snapshot is None else snapshot.workers, outbox=outbox, relays=relays, lanes=lanes,
+            dead_letters=letters, problems=tuple(problems),
         )  # fmt: skip
 
 
@@ -126,14 +131,24 @@ def _depth_of(outbox: Outbox, handler: str) -> OutboxDepth:
     )
 
 
+def _lanes_of(lanes: Lanes, handler: str) -> LanesDepth:
+    heads, now = lanes.heads(handler, limit=LOOKED_AT), clock.timestamp()
+    ages = [now - at for each in heads if (at := _dispatched_at(each.item.text)) is not None]
+    return LanesDepth(lanes=lanes.count(handler), oldest=max((0.0, *ages)) if ages else None)
+
+
 def _due(entry: Entry, now: float) -> float:
     """Since when an entry could have been published; just now, where that cannot be read."""
     if entry.due is not None:
         return entry.due.timestamp()
+    return _dispatched_at(entry.envelope) or now
+
+
+def _dispatched_at(text: str) -> float | None:
     try:
-        return unseal(entry.envelope).dispatched_at.timestamp()
+        return unseal(text).dispatched_at.timestamp()
     except UnreadableEnvelope:
-        return now
+        return None
 
 
 def _counts(journal: Journal) -> Counter[tuple[str, str]]:

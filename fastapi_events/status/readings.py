@@ -45,5 +45,9 @@ def _of_stores(status: Status) -> Values:
         yield "outbox.waiting", outbox.waiting + outbox.claimed, labels
         yield "outbox.unconfirmed", outbox.unconfirmed, labels
         yield "outbox.oldest", outbox.oldest or 0.0, labels
+    if status.lanes is not None:
+        yield "lanes", status.lanes.lanes, labels
+        yield "lanes.oldest", status.lanes.oldest or 0.0, labels
+    yield "relays", None if outbox is None or status.relays is None else len(status.relays), labels
     yield "dead_letters", status.dead_letters, labels
     yield "problems", len(status.problems), labels

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from fastapi_events.handlers.task_queue.depth import QueueDepth
-from fastapi_events.storage.catalogue import Worker
+from fastapi_events.storage.catalogue import Relay, Worker
 
 State: TypeAlias = Literal["running", "paused", "failing", "nobody", "unknown"]
 """`nobody`: no live worker runs it; `unknown`: there is no catalogue, or it does not answer."""
@@ -77,6 +77,19 @@ class OutboxDepth:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LanesDepth:
+    """What waits in lanes: events with an ordering key.
+
+    Parameters:
+        lanes: How many have events: one for each key and each function that is behind with it.
+        oldest: Seconds since the oldest event was dispatched, of the first of a hundred lanes.
+    """
+
+    lanes: int
+    oldest: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
     """A handler and its fleet, at one time. None is what nobody could tell.
 
@@ -87,6 +100,8 @@ class Status:
         subscriptions: Those of this process, and those that its workers have announced.
         workers: The live ones, the oldest first.
         outbox: What the outbox holds.
+        relays: The live ones, which publish what is in the outbox.
+        lanes: What waits in the lanes.
         dead_letters: How many the store keeps of this handler.
         problems: What needs a person, in sentences.
     """
@@ -97,5 +112,7 @@ class Status:
     subscriptions: tuple[SubscriptionStatus, ...]
     workers: tuple[Worker, ...] | None
     outbox: OutboxDepth | None
+    relays: tuple[Relay, ...] | None
+    lanes: LanesDepth | None
     dead_letters: int | None
     problems: tuple[str, ...]

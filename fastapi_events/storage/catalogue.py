@@ -22,6 +22,12 @@ HEARTBEAT_SECONDS = 2.0
 SILENT_AFTER_SECONDS = 10.0
 """A worker that has not been heard of for so long counts as gone."""
 
+RELAY_HEARTBEAT_SECONDS = 5.0
+"""How often a relay says that it is alive."""
+
+RELAY_SILENT_AFTER_SECONDS = 20.0
+"""A relay that has not been heard of for so long counts as gone."""
+
 FORGET_AFTER_SECONDS = 7 * 86_400.0
 """A subscription none of whose workers has been heard of for so long is forgotten."""
 
@@ -29,10 +35,10 @@ _HALF_OPEN_SECONDS = 86_400.0
 """After so long without an event a subscription goes on that no event was tried with."""
 
 _LISTING, _WORKER, _MODULE, _HEARD = "listing/", "worker/", "module/", "heard/"
-_PAUSE = "paused/"
+_PAUSE, _RELAY = "paused/", "relay/"
 _JOB = "job/"
 
-R = TypeVar("R", bound="Listing | Worker | Pause | Job")
+R = TypeVar("R", bound="Listing | Worker | Pause | Job | Relay")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,9 +128,29 @@ class Pause:
     trial_until: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Relay:
+    """A process that takes events from the outbox to the broker.
+
+    Parameters:
+        id: Its own; another start has another.
+        host: Where it runs.
+        pid: Its process.
+        heard_at: When it was last heard of; seconds since 1970.
+        behind: Seconds since it had published what the outbox held, as it was heard of.
+    """
+
+    id: str
+    host: str
+    pid: int
+    heard_at: float = 0.0
+    behind: float = 0.0
+
+
 Pauses: TypeAlias = tuple[Pause, ...]
 Listings: TypeAlias = tuple[Listing, ...]
 Workers: TypeAlias = tuple[Worker, ...]
+Relays: TypeAlias = tuple[Relay, ...]
 Fields: TypeAlias = Mapping[str, str]
 Decision: TypeAlias = "Callable[[Fields, float], Change | None]"
 
@@ -137,12 +163,14 @@ class Snapshot:
         listings: The subscriptions of the fleet, by name.
         workers: Those that have been heard of lately, the oldest first.
         paused: The subscriptions that start nothing just now, by name.
+        relays: Those that have been heard of lately.
         now: The time, as the catalogue tells it.
     """
 
     listings: Listings = ()
     workers: Workers = ()
     paused: Pauses = ()
+    relays: Relays = ()
     now: float = 0.0
 
     def workers_of(self, subscription: str) -> Workers:
@@ -223,6 +251,7 @@ class Catalogue(Store, ABC):
             listings=tuple(sorted(_records(found, _LISTING, Listing), key=lambda each: each.name)),
             workers=tuple(sorted(workers, key=lambda each: (each.booted_at, each.id))),
             paused=tuple(sorted(_lasting(found, now), key=lambda each: each.subscription)),
+            relays=tuple(sorted(_heard_relays(found, now), key=lambda each: (each.host, each.pid, each.id))),
             now=now,
         )
 
@@ -330,6 +359,25 @@ class Catalogue(Store, ABC):
         self._change(destination, decide)
         return kept
 
+    def relay_heard(self, destination: str, relay: Relay, *, behind: float) -> None:
+        """A relay says that it is alive.
+
+        Parameters:
+            behind: Seconds since it has published what the outbox held.
+        """
+
+        def decide(found: Fields, now: float) -> Change:
+            alive = {_RELAY + each.id for each in _heard_relays(found, now)}
+            gone = [name for name in found if name.startswith(_RELAY) and name not in alive]
+            put = {_RELAY + relay.id: _text(replace(relay, heard_at=now, behind=behind))}
+            return Change(put, [name for name in gone if name not in put])
+
+        self._change(destination, decide)
+
+    def relay_ended(self, destination: str, relay_id: str) -> None:
+        """A relay ends."""
+        self._change(destination, lambda _, __: Change({}, [_RELAY + relay_id]))
+
     def forget(self, destination: str, subscription: str) -> bool:
         """Remove a listing, unless there is none; a worker that has it announces it again when it boots."""
         removed = False
@@ -417,6 +465,12 @@ def _lasting(found: Fields, now: float) -> list[Pause]:
     ]
 
 
+def _heard_relays(found: Fields, now: float) -> list[Relay]:
+    return [
+        each for each in _records(found, _RELAY, Relay) if now - each.heard_at <= RELAY_SILENT_AFTER_SECONDS
+    ]
+
+
 def _pause_in(found: Fields, subscription: str, now: float) -> Pause | None:
     return next((each for each in _lasting(found, now) if each.subscription == subscription), None)
 
@@ -425,7 +479,7 @@ def _is_over(pause: Pause, now: float) -> bool:
     return pause.until is not None and now >= pause.until
 
 
-def _text(record: Listing | Worker | Pause | Job) -> str:
+def _text(record: Listing | Worker | Pause | Job | Relay) -> str:
     return json.dumps(asdict(record), ensure_ascii=False, separators=(",", ":"))
 
 

@@ -254,6 +254,10 @@ class Lanes(Store, ABC):
     def heads(self, destination: str, *, limit: int = 100) -> Sequence[Head]:
         """Lanes that have items, for people; where there are more, those that have waited longest or so."""
 
+    @abstractmethod
+    def count(self, destination: str) -> int:
+        """How many lanes have items: one for each key and each function that is behind with it."""
+
     def forgets(self) -> str | None:
         """What a restart of its server costs, in words for `doctor`; None where it costs nothing.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.status.conclusions import problems_of, queue_statuses, subscription_statuses
 from fastapi_events.status.values import OutboxDepth, QueueStatus
-from fastapi_events.storage.catalogue import Listing, Pause, Snapshot, Worker
+from fastapi_events.storage.catalogue import Listing, Pause, Relay, Snapshot, Worker
 
 WORKER = Worker(id="w", host="h", pid=1, engine="list", queues=("events",), subscriptions=("feed",))
 FEED = Listing(name="feed", patterns=("cat",), queue="events", engine="list", module="m")
@@ -61,17 +62,17 @@ def test_a_paused_function_is_paused_though_it_failed_before_and_nobody_without_
 def test_a_function_without_a_worker_is_named_unless_its_queue_is() -> None:
     alone = list(subscription_statuses([FEED], Snapshot(), None))
 
-    told = list(problems_of([queue()], alone, None, None))
+    told = list(problems_of([queue()], alone, None, None, None))
     assert told == ["No live worker runs 'feed', whose messages wait in queue 'events'."]
     deserted = [QueueStatus(depth=QueueDepth(queue="events", ready=1), workers=())]
-    assert list(problems_of(deserted, alone, None, None)) == [
+    assert list(problems_of(deserted, alone, None, None, None)) == [
         "Nobody consumes queue 'events', in which 1 message waits."
     ]
 
 
 def test_dead_letters_are_a_problem_wherever_they_are_kept() -> None:
-    assert list(problems_of([queue(dead=0)], [], None, 0)) == []
-    assert list(problems_of([queue(dead=2)], [], None, 3)) == [
+    assert list(problems_of([queue(dead=0)], [], None, None, 0)) == []
+    assert list(problems_of([queue(dead=2)], [], None, None, 3)) == [
         "3 dead letters wait for somebody to decide.",
         "2 messages of queue 'events' given up, kept by the engine.",
     ]
@@ -80,6 +81,18 @@ def test_dead_letters_are_a_problem_wherever_they_are_kept() -> None:
 def test_more_than_were_looked_at_is_said() -> None:
     outbox = OutboxDepth(waiting=500, claimed=0, unconfirmed=0, oldest=300.0, overdue=100)
 
-    [told] = problems_of([], [], outbox, None)
+    [told] = problems_of([], [], outbox, None, None)
 
     assert told.startswith("100 events at least should have left")
+
+
+def test_why_events_stay_in_the_outbox_is_said_where_relays_are_known() -> None:
+    outbox = OutboxDepth(waiting=1, claimed=0, unconfirmed=0, oldest=300.0, overdue=1)
+
+    def why(relays: Sequence[Relay] | None) -> str:
+        [told] = problems_of([], [], outbox, relays, None)
+        return told.rpartition(": ")[2]
+
+    assert why(None) == "no relay runs, or the broker does not take them."
+    assert why([]) == "no relay runs."
+    assert why([Relay(id="1", host="here", pid=1)]) == "the broker does not take them."

@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.measures import GAUGES
-from fastapi_events.status import OutboxDepth, QueueStatus, Status, SubscriptionStatus
+from fastapi_events.status import LanesDepth, OutboxDepth, QueueStatus, Status, SubscriptionStatus
 from fastapi_events.status.readings import readings_of
-from fastapi_events.storage.catalogue import Worker
+from fastapi_events.storage.catalogue import Relay, Worker
 
 WORKER = Worker(id="w", host="h", pid=1, engine="list", queues=("events",), subscriptions=("feed",))
 
@@ -21,6 +21,7 @@ def status(depth: QueueDepth, **changes: Any) -> Status:
             SubscriptionStatus(name="feed", patterns=("*",), queue="events", workers=1, state="running"),
         ),
         "outbox": OutboxDepth(waiting=5, claimed=1, unconfirmed=2, oldest=3.0, overdue=0),
+        "relays": (Relay(id="r", host="here", pid=2),), "lanes": LanesDepth(lanes=2, oldest=9.0),
     }  # fmt: skip
     return Status(**{**whole, **changes})
 
@@ -40,7 +41,9 @@ def test_each_gauge_has_a_value_where_all_is_known() -> None:
 
 
 def test_what_nobody_can_tell_is_left_out() -> None:
-    unknown = status(QueueDepth(queue="events"), workers=None, outbox=None, dead_letters=None)
+    unknown = status(
+        QueueDepth(queue="events"), workers=None, outbox=None, relays=None, lanes=None, dead_letters=None
+    )
 
     found = {each.gauge for each in readings_of(unknown)}
 

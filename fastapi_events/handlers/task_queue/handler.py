@@ -93,7 +93,13 @@ class TaskQueueHandler(Operations):
         order = None if self.lanes is None else Order(self.lanes, self.name, engine)
         self._order = order
         self._outlet = Outlet(
-            self.name, engine, chosen, routes=self.routes, order=order, encryption=encryption
+            self.name,
+            engine,
+            chosen,
+            routes=self.routes,
+            fleet=self.fleet,
+            order=order,
+            encryption=encryption,
         )
         self.flusher: Flusher = self._outlet.flusher
         self.worker: Worker = Worker(

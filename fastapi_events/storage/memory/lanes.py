@@ -136,6 +136,10 @@ class MemoryLanes(Lanes):
                 if (kept := self._lanes.get(lane)) is not None:
                     kept.turn.missed(self._clock())
 
+    def count(self, destination: str) -> int:
+        with self._lock:
+            return sum(lane.destination == destination for lane in self._lanes)
+
     def _has_room(self, lane: Lane, items: Sequence[Item]) -> bool:
         waiting = self._lanes[lane].items if lane in self._lanes else {}
         new = {each.id for each in items} - waiting.keys()

@@ -333,6 +333,10 @@ class RedisLanes(RedisPart, Lanes):
             )
         ]  # fmt: skip
 
+    def count(self, destination: str) -> int:
+        with in_our_words():
+            return int(self._server.client.zcard(f"{self._server.prefix}lane:looks:{destination}"))
+
     def _run(self, script: str, **given: Any) -> Any:
         return self._server.run(script, json.dumps(given))
 

@@ -103,32 +103,35 @@ class SqlLanes(SqlPart, Lanes):
         return sorted(found)
 
     def heads(self, destination: str, *, limit: int = 100) -> Sequence[Head]:
-        first, count = sa.func.min(lane_items.c.seq).label("first"), sa.func.count().label("items")
-        waiting = (
-            sa.select(lane_items.c.lane, first, count)
-            .join(lanes, lanes.c.name == lane_items.c.lane)
-            .where(lanes.c.destination == destination)
-            .group_by(lane_items.c.lane)
-            .order_by(first)
-            .limit(limit)
-            .subquery()
+        some = (
+            sa.select(lanes).where(_has_items(destination)).order_by(lanes.c.look_at).limit(limit).subquery()
+        )
+        each = lane_items.alias()
+        first = (
+            sa.select(sa.func.min(each.c.seq))
+            .where(each.c.lane == some.c.name)
+            .correlate(some)
+            .scalar_subquery()
         )
         query = (
             sa.select(
-                lane_items, waiting.c["items"].label("count_"), lanes.c.token, lanes.c.held_until,
-                lanes.c.not_before, lanes.c.note, self._database.now().label("now"),
+                lane_items, some.c.size, some.c.token, some.c.held_until, some.c.not_before, some.c.note,
+                self._database.now().label("now"),
             )
-            .join(waiting, waiting.c.first == lane_items.c.seq)
-            .join(lanes, lanes.c.name == lane_items.c.lane)
+            .select_from(some.join(lane_items, lane_items.c.seq == first))
             .order_by(lane_items.c.seq)
         )  # fmt: skip
         return [
             Head(
-                _lane(row.lane), Item(row.id, row.text, row.queue), int(row.count_),
+                _lane(row.lane), Item(row.id, row.text, row.queue), row.size,
                 row.token is not None and row.now < row.held_until, row.not_before, row.note,
             )
             for row in self._database.read(lambda connection: connection.execute(query).all())
         ]  # fmt: skip
+
+    def count(self, destination: str) -> int:
+        query = sa.select(sa.func.count()).select_from(lanes).where(_has_items(destination))
+        return self._database.read(lambda connection: connection.scalar(query) or 0)
 
     def extend(self, lanes: Sequence[Lane], *, token: str, lease: float) -> bool:
         def again(locked: _Locked) -> bool:
@@ -352,3 +355,7 @@ def _name(lane: Lane) -> str:
 
 def _lane(name: str) -> Lane:
     return Lane(*name.split("\n", 2))
+
+
+def _has_items(destination: str) -> sa.ColumnElement[bool]:
+    return sa.and_(lanes.c.destination == destination, lanes.c.size > 0)

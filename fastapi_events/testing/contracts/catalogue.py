@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi_events.storage.catalogue import Change, Listing, Worker
+from fastapi_events.storage.catalogue import Change, Listing, Relay, Worker
 from fastapi_events.storage.jobs import LEASE_SECONDS, Job, filter_as_json
 from fastapi_events.storage.letters import LetterFilter
 
@@ -286,3 +286,19 @@ class CatalogueContract:
         store.catalogue.expire(_HANDLER)
 
         assert [each.id for each in store.catalogue.jobs(_HANDLER)] == ["new"]
+
+    def test_relays_are_listed_until_they_end_or_fall_silent(self, store: Any, clock: Any) -> None:
+        catalogue = store.catalogue
+        catalogue.relay_heard(_HANDLER, Relay(id="a", host="here", pid=1), behind=0.5)
+        catalogue.relay_heard(_HANDLER, Relay(id="b", host="here", pid=2), behind=0.0)
+        clock.forward(15)
+        catalogue.relay_heard(_HANDLER, Relay(id="a", host="here", pid=1), behind=3.0)
+
+        found = catalogue.read(_HANDLER).relays
+        assert [(each.id, each.behind, each.heard_at) for each in found] == [
+            ("a", 3.0, clock.now), ("b", 0.0, clock.now - 15),
+        ]  # fmt: skip
+        clock.forward(15)
+        assert [each.id for each in catalogue.read(_HANDLER).relays] == ["a"]
+        catalogue.relay_ended(_HANDLER, "a")
+        assert catalogue.read(_HANDLER).relays == ()

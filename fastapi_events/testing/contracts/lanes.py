@@ -327,3 +327,16 @@ class LanesContract:
         assert (second.item.id, second.size, second.is_held, second.note) == ("b1", 1, True, "")
         assert len(store.lanes.heads(_HERE, limit=1)) == 1
         assert list(store.lanes.heads("nowhere")) == []
+
+    def test_lanes_that_have_items_are_counted(self, store: Any) -> None:
+        assert store.lanes.count(_HERE) == 0
+        _put(store, "1", "2")
+        _put(store, "3", lane=_OTHER)
+        _put(store, "9", lane=Lane("elsewhere", "t", "k"))
+        assert store.lanes.count(_HERE) == 2
+
+        _take(store)
+        _finish(store, "1", "2")
+
+        assert store.lanes.count(_HERE) == 1
+        assert [each.item.id for each in store.lanes.heads(_HERE)] == ["3"]

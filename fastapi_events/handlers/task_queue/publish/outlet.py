@@ -7,6 +7,7 @@ import asyncio
 from fastapi_events.errors import ConfigurationError, StorageError
 from fastapi_events.handlers.task_queue.encryption import Encryption
 from fastapi_events.handlers.task_queue.engine import Engine
+from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.messages import RECEIPT_TO
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
@@ -30,6 +31,7 @@ class Outlet:
         engine: Sends the messages.
         settings: The handler's.
         routes: Which queue an event goes to.
+        fleet: Whose catalogue says that a relay is at work.
         order: The lanes of events with an ordering key, if the handler has some.
         encryption: For what is sensitive, if it is to be encrypted.
     """
@@ -41,9 +43,11 @@ class Outlet:
         settings: TaskQueueSettings,
         *,
         routes: Routes,
+        fleet: Fleet,
         order: Order | None,
         encryption: Encryption | None,
     ) -> None:
+        self._fleet = fleet
         self._handler_name = handler_name
         self._settings = settings
         self.encoder: Encoder = Encoder(settings, encryption)
@@ -109,6 +113,7 @@ class Outlet:
             self._handler_name,
             resend_after=self._settings.resend_after,
             order=self.lane_writer,
+            fleet=self._fleet,
         )
 
     def start_relaying(self) -> None:

@@ -16,8 +16,10 @@ from typing import Protocol
 from fastapi_events import clock
 from fastapi_events.errors import StorageError
 from fastapi_events.failpoints import crash_point
+from fastapi_events.handlers.task_queue.fleet import Fleet
 from fastapi_events.handlers.task_queue.messages import marked_resent
 from fastapi_events.handlers.task_queue.publish.publisher import Publisher
+from fastapi_events.handlers.task_queue.publish.relay_presence import RelayPresence
 from fastapi_events.leases import Keeper, keeper
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.lanes import Due
@@ -62,6 +64,7 @@ class RelayThread:
         lease: Seconds for which it claims a batch, and for which it extends the claim while it publishes.
         leases: What extends the claim in time.
         order: Where events with an ordering key are put, whatever the broker does.
+        fleet: Whose catalogue says that the relay is at work.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class RelayThread:
         lease: float = _LEASE_SECONDS,
         leases: Keeper = keeper,
         order: LaneRelay | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
         self._handler_name = handler_name
         self._publisher = publishing
@@ -87,6 +91,7 @@ class RelayThread:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._looked_at: dict[str, float] = {}
+        self._presence = None if fleet is None else RelayPresence(destination, fleet, self)
 
     def start(self) -> None:
         """Begin to relay, in daemon threads that `stop` ends."""
@@ -103,6 +108,8 @@ class RelayThread:
         ]  # fmt: skip
         for each in self._threads:
             each.start()
+        if self._presence is not None:
+            self._presence.start()
 
     @property
     def silent_for(self) -> float | None:
@@ -114,6 +121,8 @@ class RelayThread:
     def stop(self, timeout: float) -> None:
         """Let the batches in hand be published, and end."""
         self._stopping.set()
+        if self._presence is not None:
+            self._presence.stop()
         ends = time.monotonic() + timeout
         for each in self._threads:
             each.join(max(ends - time.monotonic(), 0.0))
