@@ -1,4 +1,7 @@
-"""The application. `opentelemetry-instrumentation-fastapi` adds the span of the request."""
+"""The application.
+
+An older FastAPI makes no span of a request: there, add `opentelemetry-instrumentation-fastapi`.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
