@@ -12,29 +12,33 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from fastapi_events import leases
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import Message
-from fastapi_events.handlers.task_queue.worker import turn
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt
 from fastapi_events.leases import LEASE_SECONDS
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.lanes import (
     LONGEST_UNHEARD_SECONDS,
     UNHEARD_AGAIN_SECONDS,
+    Due,
+    Finished,
     Lane,
     Lanes,
     Move,
     Outcome,
+    Taken,
 )
 from fastapi_events.storage.memory import MemoryLanes, MemoryOutbox
 from fastapi_events.storage.outbox import Outbox
@@ -266,7 +270,7 @@ class SqlLanesMachine(LanesMachine):
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be written is written again without a pause."""
-    monkeypatch.setattr(turn, "_FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(leases, "_FIRST_PAUSE_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize(("machine", "examples"), [(LanesMachine, 80), (SqlLanesMachine, 15)])
@@ -277,3 +281,54 @@ def test_order_holds_whatever_happens_in_between(machine: type[LanesMachine], ex
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     test.runTest()
+
+
+# Lanes that break the protocol, which the machine has to notice
+
+
+class OfWhoeverComes(MemoryLanes):
+    """Whoever has lost a lane writes its result all the same."""
+
+    def finish(self, moves: Sequence[Move], *, token: str) -> Sequence[Finished]:
+        holders = [self._lanes[move.lane].turn.token for move in moves if move.lane in self._lanes]
+        return super().finish(moves, token=next((each for each in holders if each), token))
+
+
+class HeldByMany(MemoryLanes):
+    """A lane is given to whoever asks."""
+
+    def take(self, lanes: Sequence[Lane], *, token: str, lease: float, limit: int) -> Sequence[Taken]:
+        for lane in lanes:
+            if (kept := self._lanes.get(lane)) is not None and kept.turn.token is not None:
+                super().release(lane, token=kept.turn.token)
+        return super().take(lanes, token=token, lease=lease, limit=limit)
+
+
+class NewestFirst(MemoryLanes):
+    """What came last is handled first."""
+
+    def take(self, lanes: Sequence[Lane], *, token: str, lease: float, limit: int) -> Sequence[Taken]:
+        taken = super().take(lanes, token=token, lease=lease, limit=100)
+        return [replace(each, items=tuple(reversed(each.items))[:limit]) for each in taken]
+
+
+class NeverDue(MemoryLanes):
+    """A bell that was lost is never rung again."""
+
+    def due(self, destination: str, *, limit: int = 100, unheard: bool = False) -> Sequence[Due]:
+        return []
+
+
+@pytest.mark.parametrize("lanes", [OfWhoeverComes, HeldByMany, NewestFirst, NeverDue])
+def test_the_machine_notices_lanes_that_break_the_protocol(lanes: type[MemoryLanes]) -> None:
+    class Broken(LanesMachine):
+        def make_lanes(self) -> Lanes:
+            return lanes(clock=lambda: self.now)
+
+    test = Broken.TestCase()
+    test.settings = settings(
+        max_examples=300, stateful_step_count=40, deadline=None, database=None, derandomize=True,
+        phases=[Phase.generate], report_multiple_bugs=False, suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    with pytest.raises(AssertionError):
+        test.runTest()
