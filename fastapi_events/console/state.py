@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -15,6 +15,9 @@ from fastapi_events.status import Status, StatusReader
 from fastapi_events.storage.catalogue import Snapshot
 from fastapi_events.storage.journal import Count, Journal
 from fastapi_events.whereabouts import journals
+
+_COUNTS_GOOD_FOR_SECONDS = 5.0
+"""An hour of counts are many rows, and all screens ask for them."""
 
 T = TypeVar("T")
 
@@ -77,23 +80,31 @@ class State:
         )
         return [HandlerFleet(*pair) for pair in zip(self.handlers, told, strict=True)]
 
-    async def of_journals(self, key: object, call: Callable[[Journal], Sequence[T]]) -> Told[list[T]] | None:
+    async def of_journals(
+        self, key: Hashable, call: Callable[[Journal], Sequence[T]], *, good_for: float | None = None
+    ) -> Told[list[T]] | None:
         """What all journals answer, one after the other; None where there is no journal.
 
         Parameters:
             key: What is asked; an answer to the same is shared.
             call: Asks one of them.
+            good_for: Seconds for which the answer is given to others; as all answers if not given.
         """
         if not self.journals:
             return None
         return await self.reads.ask(
-            "The journal", key, lambda: [found for each in self.journals for found in call(each)]
+            "The journal",
+            key,
+            lambda: [found for each in self.journals for found in call(each)],
+            good_for=good_for,
         )
 
     async def counts(self, window: timedelta) -> Told[list[Count]] | None:
         """What the journals have counted lately; None where there is no journal."""
         return await self.of_journals(
-            ("counts", window), lambda journal: journal.counts(clock.now() - window)
+            ("counts", window),
+            lambda journal: journal.counts(clock.now() - window),
+            good_for=_COUNTS_GOOD_FOR_SECONDS,
         )
 
     def named(self, name: str | None) -> TaskQueueHandler | None:
