@@ -88,7 +88,8 @@ def render(request: Request, template: str, values: Mapping[str, Any], *, status
         **values,
     }
     response = HTMLResponse(environment.get_template(template).render(context), status_code=status)
-    notices.taken(request, response)
+    if not context["is_part"]:
+        notices.taken(request, response)
     return response
 
 

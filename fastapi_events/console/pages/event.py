@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from fastapi_events import clock
 from fastapi_events.console.charts import Stretch, axis
+from fastapi_events.console.copies import copies_of
 from fastapi_events.console.page import Page
 from fastapi_events.console.reads import Told
 from fastapi_events.console.state import State
@@ -49,6 +50,7 @@ async def read(state: State, request: Request) -> Page:
     name = story.life.event.name if story is not None else kept[0].name or "?"
     places = [each.place for each in kept] or ([] if story is None else _places(story.life))
     envelope = _envelope(kept)
+    payload = _payload(envelope, story)
     return Page(
         "events", name, "event.html",
         {
@@ -56,7 +58,8 @@ async def read(state: State, request: Request) -> Page:
             "troubles": [each.trouble for each in (told, stores) if each is not None and each.trouble],
             "axis": None if story is None else axis([*_stretches(story.life)]),
             "headers": {key: value for key, value in envelope.items() if key != _PAYLOAD},
-            "payload": _payload(envelope, story), "trace_id": _trace_id(envelope),
+            "payload": payload, "copies": [*copies_of(name, payload, {"id": id_, **envelope})],
+            "trace_id": _trace_id(envelope),
             "handler": _handler(state, story), "trace_url": state.trace_url, "state_of": state_of,
         },
     )  # fmt: skip

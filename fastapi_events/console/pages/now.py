@@ -44,10 +44,9 @@ async def read(state: State, request: Request) -> Page:
             "latest": [(each, state_of(each.outcomes)) for each in latest],
             "problems": problems,
             "dangers": [
-                (each.handler.name, one)
+                (each.handler.name, subjects)
                 for each in found
-                for one in each.told.value or ()
-                if one.severity == "danger"
+                if (subjects := [one.subject for one in each.told.value or () if one.severity == "danger"])
             ],
             "troubles": [each.told.trouble for each in found if each.told.trouble],
         },

@@ -89,3 +89,13 @@ def test_nothing_of_a_payload_is_markup(shop: Shop, look: Look) -> None:
 
     assert "<img" not in source
     assert "<b>order</b>" not in source
+
+
+def test_it_can_be_tried_again_elsewhere(shop: Shop, look: Look) -> None:
+    shop.live("event-1")
+
+    page = look("/event/event-1")
+
+    assert "fastapi-events emit APP order-placed '{\"fish\":2}'" in page.text
+    assert "run = worker.emit('order-placed', {'fish': 2})" in page.text
+    assert "content-type: application/cloudevents+json" in page.text

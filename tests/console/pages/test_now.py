@@ -29,4 +29,6 @@ def test_without_a_journal_it_says_what_would_show_it(look_without_stores: Look)
 
     assert page.status == 200
     assert "There is no journal" in page.text
-    assert "outbox none: events that the broker does not take within the deadline" in page.text
+    assert (
+        "danger list:bare Events can be lost by its set-up: outbox, catalogue. The doctor says" in page.text
+    )
