@@ -20,11 +20,11 @@ from fastapi_events.storage.catalogue import Catalogue, Listing, Snapshot, Worke
 def add_parser(commands: Any) -> None:
     """Add the command to those of `fastapi-events`."""
     actions = add_group(
-        commands, "catalogue", "list the functions that workers have announced; forget some",
+        commands, "catalogue", "look at what workers have announced, and forget what is gone",
         examples="fastapi-events catalogue list app.events",
     )  # fmt: skip
     add_command(
-        actions, "list", _list, "list the announced functions, and which live workers run them",
+        actions, "list", _list, "list what is announced, by which module, and since when",
         examples="""
         fastapi-events catalogue list app.events
         fastapi-events catalogue list app.events --json | jq -r 'select(.workers == []) | .subscription'

@@ -21,7 +21,7 @@ _HEAD = ("PATTERN", "FUNCTION", "QUEUE", "RETRIES", "WORKERS")
 def add_parser(commands: Any) -> None:
     """Add the command to those of `fastapi-events`."""
     add_command(
-        commands, "subscriptions", _run, "show who listens to what, in all workers of the handlers",
+        commands, "subscriptions", _run, "show who listens to what in all workers, and what nobody hears",
         examples="""
         fastapi-events subscriptions app.handlers
         fastapi-events subscriptions app.handlers:events --json | jq 'select(.workers == 0)'

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from kubernetes_validate.utils import latest_version, validate
@@ -31,8 +32,38 @@ CONTAINERS = {
 }
 
 
+SCALED_OBJECT: dict[str, Any] = {
+    "type": "object", "required": ["apiVersion", "kind", "metadata", "spec"], "additionalProperties": False,
+    "properties": {
+        "apiVersion": {}, "kind": {"const": "ScaledObject"}, "metadata": {"required": ["name"]},
+        "spec": {
+            "type": "object", "required": ["scaleTargetRef", "triggers"], "additionalProperties": False,
+            "properties": {
+                "scaleTargetRef": {"type": "object", "required": ["name"]},
+                "minReplicaCount": {"type": "integer"}, "maxReplicaCount": {"type": "integer"},
+                "cooldownPeriod": {"type": "integer"},
+                "triggers": {"type": "array", "minItems": 1, "items": {
+                    "type": "object", "required": ["type", "metadata"],
+                    "properties": {
+                        "type": {"const": "prometheus"},
+                        "metadata": {  # of which each value is text
+                            "type": "object", "required": ["serverAddress", "query", "threshold"],
+                            "additionalProperties": {"type": "string"},
+                        },
+                    },
+                }},
+            },
+        },
+    },
+}  # fmt: skip
+"""What is used here of KEDA's ScaledObject: https://keda.sh/docs/latest/reference/scaledobject-spec/."""
+
+
 @pytest.mark.parametrize("document", [pytest.param(each, id=name) for name, each in MANIFESTS])
 def test_a_manifest_is_valid(document: dict[str, Any]) -> None:
+    if document["apiVersion"] == "keda.sh/v1alpha1":  # no part of Kubernetes: its schema is KEDA's
+        jsonschema.validate(document, SCALED_OBJECT)
+        return
     validate(document, latest_version(), strict=True)
 
 
@@ -69,6 +100,18 @@ def test_probes_ask_a_port_that_is_there(name: str) -> None:
         if probe in container:
             assert container[probe]["httpGet"]["port"] in ports
             assert container[probe]["httpGet"]["path"].endswith("/livez" if probe[0] == "l" else "/readyz")
+
+
+def test_workers_are_scaled_by_metrics_that_there_are() -> None:
+    [scaled] = [each for _, each in MANIFESTS if each["kind"] == "ScaledObject"]
+    [trigger] = scaled["spec"]["triggers"]
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    workers = [each["metadata"]["name"] for _, each in MANIFESTS if each["kind"] == "Deployment"]
+
+    assert scaled["spec"]["scaleTargetRef"]["name"] in workers
+    metrics = re.findall(r"fastapi_events_\w+", trigger["metadata"]["query"])
+    assert metrics
+    assert all(f"| `{each}` |" in page for each in metrics)
 
 
 def test_all_run_one_image_with_one_secret() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from functools import cached_property
 from typing import Any
 
 from dramatiq.broker import Consumer
@@ -101,18 +102,21 @@ class SafeRedisBroker(RedisBroker):
 
     def sweep(self, queue_name: str) -> None:
         """Show that this worker is alive, and take back into a queue what dead ones held of it."""
-        chance = 1_000_000 if self.maintenance_chance else 0
-        # By giving back nothing, which does no more than that, of a broker that leaves nothing to chance.
+        self._sweeper.do_requeue(queue_name)
+
+    @cached_property
+    def _sweeper(self) -> Any:
+        """A broker that leaves nothing to chance: giving back nothing, it does no more than sweep."""
         sweeper = RedisBroker(
             client=self.client,
             middleware=[],
             namespace=self.namespace,
             heartbeat_timeout=self.heartbeat_timeout,
             dead_message_ttl=self.dead_message_ttl,
-            maintenance_chance=chance,
+            maintenance_chance=1_000_000 if self.maintenance_chance else 0,
         )
         sweeper.broker_id = self.broker_id
-        sweeper.do_requeue(queue_name)
+        return sweeper
 
     def _arrivals(self, queue: str) -> Arrivals:
         """What waits for a queue in this thread; a worker that was paused makes another consumer there."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from fastapi_events import checks
 from fastapi_events.bounded_call import Answer, BoundedCall
 from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
@@ -112,7 +113,9 @@ class HealthCheck:
         pending = self._publisher.pending
         is_full = pending >= self._max_pending
         if is_full:
-            problems.append(f"{pending} events wait for the broker, the limit of the buffer")
+            problems.append(
+                f"{checks.counted(pending, 'event')} waiting for the broker, the limit of the buffer"
+            )
         is_open = self._publisher.breaker.is_open
         if is_open:
             problems.append("the last flushes did not reach the broker")

@@ -184,7 +184,7 @@ def test_a_full_buffer_is_not_ready() -> None:
 
     assert not found.is_ready
     assert found.pending == 1
-    assert found.problems == ("1 events wait for the broker, the limit of the buffer",)
+    assert found.problems == ("1 event waiting for the broker, the limit of the buffer",)
 
 
 # Real brokers
