@@ -6,6 +6,7 @@ import inspect
 import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -44,7 +45,7 @@ class Visitor:
     """
 
     name: str
-    permissions: frozenset[str] = frozenset()
+    permissions: AbstractSet[str] = frozenset()
 
     def __post_init__(self) -> None:
         if isinstance(self.permissions, str):

@@ -1,44 +1,31 @@
-"""The application of the operators: the console, behind a password."""
+"""The application of the operators: the console, and who may do what there."""
 
-import base64
 import os
 import secrets
+from typing import Annotated
 
+from fastapi import Depends, HTTPException
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fastapi_events.console import console
+from fastapi_events.console import Visitor, console
 
 from .events import events
 
-
-class Password:
-    """Lets only those in who send the password, as browsers do once they have asked for it.
-
-    Parameters:
-        app: The application inside.
-        user: Who may come in.
-        password: With which password.
-    """
-
-    def __init__(self, app: ASGIApp, *, user: str, password: str) -> None:
-        self._app = app
-        self._expected = b"Basic " + base64.b64encode(f"{user}:{password}".encode())
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not secrets.compare_digest(given, self._expected):
-                asks = {"WWW-Authenticate": 'Basic realm="ops"'}
-                await PlainTextResponse("Who are you?", 401, asks)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+OPERATORS = {
+    "ops": Visitor("ops", {"see_payloads", "replay", "discard", "pause"}),
+    "guest": Visitor("guest"),  # may look, and press nothing
+}
 
 
-app = Starlette(
-    routes=[Mount("/", console([events]))],
-    middleware=[Middleware(Password, user="ops", password=os.environ["OPS_PASSWORD"])],
-)
+def who(request: Request, given: Annotated[HTTPBasicCredentials, Depends(HTTPBasic())]) -> Visitor:
+    """Who asks. Replace it with the log-in that you have; the name goes into the audit trail."""
+    password = os.environ["OPS_PASSWORD"]
+    if given.username not in OPERATORS or not secrets.compare_digest(given.password, password):
+        raise HTTPException(401, "Who are you?", {"WWW-Authenticate": "Basic"})
+    return OPERATORS[given.username]
+
+
+app = Starlette(routes=[Mount("/", console([events], auth=who))])
