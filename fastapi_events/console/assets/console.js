@@ -145,6 +145,8 @@
   });
 
   function prepare() {
+    // What has failed stands at the end of a traceback.
+    document.querySelectorAll("pre[data-end]").forEach((text) => (text.scrollTop = text.scrollHeight));
     if (navigator.clipboard) {
       document.querySelectorAll("[data-copy]").forEach((button) => (button.hidden = false));
     }
