@@ -60,8 +60,9 @@ def encode(
     Raises:
         UnserialisablePayload: When a part of it cannot travel, or all of it is too large.
     """
-    encoded = _write_plain(payload) if not isinstance(payload, BaseModel) else _write_model(payload)
-    if sensitive is not None and (encoded is None or isinstance(payload, BaseModel)):
+    is_model = type(payload) is not dict and isinstance(payload, BaseModel)
+    encoded = _write_model(payload) if is_model else _write_plain(payload)
+    if sensitive is not None and (encoded is None or is_model):
         sensitive += redaction.places_of(payload)
     if encoded is None:
         # Something other than plain data, or something wrong: go through it value by value.

@@ -176,7 +176,9 @@ def _dispatch(event_name: EventName, payload: Any = None, options: DispatchOptio
         return
     if in_req_res_cycle.get():
         scope = event_store.get()
-        event = _new_event(event_name, payload)
+        event = new_event(event_name, payload)
+        if dispatched_model.get() is not None:
+            _keep_model(event)
         traced = getattr(scope, "traced", None)
         if traced is not False or options is not None or current_event.get() is not None:
             _mark(event, options)
@@ -191,7 +193,9 @@ def _dispatch_as_task(
     event_name: EventName, payload: Any = None, options: DispatchOptions | None = None
 ) -> Any:
     handlers = list(_list_handlers())
-    event = _new_event(event_name, payload)
+    event = new_event(event_name, payload)
+    if dispatched_model.get() is not None:
+        _keep_model(event)
     _mark(event, options)
     call_dispatch_hooks(handlers, event)
     if Lifecycle.dispatched in heard:
@@ -201,13 +205,9 @@ def _dispatch_as_task(
     return handle_soon(handlers, event)
 
 
-def _new_event(name: EventName, payload: Any) -> Event:
-    event = new_event(name, payload)
-    model = dispatched_model.get()
-    if model is not None:
-        event.model = model
-        dispatched_model.set(None)  # a hook may dispatch another event
-    return event
+def _keep_model(event: Event) -> None:
+    event.model = dispatched_model.get()
+    dispatched_model.set(None)  # a hook may dispatch another event
 
 
 def _list_handlers() -> Iterable[Any]:

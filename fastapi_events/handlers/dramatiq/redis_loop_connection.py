@@ -55,11 +55,12 @@ class LoopConnection:
         kind = _COUNTERPARTS.get(pool.connection_class)
         if kind is None or settings.get("redis_connect_func") is not None:
             return None
-        common = {
+        common: dict[str, Any] = {
             name: value
             for name, value in settings.items()
             if value is not None and (name in _IN_COMMON or name.startswith("ssl_"))
         }
+        common["socket_timeout"] = None  # a deadline is set around; a timer for each reply is dear
         try:
             kind(**common)
         except TypeError:  # a setting of TLS that only connections of threads have

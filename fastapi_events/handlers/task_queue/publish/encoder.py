@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi_events import codec, redaction
 from fastapi_events.dispatch_options import check_header_names
 from fastapi_events.errors import UnserialisablePayload
@@ -33,27 +35,26 @@ class Encoder:
                 text.
         """
         if event.encoded is None:
-            self._add_headers(event)
+            if self._headers_from is not None:
+                self._add_headers(event, self._headers_from())
             self._encode(event)
         else:
             self._check_size(event, event.encoded)
         if self._encryption is not None:
             self._encryption.lock(event)
 
-    def _add_headers(self, event: Event) -> None:
-        if self._headers_from is None:
-            return
-        headers = self._headers_from()
+    def _add_headers(self, event: Event, headers: Mapping[str, str]) -> None:
         check_header_names(headers)
         for name, value in headers.items():
             event.headers.setdefault(name, value)
 
     def _encode(self, event: Event) -> None:
-        schema = registry.get(event.name)
+        name = event[0]
+        schema = registry.get(name)
         sensitive = [] if schema is None else list(redaction.places_in(schema))
         event.encoded = codec.encode(
             event.full_payload,
-            event_name=wire_name(event.name),
+            event_name=name if type(name) is str else wire_name(name),
             max_bytes=self._max_bytes,
             sensitive=sensitive,
         )
