@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fastapi_events"
 METADATA = f"fastapi_events-{__version__}.dist-info"
 LICENSES = ("licenses/LICENSE", "licenses/fastapi_events/console/assets/LICENSES.txt")
-LEFT_OUT = re.compile(r"(^|/)(__pycache__|\.[a-z_]+_cache|\.venv)(/|$)|\.(db|pyc|sqlite3?)(-\w+)?$")
+LEFT_OUT = re.compile(
+    r"(^|/)(__pycache__|\.[a-z_]+_cache|\.hypothesis|\.venv)(/|$)|\.(db|pyc|sqlite3?)(-\w+)?$"
+)
 
 
 def build(source: Path, folder: Path, *targets: str) -> dict[str, Path]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from examples.custom_engine.shop import engine, events
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.scope import collect_events
+
+from .shop import engine, events
 
 with collect_events([events]):
     for number in (1, 2):

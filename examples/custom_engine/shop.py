@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from examples.custom_engine.engine import TableEngine
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.typing import Event
+
+from .engine import TableEngine
 
 engine = TableEngine(Path(os.environ.get("SHOP_DATABASE", "shop.db")))
 events = TaskQueueHandler(engine, retry=RetryPolicy(max_retries=2, min_backoff=0.01, max_backoff=0.02))

@@ -43,6 +43,10 @@ def test_a_command_of_a_page_can_be_typed(page: str, line: str) -> None:
         parser().parse_args(typed)
 
 
+def test_the_readme_is_read_at_one_sitting() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 100
+
+
 def test_enough_commands_are_shown() -> None:
     assert len(COMMANDS) > 15
 
