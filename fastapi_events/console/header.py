@@ -8,10 +8,10 @@ from datetime import timedelta
 
 from fastapi_events.console.reads import Told
 from fastapi_events.console.state import HandlerStatus, State
+from fastapi_events.console.tallies import Tallies
 from fastapi_events.console.words import Tone, number, seconds
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.status import Status
-from fastapi_events.storage.journal import Count
 
 WINDOW = timedelta(hours=1)
 """Losses are counted for so long."""
@@ -56,11 +56,11 @@ async def read_header(state: State) -> Header:
     return Header([*_figures(statuses, counts)], troubles)
 
 
-def _figures(statuses: Iterable[HandlerStatus], counts: Told[list[Count]] | None) -> Iterator[Figure]:
+def _figures(statuses: Iterable[HandlerStatus], counts: Told[Tallies] | None) -> Iterator[Figure]:
     found = [each.told.value for each in statuses if each.told.value is not None]
     lost = None
     if counts is not None and counts.value is not None:
-        lost = sum(each.count for each in counts.value if each.measure == "lost")
+        lost = counts.value.all.happened["lost"]
     yield _count("lost", lost, "bad", "events/recent?outcome=lost", "Events lost within the last hour")
     dead = _sum([*(each.dead_letters for each in found), *(depth.dead for depth in _depths(found))])
     yield _count("dead", dead, "bad", "dead", "Messages that were given up, and wait for somebody to decide")

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from fastapi_events import clock
 from fastapi_events.console.reads import Reads, Told
+from fastapi_events.console.tallies import Tallies, tallies_of
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.status import Status, StatusReader
 from fastapi_events.storage.catalogue import Snapshot
-from fastapi_events.storage.journal import Count, Journal
+from fastapi_events.storage.journal import Journal
 from fastapi_events.whereabouts import journals
 
 _COUNTS_GOOD_FOR_SECONDS = 5.0
@@ -81,14 +82,13 @@ class State:
         return [HandlerFleet(*pair) for pair in zip(self.handlers, told, strict=True)]
 
     async def of_journals(
-        self, key: Hashable, call: Callable[[Journal], Sequence[T]], *, good_for: float | None = None
+        self, key: Hashable, call: Callable[[Journal], Sequence[T]]
     ) -> Told[list[T]] | None:
         """What all journals answer, one after the other; None where there is no journal.
 
         Parameters:
             key: What is asked; an answer to the same is shared.
             call: Asks one of them.
-            good_for: Seconds for which the answer is given to others; as all answers if not given.
         """
         if not self.journals:
             return None
@@ -96,14 +96,18 @@ class State:
             "The journal",
             key,
             lambda: [found for each in self.journals for found in call(each)],
-            good_for=good_for,
         )
 
-    async def counts(self, window: timedelta) -> Told[list[Count]] | None:
-        """What the journals have counted lately; None where there is no journal."""
-        return await self.of_journals(
+    async def counts(self, window: timedelta) -> Told[Tallies] | None:
+        """What the journals have counted lately, added up; None where there is no journal."""
+        if not self.journals:
+            return None
+        return await self.reads.ask(
+            "The journal",
             ("counts", window),
-            lambda journal: journal.counts(clock.now() - window),
+            lambda: tallies_of(
+                count for each in self.journals for count in each.counts(clock.now() - window)
+            ),
             good_for=_COUNTS_GOOD_FOR_SECONDS,
         )
 

@@ -19,30 +19,30 @@ def listings_of(handler: TaskQueueHandler, snapshot: Snapshot | None) -> list[Li
     return [found[name] for name in sorted(found)]
 
 
-def listeners_to(name: str, listings: Iterable[Listing]) -> list[Listing]:
-    """Those that listen to an event of this name."""
-    return [each for each in listings if _index(each.patterns).match(name)]
+def index_of(listings: Iterable[Listing]) -> PatternIndex[Listing]:
+    """Finds those that listen to an event, by its name."""
+    index: PatternIndex[Listing] = PatternIndex()
+    for each in listings:
+        for pattern in each.patterns:
+            index.add(pattern, each)
+    return index
 
 
 def idle_patterns(listings: Iterable[Listing], names: Collection[str]) -> list[str]:
     """The patterns that match none of the names that are known, where some are known at all."""
-    patterns = sorted({pattern for each in listings for pattern in each.patterns})
-    return [each for each in patterns if names and not any(_index([each]).match(name) for name in names)]
+    patterns = {pattern for each in listings for pattern in each.patterns}
+    index: PatternIndex[str] = PatternIndex()
+    for each in patterns:
+        index.add(each, each)
+    return sorted(patterns.difference(*map(index.match, names))) if names else []
 
 
 def unheard_names(listings: Iterable[Listing], names: Iterable[str]) -> list[str]:
     """The names that are known, and that no pattern matches."""
-    index = _index(pattern for each in listings for pattern in each.patterns)
+    index = index_of(listings)
     return [name for name in names if not index.match(name)]
 
 
 def registered_names() -> list[str]:
     """The names of events for which this process has registered a schema."""
     return sorted(map(wire_name, registry))
-
-
-def _index(patterns: Iterable[str]) -> PatternIndex[str]:
-    index: PatternIndex[str] = PatternIndex()
-    for each in patterns:
-        index.add(each, each)
-    return index

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi_events.status.listings import idle_patterns, listeners_to, listings_of, unheard_names
+from fastapi_events.status.listings import idle_patterns, index_of, listings_of, unheard_names
 from fastapi_events.storage.catalogue import Listing, Snapshot
 from tests.handlers.task_queue.broker import ListHandler
 
@@ -25,7 +25,7 @@ def test_the_fleet_wins_over_what_this_process_has() -> None:
 def test_names_and_patterns_that_find_nobody() -> None:
     some = [listing("cook", "order-*"), listing("wash", "dish-?")]
 
-    assert [each.name for each in listeners_to("order-placed", some)] == ["cook"]
+    assert [each.name for each in index_of(some).match("order-placed")] == ["cook"]
     assert idle_patterns(some, ["order-placed", "user"]) == ["dish-?"]
     assert idle_patterns(some, []) == []
     assert unheard_names(some, ["order-placed", "user"]) == ["user"]

@@ -12,12 +12,12 @@ from fastapi_events import clock
 from fastapi_events.console.header import WINDOW
 from fastapi_events.console.page import Page
 from fastapi_events.console.state import HandlerFleet, State
-from fastapi_events.console.tallies import Tally, tallies_of
+from fastapi_events.console.tallies import Tally
 from fastapi_events.event import wire_name
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.status.listings import (
     idle_patterns,
-    listeners_to,
+    index_of,
     listings_of,
     registered_names,
     unheard_names,
@@ -49,16 +49,17 @@ class NamedEvents:
 async def read(state: State, request: Request) -> Page:
     """Read the screen."""
     fleets, counts = await asyncio.gather(state.fleets(), state.counts(WINDOW))
-    tallies = None if counts is None or counts.value is None else tallies_of(counts.value)
+    tallies = None if counts is None else counts.value
     listings = every_listing(fleets)
     schemas = {wire_name(name): schema.__name__ for name, schema in registry.items()}
     names = sorted({*registered_names(), *(() if tallies is None else tallies.events)})
-    now = clock.timestamp()
+    now, index = clock.timestamp(), index_of(listings)
     found = []
     for name in names:
         tally = None if tallies is None else tallies.events.get(name, Tally())
         series = [] if tally is None else tally.series("dispatched", until=now, minutes=_MINUTES)
-        found.append(NamedEvents(name, tally, series, listeners_to(name, listings), schemas.get(name)))
+        listeners = [*{each.name: each for each in index.match(name)}.values()]
+        found.append(NamedEvents(name, tally, series, listeners, schemas.get(name)))
     return Page(
         "events", "Events", "events.html",
         {

@@ -12,7 +12,7 @@ from fastapi_events.console.header import WINDOW
 from fastapi_events.console.page import Page
 from fastapi_events.console.pages.doctor import examined
 from fastapi_events.console.state import State
-from fastapi_events.console.tallies import Tallies, tallies_of
+from fastapi_events.console.tallies import Tallies
 from fastapi_events.whereabouts import state_of
 
 _MINUTES = 60
@@ -27,7 +27,7 @@ async def read(state: State, request: Request) -> Page:
         state.of_journals("notable", lambda journal: journal.notable(limit=_NOTABLE)),
         examined(state),
     )
-    tallies = None if counts is None or counts.value is None else tallies_of(counts.value)
+    tallies = None if counts is None else counts.value
     latest = sorted((notable and notable.value) or (), key=lambda each: -each.last_at)[:_NOTABLE]
     problems = [
         (each.handler.name, problem)

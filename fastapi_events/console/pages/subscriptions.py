@@ -12,7 +12,7 @@ from fastapi_events.console.header import WINDOW
 from fastapi_events.console.page import Page
 from fastapi_events.console.pages.events import troubles_of
 from fastapi_events.console.state import HandlerFleet, HandlerStatus, State
-from fastapi_events.console.tallies import Tallies, Tally, tallies_of
+from fastapi_events.console.tallies import Tallies, Tally
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.status.listings import listings_of
 from fastapi_events.storage.catalogue import Listing, Pause
@@ -52,7 +52,7 @@ class Row:
 async def read(state: State, request: Request) -> Page:
     """Read the screen."""
     fleets, statuses, counts = await asyncio.gather(state.fleets(), state.statuses(), state.counts(WINDOW))
-    tallies = None if counts is None or counts.value is None else tallies_of(counts.value)
+    tallies = None if counts is None else counts.value
     by_name = {each.handler.name: each for each in statuses}
     rows = [row for each in fleets for row in _rows(each, by_name[each.handler.name], tallies)]
     wanted = request.query_params.get("state", "")
