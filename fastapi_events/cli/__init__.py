@@ -17,7 +17,7 @@ _MODULES = {
     "worker": "worker", "probe": "probe", "status": "status", "subscriptions": "subscriptions",
     "pause": "pause", "resume": "pause", "paused": "pause", "event": "event", "emit": "emit", "dead": "dead",
     "outbox": "outbox", "relay": "relay", "catalogue": "catalogue", "audit": "audit",
-    "doctor": "doctor",
+    "doctor": "doctor", "console": "console",
 }  # fmt: skip
 """The module of each command."""
 

@@ -244,16 +244,19 @@ def _begin(pressed: Pressed, verb: Verb) -> Outcome:
     matching = matching_of(pressed.form)
     if matching.is_empty and pressed.text("all") != "yes":
         raise ConfigurationError("Say which letters are meant: a group, a filter, or all.")
+    said, most = pressed.text("rate"), pressed.text("max_in_flight")
     try:
-        rate = rate_of(pressed.text("rate")) if pressed.text("rate") else None
-        most = int(pressed.text("max_in_flight")) if pressed.text("max_in_flight") else None
+        rate = rate_of(said) if said else None
     except ValueError as error:
-        raise ConfigurationError(f"{error}".capitalize()) from None
-    Pace(rate, most, handler.journal)  # refuses what it cannot keep
+        raise ConfigurationError(f"{error}.") from None
+    if most and not most.isdecimal():
+        raise ConfigurationError(f"{most!r} letters in flight: expected a whole number, such as 50.")
+    at_once = int(most) if most else None
+    Pace(rate, at_once, handler.journal)  # refuses what it cannot keep
     pressed.letters.check()
     job = Job(
         id=pressed.id, verb=verb, by=pressed.by.name, began=clock.timestamp(),
-        matching=filter_as_json(matching), rate=rate, max_in_flight=most,
+        matching=filter_as_json(matching), rate=rate, max_in_flight=at_once,
     )  # fmt: skip
     pressed.jobs.begin(handler, job)
     return Outcome("It has begun, and goes on when this page is closed.", "jobs", (job.id,))

@@ -239,7 +239,7 @@ def test_a_group_is_replayed_in_the_background(shop: Shop, open_as: Any) -> None
     ("given", "said"),
     [
         ({"rate": "fast"}, "is no rate"),
-        ({"max_in_flight": "many"}, "nvalid literal"),
+        ({"max_in_flight": "many"}, "expected a whole number"),
         ({"max_in_flight": "0"}, "max_in_flight"),
     ],
 )
