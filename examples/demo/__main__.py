@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ from workers.queues import own_queue
 
 CATS = 10
 PATIENCE_SECONDS = 90.0
+TRAFFIC_SECONDS = 1.5
 
 ENGINES = ("celery", "dramatiq")
 
@@ -81,15 +83,26 @@ def main() -> int:
                  "-Q", own_queue(broker_url, queue), "-n", f"{kind}@%h"],
                 env=worker,
             )  # fmt: skip
-        url = f"http://127.0.0.1:{port}/"
+        console_port = free_port()
+        supervisor.add(
+            "console",
+            [*python, "fastapi_events", "console", "examples.demo.web", "--port", str(console_port),
+             "--allow", "replay,discard,pause,see_payloads"],
+            env=web,
+        )  # fmt: skip
+        url, console = f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{console_port}/"
         if not options.once:
-            print(f"broker  {broker_url}\nweb     {url}\nCtrl-C ends it.", flush=True)  # noqa: T201
+            print(  # noqa: T201
+                f"broker   {broker_url}\nweb      {url}\nconsole  {console}\nCtrl-C ends it.", flush=True
+            )
+            threading.Thread(target=_traffic, args=(url,), daemon=True).start()
             supervisor.run()
             return 0
         found: Counter[Happening] = Counter()
         with supervisor:
             try:
                 found = _send_and_wait(url, journal_url)
+                _wait_for(console, time.monotonic() + PATIENCE_SECONDS)
             except OSError as error:
                 print(f"The web process did not answer: {error}", file=sys.stderr)  # noqa: T201
         _print_table(found)
@@ -97,6 +110,17 @@ def main() -> int:
             output.seek(0)
             print(output.read(), file=sys.stderr)  # noqa: T201
         return 0 if found == EXPECTED else 1
+
+
+def _traffic(url: str) -> None:
+    """Wish for something every second or so: mostly for what works, now and then for what fails."""
+    tick, wishes = threading.Event(), ("fish", "fish", "ball", "fish", "mouse", "fish")
+    for number in itertools.count():
+        tick.wait(TRAFFIC_SECONDS)
+        try:
+            _post(f"{url}cats/{number % CATS}/{wishes[number % len(wishes)]}")
+        except OSError:  # the web process is not there yet, or starts again
+            continue
 
 
 def _send_and_wait(url: str, journal_url: str) -> Counter[Happening]:

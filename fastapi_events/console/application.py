@@ -22,7 +22,7 @@ from fastapi_events.console.jobs import Jobs
 from fastapi_events.console.live import Live, stream
 from fastapi_events.console.page import Elsewhere, Page, Read
 from fastapi_events.console.pages import SCREENS
-from fastapi_events.console.permissions import Auth, Gate, check
+from fastapi_events.console.permissions import LOCAL, Auth, Gate, Visitor, check
 from fastapi_events.console.rendering import Links, asset, render
 from fastapi_events.console.state import State
 from fastapi_events.errors import ConfigurationError
@@ -70,6 +70,8 @@ def console(
         ConfigurationError: When there is no queue handler among them, there is no `auth` in production, or
             `trace_url` has no place for the id.
     """
+    check(auth)
+    somebody = Visitor(LOCAL, frozenset(local))
     state = State(_queue_handlers(handlers), trace_url=_checked_trace_url(trace_url))
     jobs = Jobs(state.handlers)
     app = Starlette(routes=_routes(), exception_handlers={HTTPException: _failed}, lifespan=_doing(jobs))
@@ -77,9 +79,8 @@ def console(
     inbox = next((each.inbox for each in state.handlers if each.inbox is not None), None)
     app.state.once = Once(MemoryInbox() if inbox is None else inbox)
     app.state.live = Live(state)
-    app.add_middleware(Gate, auth=auth, local=local)
+    app.add_middleware(Gate, auth=auth, local=somebody)
     app.add_middleware(_Headers)
-    check(auth)  # now, rather than when the first request comes
     return app
 
 

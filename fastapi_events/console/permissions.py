@@ -29,6 +29,9 @@ PERMISSIONS: Final = frozenset(("replay", "discard", "pause", "edit", "see_paylo
 """What may be granted. Dispatching an event again needs `replay`, cancelling one `discard`."""
 
 _LOCAL_NAMES: Final = frozenset(("localhost", "127.0.0.1", "::1"))
+LOCAL: Final = "somebody on this machine"
+"""The name of a visitor where there is no `auth`."""
+
 _OF_PROXIES: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
@@ -72,18 +75,14 @@ class Gate:
 
     Parameters:
         app: The console.
-        auth: Says who asks. Without it only this machine may look, and do what `local` grants.
-        local: What somebody on this machine may do.
-
-    Raises:
-        ConfigurationError: When there is no `auth` in production, or it asks for what no request has.
+        auth: Says who asks, and has been checked. Without it only this machine may look.
+        local: Who somebody on this machine is then.
     """
 
-    def __init__(self, app: ASGIApp, auth: Auth | None, local: Iterable[str] = ("see_payloads",)) -> None:
+    def __init__(self, app: ASGIApp, auth: Auth | None, local: Visitor) -> None:
         self._app = app
         self._auth = auth
-        self._local = Visitor("somebody on this machine", frozenset(local))
-        check(auth)
+        self._local = local
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """Answer a request, or refuse it."""

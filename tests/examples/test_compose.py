@@ -68,6 +68,6 @@ def test_the_tables_are_there_before_anybody_needs_them() -> None:
     assert host is not None
     assert host[1] in SERVICES
     assert SERVICES["setup"]["depends_on"] == {host[1]: {"condition": "service_healthy"}}
-    for name in ("web", "relay", "dramatiq-worker", "celery-worker"):
+    for name in ("web", "relay", "console", "dramatiq-worker", "celery-worker"):
         assert SERVICES[name]["depends_on"]["setup"]["condition"] == "service_completed_successfully"
         assert "FASTAPI_EVENTS_STORE_URL" in SERVICES[name]["environment"]
