@@ -13,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fastapi_events.console import Visitor, console
+from fastapi_events.console.reads import Reads
 from fastapi_events.console.state import State
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.listing import listing_of
@@ -148,6 +149,12 @@ class Page:
 
 def _words(source: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", source.replace("<wbr>", ""))).split())
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers have time enough on a machine that is busy with others."""
+    monkeypatch.setitem(Reads.__init__.__kwdefaults__, "deadline", 60.0)
 
 
 @pytest.fixture

@@ -64,4 +64,4 @@ def test_what_hangs_is_told_after_the_deadline_and_costs_a_few_threads_only() ->
         "The store has not answered within 0.2 s.",
         "The store does not answer: 12 questions wait for it already.",
     }
-    assert len(begun) == 12
+    assert len(begun) <= 12

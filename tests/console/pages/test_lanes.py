@@ -26,12 +26,12 @@ def test_the_one_that_waits_longest_stands_first_with_its_error(shop: Shop, look
     for number, (key, lane) in enumerate(keys.items()):
         shop.store.lanes.put({lane: [Item(key, text.format(key, 20 - number), "kitchen")]})
     shop.store.lanes.take([keys["key-1"]], token="t", lease=30.0, limit=1)
-    shop.store.lanes.release(keys["key-1"], token="t", after=60.0, note="failed 2")
+    shop.store.lanes.release(keys["key-1"], token="t", after=7_500.0, note="failed 2")
     shop.write(shop.record("key-1", "failed", subscription="shop.cook", error="ValueError: no fish"))
 
     first, second = look("/lanes").rows()[1:]
 
-    assert first.startswith("key-1 1 order retrying in 60 s , failed 2")
+    assert first.startswith("key-1 1 order retrying in 2 h , failed 2")
     assert first.endswith("ValueError: no fish shop.cook")
     assert second.startswith("key-2 1 order waiting")
 
