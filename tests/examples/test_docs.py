@@ -13,11 +13,13 @@ import sqlalchemy as sa
 
 from tests.examples.run_page import blocks
 from tests.fork_server import ForkServer
-from tests.processes import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+WITHIN_SECONDS = 100
+"""Before pytest gives the test up; a page takes one second where nobody else is at work."""
+
 HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
 
 
@@ -42,7 +44,7 @@ def run(
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = fork_server.start(["-c", code], folder=folder, env=env, output=output)
     try:
-        assert process.wait(PATIENCE_SECONDS) == 0, output.read_text()
+        assert process.wait(WITHIN_SECONDS) == 0, output.read_text()
     finally:
         process.kill()
 
