@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib import error, request
@@ -18,6 +19,7 @@ from fastapi_events import worker_reports
 from fastapi_events.cli import main
 from fastapi_events.embedded.lock import DirectoryLock
 from tests.cli.test_worker import ARGUMENTS, EVENTS, HANDLERS
+from tests.integration.test_unlike_workers import function, module
 from tests.ports import free_port
 from tests.processes import Project, until
 
@@ -142,3 +144,50 @@ def test_a_worker_that_stands_still_is_not_ready_and_is_started_again(project: P
     project.dispatch("hello", 3)
     assert project.told("handled") == "first 3"
     assert int(project.told("pid")) != pid
+
+
+SEVERAL = {
+    "dramatiq": ("--processes", "2", "--threads", "2"),
+    "celery": ("--pool", "prefork", "--concurrency", "2"),
+}
+
+
+@pytest.mark.valkey
+@pytest.mark.rabbitmq
+@pytest.mark.acceptance
+@pytest.mark.parametrize("engine", ["dramatiq", "celery"])
+def test_one_of_several_processes_on_rabbitmq_that_is_stopped_is_found_and_all_start_again(
+    project: Project, engine: str, amqp_url: str
+) -> None:
+    project.write(
+        events=module(engine, url=amqp_url, queue=f"probed-{uuid.uuid4()}"), bill=function("bill", "order")
+    )
+    port = free_port()
+    command = ("worker", "app.bill", "--probe", f"127.0.0.1:{port}", "--silent-after", "2")
+    project.start("fastapi_events", *command, "--", *SEVERAL[engine], TMPDIR=str(project.folder))
+
+    def reporting() -> list[int]:
+        """The processes that consume: each of Dramatiq's, and the one of Celery's that has a pool."""
+        try:
+            with request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+                said = answer.read()
+        except error.HTTPError as not_ready:
+            said = not_ready.read()
+        return [each["pid"] for each in json.loads(said)["workers"]]
+
+    until(lambda: ask(port, "/readyz") == 200, f"that it is ready\n{project.logs()}")
+    consuming = 2 if engine == "dramatiq" else 1
+    until(lambda: len(reporting()) == consuming, f"that all of them are\n{project.logs()}")
+    before = reporting()
+
+    # When: one of them is stopped; nothing waits, and nothing is dispatched
+    os.kill(before[-1], signal.SIGSTOP)
+
+    # Then: it is found, and all are others, which handle what comes
+    until(lambda: ask(port, "/readyz") == 503, "that it is not ready")
+    until(
+        lambda: reporting() and not {*before} & {*reporting()} and ask(port, "/readyz") == 200,
+        f"that others are ready\n{project.logs()}",
+    )
+    project.dispatch("order", {"number": 1})
+    until(lambda: project.redis.scard("bill") == 1, f"that an event is handled\n{project.logs()}")

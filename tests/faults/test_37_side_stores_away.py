@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.faults.brokers import Valkey
-from tests.faults.conftest import Row
+from tests.faults.conftest import PATIENT, Row
 from tests.faults.running import Shop
 from tests.ports import free_port
 from tests.proxy import Proxy
@@ -66,3 +67,43 @@ def _wraps(shop: Shop) -> bool:
 def _all_done(shop: Shop, numbers: Iterable[int]) -> bool:
     wanted = {(name, number) for name in shop.history.subscriptions for number in numbers}
     return wanted <= shop.history.parts("handled")
+
+
+def test_what_is_paused_stays_so_while_its_store_is_away(row: Row, tmp_path: Path) -> None:
+    # Given a function that is paused, and a journal beside it
+    server = Valkey(tmp_path / "side")
+    with Proxy(server.port) as proxy:
+        shop = row.shop(side_url=server.url_through(proxy.port), handler=PATIENT)
+        shop.start()
+        target = "tests.faults.shop.handlers:events"
+        shop.output("fastapi_events", "pause", target, "bill")
+        time.sleep(2)  # what it promises: from then on nothing is started
+        share = row.events // 2
+
+        # When the store hangs, then is gone: the sibling goes on, and the function starts nothing
+        proxy.hang()
+        placed = shop.place(share)
+        shop.wait_until(lambda: _shipped(shop, placed), "what was ordered while it hung")
+        proxy.lead_to(free_port())
+        proxy.heal()
+        proxy.cut()
+        placed = shop.place(row.events - share)
+        shop.wait_until(lambda: _shipped(shop, placed), "what was ordered while it was gone")
+        assert shop.failed_requests == 0
+        assert {name for name, _ in shop.history.parts("handled")} == {"ship"}
+
+        # Then, once the store is back and it is resumed, it handles all of them
+        proxy.lead_to(server.port)
+        proxy.cut()
+        shop.output("fastapi_events", "resume", target, "bill")
+        verdict = shop.settle()
+        row.record(37, "a function is paused, and the store that says so goes away", "outbox", verdict)
+        assert not verdict.lost, shop.logs()
+        assert verdict.handled == 2 * row.events
+        assert verdict.dead == 0
+        assert shop.restarts == 0
+    server.close()
+
+
+def _shipped(shop: Shop, numbers: Iterable[int]) -> bool:
+    return {("ship", number) for number in numbers} <= shop.history.parts("handled")
