@@ -100,6 +100,10 @@ surface: $(VENV)/.test ## Freeze the public surface as it is now, for its diff t
 reference: $(VENV)/.test ## Renew the tables of settings, variables and commands in the documentation
 	@$(BIN)/python -m tests.reference
 
+.PHONY: screenshots
+screenshots: $(VENV)/.test ## Take the pictures of the console for the documentation, with the system's Chromium
+	@$(BIN)/python -m tests.console.screenshots
+
 .PHONY: docs
 docs: $(VENV)/.test $(VENV)/.check ## Serve the documentation, and rebuild it while you write
 	@$(BIN)/zensical serve $(ARGS)

@@ -110,8 +110,11 @@ class SqlJournal(SqlPart, Journal):
             .where(journal_counts.c.minute > since.timestamp() - 60)
             .order_by(*journal_counts.primary_key)
         )
-        rows = self._database.read(lambda connection: connection.execute(query).mappings().all())
-        return [Count(**row) for row in rows]
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        return [
+            Count(minute=minute, event_name=name, subscription=subscription, measure=measure, count=count)
+            for minute, name, subscription, measure, count in rows
+        ]
 
     def note(self, action: Action) -> None:
         row = {"body": text_of_action(action)}
