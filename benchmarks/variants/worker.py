@@ -33,6 +33,8 @@ def command_of(engine: str, module: str, processes: int = 1) -> list[str]:
     return [
         "celery", "-A", module, "worker", "--pool", "threads", "--concurrency", str(_THREADS),
         "--loglevel", "CRITICAL", "--without-mingle", "--without-gossip", "--without-heartbeat",
+        # On RabbitMQ a queue is named after the node, and no other worker may have it.
+        "--hostname", f"bench-{os.getpid()}@%h",
     ]  # fmt: skip
 
 
