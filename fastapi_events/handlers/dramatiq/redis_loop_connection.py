@@ -6,6 +6,7 @@ Handing over to a thread and back wakes two threads up, which takes longer than 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -29,6 +30,9 @@ _IN_COMMON = frozenset(
     }
 )
 """The settings that both kinds of connections have, beside those of TLS; a deadline bounds the rest."""
+
+_CLOSING_SECONDS = 1.0
+"""How long a server may take to agree that an encrypted connection ends."""
 
 
 class LoopConnection:
@@ -103,7 +107,6 @@ class LoopConnection:
             self._in_use.release()
             if transactions is not None and self._loop is asyncio.get_running_loop():
                 await transactions.aclose()
-                await asyncio.sleep(0)  # the loop's turn to close the socket
 
     async def _on_this_loop(self) -> AsyncGenerator[bool, Commands]:
         loop = asyncio.get_running_loop()
@@ -134,5 +137,10 @@ async def _transactions(connection: Any) -> AsyncGenerator[bool, Commands]:
             counted = await connection.read_response()
             confirmed = isinstance(counted, list) and all(isinstance(each, int) for each in counted)
         yield confirmed
+    except GeneratorExit:  # the loop may end next, and encrypted connections need some of its turns to close
+        with contextlib.suppress(redis.RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await connection.disconnect()
+        raise
     finally:
         await connection.disconnect(nowait=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -253,6 +255,18 @@ def test_an_encrypted_connection_serves_as_well(encrypted: str) -> None:
         with connection_to(client) as connection:
             assert asyncio.run(connection.execute(PUSH)) is True
         assert client.lrange("list", 0, -1) == [b"one"]
+
+
+def test_an_encrypted_connection_is_closed_before_its_loop_is(encrypted: str) -> None:
+    with redis.Redis.from_url(encrypted, socket_timeout=5) as client:
+        connection = LoopConnection.like(client.connection_pool)
+        assert connection is not None
+        with warnings.catch_warnings(record=True, action="always") as told:
+            assert asyncio.run(connection.execute(PUSH)) is True
+            del connection
+            gc.collect()
+
+    assert [str(each.message) for each in told] == []
 
 
 Flush = Callable[[str], Coroutine[Any, Any, None]]
