@@ -136,6 +136,10 @@ seeds: $(VENV)/.test ## Run the tests of task queues and stores among late and r
 .PHONY: soak
 soak: $(VENV)/.test ## Run steady traffic for MINUTES (5) on each engine and broker; nothing may grow
 	@FASTAPI_EVENTS_SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults/test_30_steady_traffic.py -s $(ARGS)
+
+.PHONY: chaos
+chaos: $(VENV)/.test ## Run overlapping faults, drawn from SEED (1), for MINUTES (5) on each engine and broker
+	@FASTAPI_EVENTS_CHAOS_SEEDS="$(SEED)" FASTAPI_EVENTS_CHAOS_MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults/test_38_chaos.py -v $(ARGS)
 endif
 
 .PHONY: bench

@@ -86,15 +86,16 @@ class Shop:
         return web
 
     def start_worker(
-        self, *, module: str = "handlers", through: Proxy | None = None, **config: Any
+        self, *, module: str | None = None, through: Proxy | None = None, **config: Any
     ) -> Process:
         """Start a worker, which is to be back whenever it ends; see `tend`.
 
         Parameters:
-            module: Of the shop: what the worker runs.
+            module: Of the shop: what the worker runs; the shop's own choice if not given.
             through: Between this worker and the broker.
             config: What is different for this worker.
         """
+        module = module or self.config.get("module", "handlers")
         if through is not None:
             config["broker_url"] = self.broker.url_through(through.port)
         env = {"SHOP_CONFIG": json.dumps({**self.config, **config})}
@@ -143,6 +144,11 @@ class Shop:
         """Start a web process and a worker."""
         self.start_worker()
         self.start_web()
+
+    @property
+    def workers(self) -> list[Process]:
+        """Those that are to run."""
+        return list(self._workers)
 
     def tend(self) -> None:
         """Start those workers again that have ended, as a supervisor would."""

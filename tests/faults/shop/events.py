@@ -110,6 +110,8 @@ if store is not None:
     settings = {"inbox": store.inbox, "dead_letters": store.dead_letters, **settings}
     if CONFIG.get("outbox", True):
         settings["outbox"] = store.outbox
+    if CONFIG.get("lanes"):
+        settings["lanes"] = store.lanes
     if CONFIG.get("catalogued"):  # which on Valkey is in the broker
         settings["catalogue"] = store.catalogue
 if "side_url" in CONFIG:

@@ -10,6 +10,7 @@ from fastapi_events.event import Event
 from tests.faults.shop.events import events
 from tests.faults.shop.notes import CONFIG, FOLDER, note
 from tests.faults.shop.stalling import stall_when_told
+from tests.faults.shop.trouble import TROUBLE
 
 app = getattr(events, "app", None)  # for `celery -A`
 options: dict[str, Any] = CONFIG.get("options", {})
@@ -27,8 +28,8 @@ def ship(event: Event) -> None:
         do = ""
     if do == "raise-once":
         raise RuntimeError(f"order {number} cannot be shipped yet")
-    if do == "exit":
-        os._exit(9)
+    if do in TROUBLE:
+        raise TROUBLE[do]()
     if do.startswith("wait"):
         while not (FOLDER / "gate").exists():
             time.sleep(0.02)

@@ -29,6 +29,12 @@ async def order(number: int, do: str = "", count: int = 1) -> dict[str, int]:
     return {"number": number}
 
 
+@app.post("/steps/{number}", status_code=202)
+async def step(number: int, key: str) -> None:
+    """Dispatch an event in the order of its key."""
+    dispatch("step-taken", payload={"number": number}, ordering_key=key)
+
+
 @app.post("/odd/{number}", status_code=202)
 async def odd(number: int) -> list[str]:
     """Dispatch an event, try payloads that cannot travel, and dispatch another one."""

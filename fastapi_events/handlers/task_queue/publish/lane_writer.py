@@ -25,6 +25,8 @@ from fastapi_events.storage.outbox import Entry, Outbox
 
 _AWAY = "the store of the lanes is known to be away"
 
+_MOST_ASKED = 100_000
+
 _REFUSALS_THAT_SPEAK_FOR_ALL = 2
 """After so many in a row the other lanes are not tried, since it is the store that is away."""
 
@@ -43,6 +45,8 @@ class Behind:
         self._lock = threading.Lock()
         self._keys: dict[str, int] = {}
         """How many events of a key are under way."""
+        self._asked: set[str] = set()
+        """The keys of which this process knows what another one, such as the last, has left in the outbox."""
         self._there: set[str] = set()
         """The keys of which there are events in the outbox, as far as this process knows."""
 
@@ -76,17 +80,24 @@ class Behind:
         """Which of these keys are behind; a relay may have put the last of their events."""
         with self._lock:
             known = {key: self._keys[key] for key in keys if key in self._keys}
-        asked = [key for key, under_way in known.items() if not under_way]
+            new = [] if self._outbox is None else [key for key in keys if key not in self._asked]
+        asked = list(dict.fromkeys([key for key, under_way in known.items() if not under_way] + new))
         if asked and self._outbox is not None:
             try:
                 waiting = self._outbox.waiting_keys(self._destination, asked)
             except StorageError:  # nobody knows; what was known before stays in force
                 return frozenset(known)
             with self._lock:
+                if len(self._asked) + len(new) > _MOST_ASKED:
+                    self._asked.clear()
+                self._asked.update(new)
+                for key in waiting - self._keys.keys():
+                    self._keys[key] = known[key] = 0
+                    self._there.add(key)
                 for key in set(asked) - waiting:
                     if self._keys.get(key) == 0:
                         del self._keys[key]
-                        del known[key]
+                        known.pop(key, None)
                         self._there.discard(key)
         return frozenset(known)
 

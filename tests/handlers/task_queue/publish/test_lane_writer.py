@@ -229,3 +229,24 @@ def test_what_waits_when_the_process_ends_is_put(lanes: Lanes, engine: ListEngin
     asyncio.run(flush())
     assert (waiting(lanes), waiting(lanes, "l")) == ([events[0].id], [events[1].id])
     assert len(engine.sent) >= 1
+
+
+def test_what_another_process_has_left_in_the_outbox_is_not_overtaken(
+    lanes: Lanes, engine: ListEngine
+) -> None:
+    # Given an event of a key that an earlier process could only keep
+    outbox = MemoryOutbox()
+    earlier, later = ordered("earlier"), ordered("later")
+    outbox.add([entry(earlier)])
+    writer = writer_of(lanes, engine, outbox)
+
+    # Then the next process puts nothing of that key before it, and others as ever
+    with pytest.raises(NotPublished, match="before it wait in the outbox"):
+        asyncio.run(writer.publish([later]))
+    asyncio.run(writer.publish([ordered("free", key="other")]))
+
+    # Until a relay has put it
+    writer.arrived([later], kept=False)
+    outbox.published("relay", outbox.claim("relay", destinations=[HERE], limit=9, lease=60))
+    asyncio.run(writer.publish([later]))
+    writer.shutdown(10)
