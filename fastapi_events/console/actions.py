@@ -192,7 +192,9 @@ async def press(request: Request) -> Response:
     visitor: Visitor = request.state.visitor
     app = request.app.state
     pressed = Pressed(action_id, form, visitor, app.console, app.jobs)
-    permission = _permission(pressed, permission)
+    if act in (stop_job, go_on_with_job):  # for those who may begin it
+        job = await run_in_threadpool(pressed.jobs.find, pressed.text("id"))
+        permission = permission if job is None else job[1].verb
     if not visitor.may(permission):
         raise HTTPException(403, f"This needs the permission {permission!r}, which {visitor.name} has not.")
     link = Links(request)
@@ -210,13 +212,6 @@ async def press(request: Request) -> Response:
     response = RedirectResponse(there, status_code=303)
     notices.give(request, response, outcome.said)
     return response
-
-
-def _permission(pressed: Pressed, permission: str) -> str:
-    """What is needed: a job may be stopped by those who may begin it."""
-    if permission == "replay" and pressed.form.get("verb") == "discard":
-        return "discard"
-    return permission
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -112,6 +112,14 @@ def test_a_reader_sees_no_button_and_gets_403(shop: Shop, open_as: Any, verb: st
     assert (shop.events.sent, shop.store.dead_letters.count(), noted(shop)) == ([], 1, [])
 
 
+def test_who_may_discard_may_not_replay_whatever_the_form_says(shop: Shop, open_as: Any) -> None:
+    shop.letter()
+    browser = open_as("discard")
+    form = form_of(browser.look("letter/letter-1"), "discard", verb="discard")
+    assert browser.send("replay", form).status_code == 403
+    assert shop.events.sent == []
+
+
 @pytest.mark.parametrize("token", [None, "", "of-another-site"])
 def test_without_the_token_of_the_page_nothing_is_done(shop: Shop, open_as: Any, token: str | None) -> None:
     shop.letter()
