@@ -115,7 +115,7 @@ def test_a_reader_sees_no_button_and_gets_403(shop: Shop, open_as: Any, verb: st
 def test_who_may_discard_may_not_replay_whatever_the_form_says(shop: Shop, open_as: Any) -> None:
     shop.letter()
     browser = open_as("discard")
-    form = form_of(browser.look("letter/letter-1"), "discard", verb="discard")
+    form = form_of(browser.look("letter/letter-1"), "discard") | {"verb": "discard"}
     assert browser.send("replay", form).status_code == 403
     assert shop.events.sent == []
 
