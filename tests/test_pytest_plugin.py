@@ -123,7 +123,10 @@ def test_it_shows_what_was_dispatched_where_an_assertion_fails(pytester: pytest.
     result.stdout.fnmatch_lines(["*order-placed  {'number': 1}   (number is 1, not 2)"])
 
 
-def test_where_no_test_asks_for_a_fixture_nothing_of_ours_is_imported(pytester: pytest.Pytester) -> None:
+def test_where_no_test_asks_for_a_fixture_nothing_of_ours_is_imported(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # others' plugins import what they like
     pytester.makepyfile(
         """
         import sys
@@ -135,7 +138,8 @@ def test_where_no_test_asks_for_a_fixture_nothing_of_ours_is_imported(pytester: 
             assert "pydantic" not in sys.modules
         """
     )
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    result = pytester.runpytest_subprocess("-p", "fastapi_events.pytest_plugin")
+    result.assert_outcomes(passed=1)
 
 
 def test_the_package_gives_its_names_when_they_are_asked_for() -> None:

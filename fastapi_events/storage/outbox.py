@@ -130,8 +130,14 @@ class Outbox(Store, ABC):
         """
 
     @abstractmethod
-    def waiting_keys(self, destination: str, keys: Collection[str]) -> set[str]:
-        """Of which of these ordering keys there are entries that have not been published yet."""
+    def waiting_keys(
+        self, destination: str, keys: Collection[str], *, beside: Collection[str] = ()
+    ) -> set[str]:
+        """Of which of these ordering keys there are entries that have not been published yet.
+
+        Parameters:
+            beside: The ids of events whose own entries do not count.
+        """
 
     @abstractmethod
     def extend(self, token: str, entries: Sequence[Entry], *, lease: float) -> int:

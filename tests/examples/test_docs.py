@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 import sqlalchemy as sa
 
 from tests.examples.run_page import blocks
@@ -55,6 +56,8 @@ def test_the_code_of_a_page_runs(
     page: Path, tmp_path: Path, fork_server: ForkServer, valkey_url: str
 ) -> None:
     files_too = page in HOW_TO or page.name == "README.md"
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushdb()  # what other pages have left there
 
     run(page, tmp_path, fork_server, valkey_url, import_files=files_too)
 

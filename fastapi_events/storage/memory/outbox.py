@@ -102,12 +102,15 @@ class MemoryOutbox(Outbox):
                     blocked.add(lane)
             return claimed
 
-    def waiting_keys(self, destination: str, keys: Collection[str]) -> set[str]:
+    def waiting_keys(
+        self, destination: str, keys: Collection[str], *, beside: Collection[str] = ()
+    ) -> set[str]:
         with self._lock:
             return {
                 key
                 for kept in self._kept.values()
                 if kept.entry.destination == destination and not kept.published
+                and kept.entry.id not in beside
                 and (key := kept.entry.ordering_key) is not None and key in keys
             }  # fmt: skip
 

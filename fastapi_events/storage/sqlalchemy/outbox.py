@@ -84,7 +84,9 @@ class SqlOutbox(SqlPart, Outbox):
         )
         return [_entry(row) for row in rows]
 
-    def waiting_keys(self, destination: str, keys: Collection[str]) -> set[str]:
+    def waiting_keys(
+        self, destination: str, keys: Collection[str], *, beside: Collection[str] = ()
+    ) -> set[str]:
         def look(connection: sa.Connection) -> set[str]:
             query = (
                 sa.select(outbox.c.ordering_key)
@@ -92,6 +94,7 @@ class SqlOutbox(SqlPart, Outbox):
                     outbox.c.destination == destination,
                     among(connection, outbox.c.ordering_key, sorted(keys)),
                     sa.not_(outbox.c.published),
+                    sa.not_(among(connection, outbox.c.event_id, sorted(beside))),
                 )
                 .distinct()
             )

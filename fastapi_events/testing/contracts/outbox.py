@@ -338,5 +338,7 @@ class OutboxContract:
         )
         assert _ids(_claim(store)) == ["3"]
         assert store.outbox.waiting_keys(HANDLER, ["k"]) == {"k"}
+        assert store.outbox.waiting_keys(HANDLER, ["k"], beside=["1"]) == {"k"}
+        assert store.outbox.waiting_keys(HANDLER, ["k"], beside=["1", "2"]) == set()
         store.outbox.reschedule([_entry("1")])
         assert _ids(_claim(store)) == ["1", "2"]

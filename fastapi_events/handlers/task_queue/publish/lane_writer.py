@@ -76,15 +76,21 @@ class Behind:
                 elif not self._keys[key] and key not in self._there:
                     del self._keys[key]
 
-    def of(self, keys: Sequence[str]) -> frozenset[str]:
-        """Which of these keys are behind; a relay may have put the last of their events."""
+    def of(self, events: Sequence[Event]) -> frozenset[str]:
+        """Which keys of these events are behind; a relay may have put the last of their events.
+
+        An entry of the outbox that is one of these events, persisted before its flush, is not before it.
+        """
+        keys = list(dict.fromkeys(_keys(events)))
         with self._lock:
             known = {key: self._keys[key] for key in keys if key in self._keys}
             new = [] if self._outbox is None else [key for key in keys if key not in self._asked]
         asked = list(dict.fromkeys([key for key, under_way in known.items() if not under_way] + new))
         if asked and self._outbox is not None:
             try:
-                waiting = self._outbox.waiting_keys(self._destination, asked)
+                waiting = self._outbox.waiting_keys(
+                    self._destination, asked, beside=[event.id for event in events]
+                )
             except StorageError:  # nobody knows; what was known before stays in force
                 return frozenset(known)
             with self._lock:
@@ -210,7 +216,7 @@ class LaneWriter:
             self._refuse(flushes, _AWAY)
             return []
         items: dict[Lane, list[Item]] = {}
-        behind = self.behind.of(list({key for flush in flushes for key in _keys(flush.events)}))
+        behind = self.behind.of([event for flush in flushes for event in flush.events])
         for flush in flushes:
             for event, text in zip(flush.events, flush.envelopes, strict=True):
                 key = str(event.ordering_key)
