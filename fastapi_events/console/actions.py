@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -29,6 +29,8 @@ from fastapi_events.handlers.task_queue.worker.replay import Pace, rate_of
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.jobs import Job, Verb, filter_as_json
 from fastapi_events.storage.outbox import Entry
+
+T = TypeVar("T")
 
 _LARGEST_FORM: Final = 1_048_576
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -119,6 +121,11 @@ def discard(pressed: Pressed) -> Outcome:
 
 def edit(pressed: Pressed) -> Outcome:
     """Replay a letter with another payload."""
+    if not pressed.by.may("see_payloads"):
+        raise HTTPException(
+            403,
+            f"To edit needs the permission 'see_payloads' as well, which {pressed.by.name} has not.",
+        )
     try:
         payload = json.loads(pressed.text("payload"))
     except ValueError as error:
@@ -193,25 +200,35 @@ async def press(request: Request) -> Response:
     app = request.app.state
     pressed = Pressed(action_id, form, visitor, app.console, app.jobs)
     if act in (stop_job, go_on_with_job):  # for those who may begin it
-        job = await run_in_threadpool(pressed.jobs.find, pressed.text("id"))
+        job = await _asked(pressed.jobs.find, pressed.text("id"))
         permission = permission if job is None else job[1].verb
     if not visitor.may(permission):
         raise HTTPException(403, f"This needs the permission {permission!r}, which {visitor.name} has not.")
     link = Links(request)
-    if not await run_in_threadpool(app.once.begin, action_id):
-        job = await run_in_threadpool(pressed.jobs.find, action_id)
+    turn = await _asked(app.once.begin, action_id)
+    if turn is None:
+        job = await _asked(pressed.jobs.find, action_id)
         there = _back(request, form) if job is None else link("jobs", action_id)
         return RedirectResponse(there, status_code=303)
     try:
-        outcome = await run_in_threadpool(act, pressed)
-    except FastapiEventError as error:
-        status = 400 if isinstance(error, ConfigurationError) else 502
-        raise HTTPException(status, str(error)) from error
+        outcome = await _asked(act, pressed)
+    except HTTPException:
+        await _asked(app.once.release, action_id, turn)
+        raise
     app.console.reads.forget()
     there = link(outcome.path, *outcome.parts) if outcome.path else _back(request, form)
     response = RedirectResponse(there, status_code=303)
     notices.give(request, response, outcome.said)
     return response
+
+
+async def _asked(call: Callable[..., T], *given: Any) -> T:
+    """What a call in a thread returns; its errors are for whoever has pressed."""
+    try:
+        return await run_in_threadpool(call, *given)
+    except FastapiEventError as error:
+        status = 400 if isinstance(error, ConfigurationError) else 502
+        raise HTTPException(status, str(error)) from error
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -230,13 +247,19 @@ def _back(request: Request, form: Mapping[str, str]) -> str:
     root = request.scope.get("root_path", "").rstrip("/")
     path = form.get("back", "")
     parts = urlsplit(path)
-    ours = path.startswith(f"{root}/") and not parts.scheme and not parts.netloc and "\\" not in path
+    ours = (
+        path.startswith(f"{root}/")
+        and not path.startswith("//")
+        and not parts.scheme
+        and not parts.netloc
+        and "\\" not in path
+    )
     return path if ours and path.isprintable() else f"{root}/"
 
 
 def _begin(pressed: Pressed, verb: Verb) -> Outcome:
     handler = pressed.handler
-    matching = matching_of(pressed.form)
+    matching = matching_of(pressed.form, pressed.by)
     if matching.is_empty and pressed.text("all") != "yes":
         raise ConfigurationError("Say which letters are meant: a group, a filter, or all.")
     said, most = pressed.text("rate"), pressed.text("max_in_flight")
@@ -260,7 +283,7 @@ def _begin(pressed: Pressed, verb: Verb) -> Outcome:
 def _seconds(text: str) -> float | None:
     if not text:
         return None
-    if text[:-1].isdigit() and text[-1] in _UNITS:
+    if text[:-1].isdecimal() and text[-1] in _UNITS:
         return float(int(text[:-1]) * _UNITS[text[-1]])
     raise ConfigurationError(f"{text!r} is no length of time; write for example 45s, 10m or 2h.")
 
@@ -268,7 +291,7 @@ def _seconds(text: str) -> float | None:
 def _entry(pressed: Pressed) -> Entry | None:
     """The entry that stands where the form says, if it is still there."""
     outbox, place = pressed.handler.outbox, pressed.text("place")
-    if outbox is None or not place.isdigit():
+    if outbox is None or not place.isdecimal():
         raise ConfigurationError("The form does not say where in the outbox the event is.")
     found = outbox.list(limit=1, after=str(int(place) - 1))
     same = [

@@ -24,7 +24,6 @@ TOKEN, ACTION_ID = "token", "action_id"
 
 _TOKEN: Final = re.compile(r"[\w-]{32,64}", re.ASCII)
 _ACTION_ID: Final = re.compile(r"[\w-]{8,64}", re.ASCII)
-_LEASE_SECONDS: Final = 60.0
 _REMEMBERED_SECONDS: Final = 86_400.0
 
 
@@ -78,10 +77,14 @@ class Once:
         self._inbox = inbox
         self._token = random_id()
 
-    def begin(self, action_id: str) -> bool:
-        """Whether it is to be done; False where it was done, or somebody is at it."""
+    def begin(self, action_id: str) -> str | None:
+        """A token if it is to be done; None where it was done, or somebody is at it."""
         token = f"{self._token}/{random_id()}"
         key = f"console/{action_id}"
-        if self._inbox.begin(key, token=token, lease=_LEASE_SECONDS) is not NEW:
-            return False
-        return self._inbox.complete(key, token=token, keep=_REMEMBERED_SECONDS)
+        # A lease as long as it is remembered: a process that dies on the way does not let it be done twice.
+        is_new = self._inbox.begin(key, token=token, lease=_REMEMBERED_SECONDS) is NEW
+        return token if is_new else None
+
+    def release(self, action_id: str, token: str) -> None:
+        """It was refused or has failed, and whoever pressed was told so: the corrected form may be sent."""
+        self._inbox.release(f"console/{action_id}", token=token)

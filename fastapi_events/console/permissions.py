@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -32,7 +32,8 @@ _LOCAL_NAMES: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 LOCAL: Final = "somebody on this machine"
 """The name of a visitor where there is no `auth`."""
 
-_OF_PROXIES: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
+_OF_PROXIES: Final = ("forwarded", "via", "x-real-ip", "x-forwarded", "cf-", "true-client-ip")
+"""How the names of headers begin that a proxy adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Gate:
             raise HTTPException(403, "You may not look at this console.")
         if isinstance(said, Visitor):
             return said
-        if isinstance(said, (str, bool)) or not isinstance(said, Iterable):
+        if isinstance(said, (str, bool, Mapping)) or not isinstance(said, Iterable):
             raise ConfigurationError(
                 f"auth returned {said!r}; expected a Visitor, the permissions that are granted, or None."
             )
@@ -195,7 +196,7 @@ async def _call(call: Callable[..., Any], request: Request) -> Any:
 def _check_local(request: Request) -> None:
     """Refuse who is not on this machine, and who is led here by another site's name."""
     host = request.client.host if request.client is not None else ""
-    if not _is_loopback(host) or any(each in request.headers for each in _OF_PROXIES):
+    if not _is_loopback(host) or any(each.startswith(_OF_PROXIES) for each in request.headers):
         raise HTTPException(
             403, "This console has no auth=, so that only this machine may look at it, and no proxy."
         )

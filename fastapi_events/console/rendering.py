@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -39,6 +40,7 @@ environment: Environment = Environment(
 for _name in ("number", "seconds", "ago", "exactly", "iso", "tone", "said", "short"):
     environment.filters[_name] = getattr(words, _name)
 environment.filters["pretty"] = lambda text: pretty(text)
+environment.filters["shell"] = lambda text: shlex.quote(text)
 environment.filters["dotted"] = lambda text: dotted(text)
 environment.globals.update(
     UNKNOWN=words.UNKNOWN, sparkline=charts.sparkline, NAVIGATION=NAVIGATION, action_id=csrf.new_action_id

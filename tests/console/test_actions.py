@@ -222,7 +222,7 @@ def test_a_letter_is_replayed_with_another_payload_where_the_store_allows_it(
 def test_what_is_no_json_is_not_replayed(shop: Shop, open_as: Any) -> None:
     shop.events.dead_letters = shop.store.dead_letters = MemoryDeadLetters(edit_letters=True)
     shop.letter()
-    answer = open_as("edit").press("letter/letter-1", "edit", payload="{order: 8}")
+    answer = open_as("edit", "see_payloads").press("letter/letter-1", "edit", payload="{order: 8}")
     assert (answer.status_code, shop.events.sent) == (400, [])
 
 
@@ -260,7 +260,8 @@ def test_a_pace_that_is_none_is_refused(shop: Shop, open_as: Any, given: dict[st
 
 
 @pytest.mark.parametrize(
-    "back", ["//evil.example/", "https://evil.example/", "/elsewhere", "/ops/events/\\evil"]
+    "back",
+    ["//evil.example/", "///evil.example/", "https://evil.example/", "/elsewhere", "/ops/events/\\evil"],
 )
 def test_it_goes_back_to_no_page_but_ours(shop: Shop, open_as: Any, back: str) -> None:
     answer = open_as("pause").press("subscriptions", "pause", back=back)
@@ -275,6 +276,36 @@ def test_what_is_no_action_or_no_letter_is_not_found(shop: Shop, open_as: Any) -
     assert browser.send("replay", form | {"id": "letter-7"}).status_code == 404
     assert browser.client.post(f"{ROOT}/actions/replay", json=form).status_code == 415
     assert browser.client.get(f"{ROOT}/actions/replay").status_code == 405
+
+
+def test_a_filter_that_is_none_discards_nothing(shop: Shop, open_as: Any) -> None:
+    shop.letter()
+    browser = open_as(*PERMISSIONS)
+    assert "all" not in form_of(browser.look("dead/letters?error=ValueError"), "discard")
+    form = form_of(browser.look("dead/letters"), "discard")
+    assert form["all"] == "yes"
+    for wrong in ({"since": "2h"}, {"value": "7"}):
+        assert browser.send("discard", form | wrong).status_code == 400
+    form.pop("all")
+    assert browser.send("discard", form).status_code == 400
+    assert shop.store.dead_letters.count() == 1
+
+
+def test_who_sees_no_payloads_neither_edits_nor_asks_for_them(shop: Shop, open_as: Any) -> None:
+    shop.events.dead_letters = shop.store.dead_letters = MemoryDeadLetters(edit_letters=True)
+    shop.letter()
+    browser = open_as("edit", "replay")
+    page = browser.look("letter/letter-1")
+    assert "actions/edit" not in page
+    assert "order_id" not in page
+    form = form_of(page, "replay", payload="{}")
+
+    assert browser.send("edit", form).status_code == 403
+    form = form_of(browser.look("dead/letters"), "replay", field="order_id", value="7")
+    assert browser.send("replay", form).status_code == 403
+    assert browser.client.get(f"{ROOT}/dead?field=order_id&value=7").status_code == 403
+    assert "Payload field" not in browser.look("dead")
+    assert shop.events.sent == []
 
 
 def _words(page: str) -> str:

@@ -67,3 +67,11 @@ def test_each_action_begins_once_in_whatever_process() -> None:
     assert not one.begin("action-1")
     assert not other.begin("action-1")
     assert other.begin("action-2")
+
+
+def test_what_was_refused_may_be_asked_for_again() -> None:
+    once = csrf.Once(MemoryInbox())
+    token = once.begin("action-1")
+    assert token is not None
+    once.release("action-1", token)
+    assert once.begin("action-1")

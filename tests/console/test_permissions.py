@@ -38,6 +38,10 @@ async def _from(app: Any, host: str, url: str, headers: dict[str, str]) -> httpx
         ("10.0.0.7", "http://localhost", {}, 403),
         ("127.0.0.1", "http://attacker.example", {}, 403),  # whose name leads to this machine
         ("127.0.0.1", "http://localhost", {"x-forwarded-for": "10.0.0.7"}, 403),
+        ("127.0.0.1", "http://localhost", {"x-forwarded-proto": "https"}, 403),
+        ("127.0.0.1", "http://localhost", {"via": "1.1 proxy"}, 403),
+        ("127.0.0.1", "http://localhost", {"cf-ray": "1"}, 403),
+        ("127.0.0.1", "http://localhost", {"true-client-ip": "10.0.0.7"}, 403),
     ],
 )
 def test_without_auth_only_this_machine_may_look(
@@ -126,3 +130,11 @@ def test_payloads_are_shown_to_those_who_may_see_them(shop: Shop) -> None:
             assert "You may not see payloads." in answer.text
             assert "order_id" not in answer.text
             assert "fish&#34;" not in answer.text
+
+
+def test_a_mapping_grants_nothing(shop: Shop) -> None:
+    def who(request: Request) -> Any:
+        return {"replay": False}
+
+    with pytest.raises(ConfigurationError, match="expected a Visitor"):
+        status(shop, who)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from urllib.parse import urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from fastapi_events import clock, envelope, redaction
 from fastapi_events.console.page import Page
+from fastapi_events.console.permissions import Visitor
 from fastapi_events.console.reads import Told
 from fastapi_events.console.state import State
 from fastapi_events.errors import UnreadableEnvelope
@@ -53,21 +56,36 @@ class Asked:
             ("subscription", "--subscription"), ("event", "--event"), ("error", "--error"),
             ("group", "--group"), ("since", "--since"),
         )  # fmt: skip
-        parts = [f"{option} {self.given[name]}" for name, option in named if self.given[name]]
+        parts = [f"{option} {shlex.quote(self.given[name])}" for name, option in named if self.given[name]]
         if self.given["field"]:
-            parts.append(f"--where {self.given['field']}={self.given['value']}")
+            parts.append(f"--where {shlex.quote(self.given['field'] + '=' + self.given['value'])}")
         return " ".join(parts) or "--all"
 
 
 def asked_for(request: Request) -> Asked:
     """What a request asks for."""
     given = {name: request.query_params.get(name, "").strip() for name in _NAMES}
-    return Asked(given, matching_of(given))
+    return Asked(given, matching_of(given, getattr(request.state, "visitor", None)))
 
 
-def matching_of(given: Mapping[str, str]) -> LetterFilter:
-    """The letters that an address or a form asks for."""
+def matching_of(given: Mapping[str, str], visitor: Visitor | None) -> LetterFilter:
+    """The letters that an address or a form asks for.
+
+    Raises:
+        HTTPException: 400 when it asks for what is no filter, which would mean more letters than it says; 403
+            when it asks for payloads, and the visitor may not see them.
+    """
     said = {name: given.get(name, "").strip() for name in _NAMES}
+    if said["since"] and said["since"] not in AGES:
+        raise HTTPException(400, f"since={said['since']!r}: expected {', '.join(AGES)}, or none.")
+    if said["value"] and not said["field"]:
+        raise HTTPException(400, "A value needs the field of the payload that it stands in: field=…")
+    if said["field"] and visitor is not None and not visitor.may("see_payloads"):
+        raise HTTPException(
+            403,
+            "To filter by a field of the payload needs the permission 'see_payloads', which "
+            f"{visitor.name} has not.",
+        )
     window = AGES.get(said["since"])
     return LetterFilter(
         subscription=said["subscription"] or None,
@@ -185,7 +203,10 @@ def _payload(letter: DeadLetter) -> str | None:
 
 
 def _handlers(state: State, asked: Asked) -> Sequence[TaskQueueHandler]:
-    named = state.named(asked.given["handler"])
+    name = asked.given["handler"]
+    named = state.named(name)
+    if name and named is None:
+        raise HTTPException(404, f"There is no handler {name!r} here.")
     return state.handlers if named is None else (named,)
 
 

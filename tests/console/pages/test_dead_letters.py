@@ -95,3 +95,21 @@ def test_long_groups_go_page_by_page(shop: Shop, look: Look) -> None:
 
     assert len(page.rows()) == 101
     assert len(look(following).rows()) == 31
+
+
+def test_a_filter_that_is_none_is_refused_and_lists_nothing(shop: Shop, look: Look) -> None:
+    shop.letter(1)
+
+    for wrong, status in (("since=2h", 400), ("value=7", 400), ("handler=nobody", 404)):
+        for path in ("/dead", "/dead/letters"):
+            page = look(f"{path}?{wrong}")
+            assert page.status == status
+            assert "letter-1" not in page.source
+
+
+def test_commands_are_quoted_for_a_shell(shop: Shop, look: Look) -> None:
+    shop.letter(1, id="letter;id", event_id="event 1", reason="E: $(id) a")
+
+    assert "dead list APP --error '$(id) a'" in look("/dead/letters?error=$(id) a").text
+    assert "dead show APP 'letter;id'" in look("/letter/letter;id").text
+    assert "event show APP 'event 1'" in look("/event/event 1").text
