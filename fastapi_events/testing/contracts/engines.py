@@ -12,7 +12,7 @@ from fastapi_events import clock
 from fastapi_events.errors import InvalidPayload
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.handlers.task_queue.messages import message_id
+from fastapi_events.ids import named_id
 from fastapi_events.lifecycle import forget, observe
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryStore
@@ -68,7 +68,7 @@ class EngineContract:
 
         letter = _only(store)
         assert (letter.subscription, letter.queue, letter.event_name) == ("hopeless", "events", "bad")
-        assert letter.id == message_id(str(letter.event_id), "hopeless")
+        assert letter.id == named_id(place.handler.name, "hopeless", str(letter.event_id))
         assert (letter.handler, letter.attempts, letter.reason) == (
             place.handler.name,
             3,

@@ -31,7 +31,7 @@ def test_what_an_actor_of_the_applications_own_has_given_up_is_left_to_it(valkey
         place.broker.client.zadd(key, {"r2": 2})  # and one whose body has gone
         assert len(place.rejected()) == 2
 
-        assert [each.id for each in place.handler.queued_letters()] == ["m1"]
+        assert [each.subscription for each in place.handler.queued_letters()] == ["fastapi_events.fan_out"]
         assert sum(place.handler.adopt()) == 1
         assert [each.actor_name for each in place.rejected()] == ["own"]
 

@@ -16,12 +16,12 @@ from fastapi_events.handlers.task_queue.messages import (
     Message,
     fan_out_message,
     fan_out_name,
-    message_id,
     only_argument,
 )
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.outcome import LONGEST_PAUSE_SECONDS
+from fastapi_events.ids import named_id
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.lanes import Item, Lane
@@ -146,7 +146,8 @@ class FanOut:
         name, now = fan_out_name(queue), clock.now()
         self._keep_in.add(
             DeadLetter(
-                id=message_id(event.id, name), handler=self._handler_name, subscription=name, queue=queue,
+                id=named_id(self._handler_name, name, event.id),
+                handler=self._handler_name, subscription=name, queue=queue,
                 event_id=event.id, event_name=wire_name(event.name),
                 argument=f"[{each if isinstance(each, str) else envelope.write(each)}]",
                 reason=f"nobody listens to {wire_name(event.name)!r}", traceback="", attempts=0,

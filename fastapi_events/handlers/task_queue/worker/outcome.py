@@ -13,7 +13,8 @@ from pydantic_core import SchemaError, to_json
 from fastapi_events import clock, redaction
 from fastapi_events.errors import DeliveredTooOften, InvalidPayload, UnreadableEnvelope, reason_of
 from fastapi_events.event import Event, wire_name
-from fastapi_events.handlers.task_queue.messages import bell_in, events_in
+from fastapi_events.handlers.task_queue.messages import bell_in, events_in, is_batch, not_resent
+from fastapi_events.ids import named_id
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetter
@@ -133,14 +134,15 @@ def letter_of(attempt: Attempt, error: BaseException, *, attempts: int) -> DeadL
     now = clock.now()
     events = events_in(attempt.arguments)
     event = events[0] if events else None
+    argument = _text(attempt.arguments, attempt.keywords)
     return DeadLetter(
-        id=attempt.message_id,
+        id=_id_of(attempt, events, argument),
         handler=attempt.handler,
         subscription=attempt.subscription,
         queue=attempt.queue,
         event_id=None if event is None else event.id,
         event_name=None if event is None else wire_name(event.name),
-        argument=_text(attempt.arguments, attempt.keywords),
+        argument=argument,
         reason=redaction.scrubbed(reason_of(error), events),
         traceback=traceback_of(error, events),
         attempts=attempts,
@@ -156,6 +158,20 @@ def traceback_of(error: BaseException, events: Sequence[Event] = ()) -> str:
         events: Whose values are masked that nobody may see.
     """
     return redaction.scrubbed("".join(traceback.format_exception(error, limit=-30)), events)
+
+
+def _id_of(attempt: Attempt, events: Sequence[Event], argument: str) -> str:
+    """The same for the same work, however often it is given up, and another one for each handler.
+
+    Handlers may share a store, and both have a function of one name: each letter is theirs to replay.
+    """
+    if not events:
+        identity = attempt.message_id
+    elif len(events) == 1 and not is_batch(argument):
+        identity = events[0].id
+    else:
+        identity = not_resent(argument)
+    return named_id(attempt.handler, attempt.subscription, identity)
 
 
 def _text(arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str:

@@ -22,7 +22,8 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.celery import CeleryHandler
 from fastapi_events.handlers.dramatiq import DramatiqHandler
 from fastapi_events.handlers.dramatiq.middleware import middleware_of
-from fastapi_events.handlers.task_queue.worker.outcome import TryLater
+from fastapi_events.handlers.task_queue.worker.outcome import Attempt, TryLater, letter_of
+from fastapi_events.ids import named_id
 from fastapi_events.lifecycle import Lifecycle, forget, observe
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetter
@@ -201,7 +202,10 @@ def assert_dead(decision: Decision, *, attempts: int, reason: str) -> None:
     assert decision.wait is None
     # Differs from before: told when it is kept, on Dramatiq as well.
     assert decision.told == ["kept", "dead"]
-    assert (letter.id, letter.subscription, letter.queue) == ("m1", "feed", "events")
+    # Differs from before: the id is of the handler, the function and the event, not of the message.
+    identity = letter.event_id if letter.event_id is not None else "m1"
+    assert letter.id == named_id(letter.handler, "feed", identity)
+    assert (letter.subscription, letter.queue) == ("feed", "events")
     assert (letter.attempts, letter.reason.split(":")[0]) == (attempts, reason)
     # Differs from before: Celery, too, knows since when there has been a message.
     assert abs(letter.first_at - DISPATCHED) < timedelta(seconds=1)
@@ -227,3 +231,19 @@ def _drain(queue: Any) -> list[Any]:
     while not queue.empty():
         found.append(dramatiq.Message.decode(queue.get()))
     return found
+
+
+def test_handlers_that_share_a_store_keep_a_letter_each() -> None:
+    store, one = MemoryDeadLetters(), text()
+    attempts = [
+        Attempt(
+            handler=handler, subscription="feed", queue="events", message_id="m1",
+            policy=RetryPolicy(max_retries=0), arguments=[one],
+        )
+        for handler in ("dramatiq:events", "celery:events")
+    ]  # fmt: skip
+
+    for attempt in [*attempts, *attempts]:  # each gives it up once more
+        store.add(letter_of(attempt, ValueError("no fish"), attempts=1))
+
+    assert sorted(each.handler for each in store.list()) == ["celery:events", "dramatiq:events"]
