@@ -70,6 +70,12 @@ class BoundedCall(Generic[T]):
         latest = self._state.get().latest
         return latest is not None and not latest.done()
 
+    @property
+    def is_good(self) -> bool:
+        """Whether a call is under way, or its answer is still given."""
+        latest = self._state.get().latest
+        return latest is not None and not self._is_old(latest)
+
     def begin(self) -> None:
         """Begin, unless a call is under way or an answer is still good; `wait` or `answer` gets it."""
         self._latest()
@@ -78,12 +84,15 @@ class BoundedCall(Generic[T]):
         state = self._state.get()
         with state.lock:
             latest = state.latest
-            if latest is None or (latest.done() and time.monotonic() - latest.result().at > self._good_for):
+            if latest is None or self._is_old(latest):
                 latest = state.latest = Future()
                 threading.Thread(
                     target=self._run, args=(latest,), name="fastapi-events-bounded-call", daemon=True
                 ).start()
             return latest
+
+    def _is_old(self, latest: Future[Answer[T]]) -> bool:
+        return latest.done() and time.monotonic() - latest.result().at > self._good_for
 
     def _run(self, future: Future[Answer[T]]) -> None:
         value, error = None, None

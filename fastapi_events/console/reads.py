@@ -81,7 +81,9 @@ class Reads:
         self, source: str, key: Hashable, call: Callable[[], T], good_for: float
     ) -> BoundedCall[T] | None:
         with self._lock:
-            made = self._calls.pop((source, key), None) or BoundedCall(call, good_for=good_for)
+            made = self._calls.pop((source, key), None)
+            if made is None or not made.is_good:  # the call of now: that of then may ask since when it was
+                made = BoundedCall(call, good_for=good_for)
             self._calls[source, key] = made  # the latest at the end
             if not made.is_under_way and self._under_way(source) >= _AT_ONCE:
                 return None

@@ -194,7 +194,11 @@ def test_an_event_is_dispatched_again_as_one_that_the_first_has_caused(shop: Sho
 
 def test_what_nothing_has_kept_cannot_be_dispatched_again(shop: Shop, open_as: Any) -> None:
     shop.write(shop.record("event-3", handler="dramatiq:events"))
-    answer = open_as("replay").press("event/event-3", "dispatch-again")
+    shop.letter()
+    browser = open_as("replay")
+    assert "actions/dispatch-again" not in browser.look("event/event-3")
+    form = form_of(browser.look("event/event-1"), "dispatch-again", id="event-3")
+    answer = browser.send("dispatch-again", form)
     assert answer.status_code == 400
     assert "journal_payloads=True" in answer.text
     assert shop.events.sent == []
@@ -306,6 +310,28 @@ def test_who_sees_no_payloads_neither_edits_nor_asks_for_them(shop: Shop, open_a
     assert browser.client.get(f"{ROOT}/dead?field=order_id&value=7").status_code == 403
     assert "Payload field" not in browser.look("dead")
     assert shop.events.sent == []
+
+
+def test_many_are_replayed_at_the_pace_that_the_command_names(shop: Shop, open_as: Any) -> None:
+    shop.letter()
+    page = open_as(*PERMISSIONS).look("dead/letters")
+    form = form_of(page, "replay")
+    assert (form["rate"], form["max_in_flight"]) == ("200/s", "50")
+    assert "dead replay APP --all --rate 200/s --max-in-flight 50" in page
+
+
+def test_to_discard_takes_a_second_press_that_says_how_many(shop: Shop, open_as: Any) -> None:
+    for number in (1, 2, 3):
+        shop.letter(number)
+    browser = open_as("discard")
+    assert re.search(
+        r"<summary>Discard all of dramatiq:events…</summary><button[^>]*>Discard 3 letters for ever<",
+        browser.look("dead/letters"),
+    )
+    assert re.search(
+        r"<summary>Discard…</summary><button[^>]*>Discard this letter for ever<",
+        browser.look("letter/letter-1"),
+    )
 
 
 def _words(page: str) -> str:

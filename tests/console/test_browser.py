@@ -156,6 +156,7 @@ def _groups_are_counted_and_one_is_replayed_while_the_tab_is_closed(
     page.goto(f"{url}/dead/letters?group={group_id(of['ValueError'])}&handler={DRAMATIQ}")
     form = page.locator("form[action$='/actions/replay']")
     form.locator("[name=rate]").fill("200/s")
+    form.locator("[name=max_in_flight]").fill("")
     form.locator("button").click()
     page.wait_for_url("**/jobs/*")
     job = page.url
@@ -181,9 +182,10 @@ def _a_double_click_sends_nothing_twice(
     page = alice.new_page()
     page.goto(f"{url}/letter/letter-1")
     page.locator("form[action$='/actions/replay'] button").dblclick(no_wait_after=True)
-    page.wait_for_url("**/dead")
-    assert project.told("cooked") == "order-1"
-    assert store.dead_letters.get("letter-1") is None
+    assert project.told("cooked") == "order-1"  # which of the two a browser follows is its own affair
+    until(lambda: store.dead_letters.get("letter-1") is None, "the letter is gone")
+    page.close()
+    page = alice.new_page()
     page.goto(f"{url}/letter/letter-2")
     page.locator("form[action$='/actions/replay'] button").click()
     assert project.told("cooked") == "order-2"  # and not the first one once more

@@ -65,3 +65,11 @@ def test_what_hangs_is_told_after_the_deadline_and_costs_a_few_threads_only() ->
         "The store does not answer: 12 questions wait for it already.",
     }
     assert len(begun) <= 12
+
+
+def test_an_answer_that_is_old_is_asked_for_with_the_call_of_now() -> None:
+    async def ask() -> list[int | None]:
+        reads = Reads(good_for=-1.0)
+        return [(await reads.ask("The store", "since", lambda at=at: at)).value for at in (1, 2)]
+
+    assert asyncio.run(ask()) == [1, 2]

@@ -59,7 +59,7 @@ async def read(state: State, request: Request) -> Page:
             "axis": None if story is None else axis([*_stretches(story.life)]),
             "headers": {key: value for key, value in envelope.items() if key != _PAYLOAD},
             "payload": payload, "copies": [*copies_of(name, payload, {"id": id_, **envelope})],
-            "trace_id": _trace_id(envelope),
+            "is_kept": _is_kept(kept, story), "trace_id": _trace_id(envelope),
             "handler": _handler(state, story), "trace_url": state.trace_url, "state_of": state_of,
         },
     )  # fmt: skip
@@ -107,6 +107,12 @@ def _payload(envelope: dict[str, Any], story: Story | None) -> str | None:
     if _PAYLOAD in envelope:
         return json.dumps(envelope[_PAYLOAD], ensure_ascii=False)
     return None if story is None else story.life.event.payload
+
+
+def _is_kept(kept: Sequence[Found], story: Story | None) -> bool:
+    """Whether something has kept the payload that the event could be dispatched with again."""
+    journalled = None if story is None else story.life.event.payload
+    return journalled is not None or any(each.place.where == "dead letters" for each in kept)
 
 
 def _trace_id(envelope: dict[str, Any]) -> str | None:
