@@ -238,11 +238,11 @@ class _Writer:
         if not self._working.acquire(timeout=timeout):
             return
         try:
-            self._take()
             now = time.monotonic()
-            if now < self._not_before:
-                return
             try:
+                self._take()
+                if now < self._not_before:
+                    return
                 self._write()
                 if now >= self._prune_at:
                     self._prune_at = now + _PRUNE_EVERY_SECONDS

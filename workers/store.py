@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from fastapi_events.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi_events.storage.redis import RedisStore
+    from fastapi_events.storage.sqlalchemy import SqlStore
 
 
 def store_of(settings: Settings) -> dict[str, Any]:
@@ -12,13 +17,16 @@ def store_of(settings: Settings) -> dict[str, Any]:
 
     The tables of a database are made by `fastapi-events outbox setup workers.dramatiq`.
     """
-    url = settings.store_url
-    if url is None:
-        return {}
+    return {} if settings.store_url is None else {"store": _store(settings.store_url)}
+
+
+@cache
+def _store(url: str) -> RedisStore | SqlStore:
+    """One for all handlers of a process: each of two would write what happens into its journal."""
     if url.startswith(("redis:", "rediss:", "unix:")):
         from fastapi_events.storage.redis import RedisStore
 
-        return {"store": RedisStore(url)}
+        return RedisStore(url)
     from fastapi_events.storage.sqlalchemy import SqlStore
 
-    return {"store": SqlStore(url)}
+    return SqlStore(url)

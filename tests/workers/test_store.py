@@ -10,6 +10,12 @@ from fastapi_events.storage.sqlalchemy import SqlStore
 from workers.store import store_of
 
 
+def test_the_handlers_of_a_process_share_one(tmp_path: Path) -> None:
+    settings = Settings(store_url=f"sqlite:///{tmp_path / 'events.db'}")
+
+    assert store_of(settings)["store"] is store_of(settings)["store"]
+
+
 def test_where_nobody_names_a_place_there_is_none() -> None:
     assert store_of(Settings(store_url=None)) == {}
 

@@ -72,8 +72,11 @@ class _OnRedis(DeadQueues):
     def __iter__(self) -> Iterator[QueuedLetter]:
         for queue in self._queues:
             key = f"{self._broker.namespace}:{xq_name(queue)}"
-            for begin in range(0, self._client.zcard(key), _PAGE):
-                yield from self._page(queue, key, self._client.zrange(key, begin, begin + _PAGE - 1))
+            end = self._client.zcard(key)
+            while end > 0:  # from the end: what is removed meanwhile moves nothing that is still to come
+                begin = max(end - _PAGE, 0)
+                yield from self._page(queue, key, self._client.zrange(key, begin, end - 1))
+                end = begin
 
     def _page(self, queue: str, key: str, ids: Sequence[bytes]) -> Iterator[QueuedLetter]:
         bodies = self._client.hmget(f"{key}.msgs", ids) if ids else ()

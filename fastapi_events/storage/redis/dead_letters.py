@@ -281,6 +281,6 @@ def _by_size(group: tuple[int, Any, Any, str]) -> tuple[int, str]:
 
 def _letter(text: Any) -> DeadLetter:
     values = json.loads(text)
-    values.pop("group")
+    values.pop("group", None)  # which an earlier version did not keep
     times = {name: moment(values[name]) for name in ("first_at", "last_at")}
     return DeadLetter(**values | times)

@@ -54,3 +54,21 @@ def test_what_is_no_message_is_a_letter_to_nobody(valkey_url: str) -> None:
 def test_a_broker_in_memory_has_none_that_outlive_it() -> None:
     with dead_queues(StubBroker(), "dramatiq:events", ["events"], timeout=1.0, to_take=True) as queued:
         assert list(queued) == []
+
+
+@pytest.mark.valkey
+def test_however_many_there_are_each_is_taken(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastapi_events.handlers.dramatiq.dead_queues._PAGE", 2)
+    letters = MemoryDeadLetters()
+    with dramatiq_on_redis(valkey_url, dead_letters=letters) as place:
+        key = f"{place.broker.namespace}:events.XQ"
+        for number in range(7):
+            text = f'{{"specversion":"1.0","id":"{number}","source":"shop","type":"cat"}}'
+            message: Any = dramatiq.Message("events", "feed", (text,), {}, {}, message_id=f"m{number}")
+            place.broker.client.zadd(key, {f"r{number}": number})
+            place.broker.client.hset(f"{key}.msgs", f"r{number}", message.encode())
+        place.handler.register(lambda event: None, name="feed")
+
+        assert sum(place.handler.adopt()) == 7
+        assert letters.count() == 7
+        assert place.rejected() == []
