@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import asdict
 from typing import Any
 
-from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.inspection import listed_handlers
 
 __all__ = ["app"]
 
@@ -38,12 +38,7 @@ def app(handlers: Iterable[BaseEventHandler]) -> ASGIApp:
     Raises:
         ConfigurationError: When they are no handlers.
     """
-    if isinstance(handlers, BaseEventHandler) or not isinstance(handlers, Iterable):
-        raise ConfigurationError(f"app({handlers!r}): expected a list of handlers, such as app([events]).")
-    every = list(handlers)
-    for each in every:
-        if not isinstance(each, BaseEventHandler):
-            raise ConfigurationError(f"app(…): {each!r} is no handler; pass those of the middleware.")
+    every = listed_handlers(handlers, asking="app")
     return _HealthApp([each for each in every if isinstance(each, TaskQueueHandler)])
 
 

@@ -15,12 +15,33 @@ from typing import Any
 
 from fastapi_events.checks import counted
 from fastapi_events.errors import ConfigurationError, FastapiEventError, StorageError
+from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.announcement import unlike_workers
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.storage.lanes import Lanes
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+
+def listed_handlers(handlers: Iterable[BaseEventHandler], *, asking: str) -> list[BaseEventHandler]:
+    """The handlers that an application for operators is made of.
+
+    Parameters:
+        asking: The function that makes it, for the error.
+
+    Raises:
+        ConfigurationError: When they are no handlers.
+    """
+    if isinstance(handlers, BaseEventHandler) or not isinstance(handlers, Iterable):
+        raise ConfigurationError(
+            f"{asking}({handlers!r}): expected a list of handlers, such as {asking}([events])."
+        )
+    every = list(handlers)
+    for each in every:
+        if not isinstance(each, BaseEventHandler):
+            raise ConfigurationError(f"{asking}(…): {each!r} is no handler; pass those of the middleware.")
+    return every
 
 
 def handlers_in(target: str) -> list[TaskQueueHandler]:

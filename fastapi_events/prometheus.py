@@ -16,6 +16,7 @@ from typing import Any
 from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.inspection import listed_handlers
 from fastapi_events.measures import BUCKETS, COUNTERS, GAUGES, HISTOGRAMS, MeasuringLifecycle
 from fastapi_events.status import StatusReader
 
@@ -120,15 +121,7 @@ def metrics_app(handlers: Iterable[BaseEventHandler], *, registry: CollectorRegi
     Raises:
         ConfigurationError: When they are no handlers.
     """
-    if isinstance(handlers, BaseEventHandler) or not isinstance(handlers, Iterable):
-        raise ConfigurationError(
-            f"metrics_app({handlers!r}): expected a list of handlers, such as metrics_app([events])."
-        )
-    every = list(handlers)
-    for each in every:
-        if not isinstance(each, BaseEventHandler):
-            raise ConfigurationError(f"metrics_app(…): {each!r} is no handler; pass those of the middleware.")
-    return _MetricsApp(MetricsPage(every, registry=registry))
+    return _MetricsApp(MetricsPage(listed_handlers(handlers, asking="metrics_app"), registry=registry))
 
 
 class _MetricsApp:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fastapi_events import redaction
@@ -135,16 +135,7 @@ def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
         StorageError: When a store cannot be asked.
     """
     known = list(handlers)
-    names = {each.name for each in known}
-    for outbox in {id(each.outbox): each.outbox for each in known if each.outbox is not None}.values():
-        for entry in _entries(outbox):
-            if entry.id.startswith(prefix) and entry.destination in names:
-                yield Found(
-                    entry.id,
-                    _name_in(entry.envelope),
-                    _in_outbox(entry),
-                    redaction.shown_text(entry.envelope),
-                )
+    yield from _in_outboxes(known, lambda entry: entry.id.startswith(prefix))
     for handler in known:
         if handler.lanes is not None:
             for waiting in handler.lanes.find(handler.name, prefix):
@@ -162,11 +153,14 @@ def keyed(handlers: Iterable[TaskQueueHandler], key: str) -> Iterator[Found]:
     Raises:
         StorageError: When a store cannot be asked.
     """
-    known = list(handlers)
-    names = {each.name for each in known}
-    for outbox in {id(each.outbox): each.outbox for each in known if each.outbox is not None}.values():
+    return _in_outboxes(list(handlers), lambda entry: entry.ordering_key == key)
+
+
+def _in_outboxes(handlers: Sequence[TaskQueueHandler], is_meant: Callable[[Entry], bool]) -> Iterator[Found]:
+    names = {each.name for each in handlers}
+    for outbox in {id(each.outbox): each.outbox for each in handlers if each.outbox is not None}.values():
         for entry in _entries(outbox):
-            if entry.ordering_key == key and entry.destination in names:
+            if is_meant(entry) and entry.destination in names:
                 yield Found(
                     entry.id,
                     _name_in(entry.envelope),

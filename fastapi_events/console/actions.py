@@ -69,9 +69,7 @@ class Pressed:
     @property
     def letters(self) -> DeadLetters:
         """The store of that handler's dead letters."""
-        if self.handler.dead_letters is None:
-            raise ConfigurationError(f"{self.handler.name} has no store of dead letters: dead_letters=…")
-        return self.handler.dead_letters
+        return self.handler.worker.dead_letters.store
 
     @property
     def letter(self) -> DeadLetter:

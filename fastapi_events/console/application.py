@@ -28,6 +28,7 @@ from fastapi_events.console.state import State
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue import TaskQueueHandler
+from fastapi_events.inspection import listed_handlers
 from fastapi_events.storage.memory import MemoryInbox
 
 ASGIApp: TypeAlias = Callable[..., Awaitable[None]]
@@ -108,14 +109,7 @@ def _checked_trace_url(url: str | None) -> str | None:
 
 
 def _queue_handlers(handlers: Iterable[BaseEventHandler]) -> list[TaskQueueHandler]:
-    if isinstance(handlers, BaseEventHandler) or not isinstance(handlers, Iterable):
-        raise ConfigurationError(
-            f"console({handlers!r}): expected a list of handlers, such as console([events])."
-        )
-    every = list(handlers)
-    for each in every:
-        if not isinstance(each, BaseEventHandler):
-            raise ConfigurationError(f"console(…): {each!r} is no handler; pass those of the middleware.")
+    every = listed_handlers(handlers, asking="console")
     found = {id(each): each for each in every if isinstance(each, TaskQueueHandler)}
     if not found:
         raise ConfigurationError(

@@ -157,9 +157,7 @@ class Operations(Registering):
         Raises:
             ConfigurationError: When the handler has no store of dead letters.
         """
-        if self.dead_letters is None:
-            raise ConfigurationError(f"{self.name} has no store of dead letters: dead_letters=…")
-        count = self.dead_letters.discard([each.id for each in letters])
+        count = self.worker.dead_letters.store.discard([each.id for each in letters])
         subject = _ids_of(letters) if matching is None else str(matching)
         self.audit.note("discarded", subject, count=count, by=by)
         return count
@@ -215,12 +213,11 @@ class Operations(Registering):
         return self._counted(self._adopted(), "adopted", LetterFilter(), by)
 
     def _adopted(self) -> Iterator[int]:
-        if self.dead_letters is None:
-            raise ConfigurationError(f"{self.name} has no store of dead letters: dead_letters=…")
+        store = self.worker.dead_letters.store
         with self.engine.dead_queues(self.name, self.queues, timeout=_QUEUES_SECONDS, to_take=True) as queued:
             for each in queued:
-                if self.dead_letters.get(each.letter.id) is None:
-                    self.dead_letters.add(each.letter)
+                if store.get(each.letter.id) is None:
+                    store.add(each.letter)
                 queued.remove(each)
                 yield 1
 

@@ -169,6 +169,17 @@ class DeadLetterKeeper:
         else:
             self._receipts.give(subscription, event)
 
+    @property
+    def store(self) -> DeadLetters:
+        """Where letters are kept.
+
+        Raises:
+            ConfigurationError: When that is left to the engine.
+        """
+        if self._store is None:
+            raise ConfigurationError(f"{self._handler} has no store of dead letters: dead_letters=…")
+        return self._store
+
     # Replaying
 
     def replay(self, letters: Sequence[DeadLetter]) -> None:
@@ -216,13 +227,12 @@ class DeadLetterKeeper:
         self, matching: LetterFilter, pace: Pace
     ) -> Iterator[tuple[DeadLetters, Sequence[DeadLetter]]]:
         """The letters that are meant, as many at once as the pace allows, when it does."""
-        if self._store is None:
-            raise ConfigurationError(f"{self._handler} has no store of dead letters: dead_letters=…")
+        store = self.store
         began, after = clock.now(), None
         began = began if matching.before is None else min(began, matching.before)
         while True:
             pace.wait()
-            page: Sequence[DeadLetter] = self._store.list(
+            page: Sequence[DeadLetter] = store.list(
                 limit=pace.step, after=after, handler=self._handler, subscription=matching.subscription,
                 event_name=matching.event_name, group=matching.whole_group,
             )  # fmt: skip
@@ -232,7 +242,7 @@ class DeadLetterKeeper:
             page = [each for each in page if each.last_at < began and matching.matches(each)]
             if page:
                 since = time.time()
-                yield self._store, page
+                yield store, page
                 pace.replayed(page, since=since)
 
     def _message_of(self, letter: DeadLetter) -> Message | None:
