@@ -17,6 +17,7 @@ from fastapi_events.handlers.celery.diagnosis import connect_once
 from fastapi_events.handlers.celery.foreign_messages import arguments_of
 from fastapi_events.handlers.task_queue.dead_queues import (
     DeadQueues,
+    QueueByQueue,
     QueuedLetter,
     letter_from,
     letter_from_nothing_readable,
@@ -52,21 +53,19 @@ def dead_queues(
             yield _OnOthers(handler, queues, connection)
 
 
-class _OnRedis(DeadQueues):
+class _OnRedis(QueueByQueue):
     """Lists, whose messages stand there as kombu writes them."""
 
     def __init__(self, handler: str, queues: Collection[str], channel: Any) -> None:
         assert _redis is not None  # noqa: S101 - else kombu has no such channel
-        self._handler = handler
-        self._queues = queues
+        super().__init__(handler, queues)
         self._channel = channel
         # A channel's own client puts the prefix before the keys of some commands, and not of others.
         self._client: Any = _redis.redis.Redis(connection_pool=channel.pool)
 
-    def __iter__(self) -> Iterator[QueuedLetter]:
-        for queue in self._queues:
-            for key in lists_of(self._channel, dead_queue(queue)):
-                yield from self._of_list(queue, key)
+    def _of_queue(self, queue: str) -> Iterator[QueuedLetter]:
+        for key in lists_of(self._channel, dead_queue(queue)):
+            yield from self._of_list(queue, key)
 
     def _of_list(self, queue: str, key: str) -> Iterator[QueuedLetter]:
         # The oldest is the last; what is removed meanwhile moves nothing that comes later in this.
@@ -90,17 +89,12 @@ class _OnRedis(DeadQueues):
         self._client.lrem(key, -1, text)
 
 
-class _OnOthers(DeadQueues):
+class _OnOthers(QueueByQueue):
     """RabbitMQ, whose messages are taken, and given back where they are only looked at."""
 
     def __init__(self, handler: str, queues: Collection[str], connection: Any) -> None:
-        self._handler = handler
-        self._queues = queues
+        super().__init__(handler, queues)
         self._connection = connection
-
-    def __iter__(self) -> Iterator[QueuedLetter]:
-        for queue in self._queues:
-            yield from self._of_queue(queue)
 
     def _of_queue(self, queue: str) -> Iterator[QueuedLetter]:
         channel = self._connection.channel()

@@ -17,6 +17,7 @@ from fastapi_events.handlers.dramatiq.middleware import DEAD
 from fastapi_events.handlers.task_queue.dead_queues import (
     DeadQueues,
     NoDeadQueues,
+    QueueByQueue,
     QueuedLetter,
     letter_from,
     letter_from_nothing_readable,
@@ -62,24 +63,20 @@ def dead_queues(
         yield NoDeadQueues()
 
 
-class _OnRedis(DeadQueues):
+class _OnRedis(QueueByQueue):
     def __init__(self, broker: Any, handler: str, queues: Collection[str], client: Any) -> None:
+        super().__init__(handler, queues)
         self._broker = broker
-        self._handler = handler
-        self._queues = queues
         self._client = client
 
-    def __iter__(self) -> Iterator[QueuedLetter]:
-        for queue in self._queues:
-            key = f"{self._broker.namespace}:{xq_name(queue)}"
-            end = self._client.zcard(key)
-            while end > 0:  # from the end: what is removed meanwhile moves nothing that is still to come
-                begin = max(end - _PAGE, 0)
-                yield from self._page(queue, key, self._client.zrange(key, begin, end - 1))
-                end = begin
+    def _of_queue(self, queue: str) -> Iterator[QueuedLetter]:
+        key = f"{self._broker.namespace}:{xq_name(queue)}"
+        ids = self._client.zrange(key, 0, -1)  # at once: what is removed meanwhile moves the others' ranks
+        for begin in range(0, len(ids), _PAGE):
+            yield from self._page(queue, key, ids[begin : begin + _PAGE])
 
     def _page(self, queue: str, key: str, ids: Sequence[bytes]) -> Iterator[QueuedLetter]:
-        bodies = self._client.hmget(f"{key}.msgs", ids) if ids else ()
+        bodies = self._client.hmget(f"{key}.msgs", ids)
         for identity, body in zip(ids, bodies, strict=True):
             letter = None if body is None else _letter(self._broker, self._handler, queue, body)
             if letter is not None:
@@ -93,16 +90,11 @@ class _OnRedis(DeadQueues):
         pipeline.execute()
 
 
-class _OnRabbitmq(DeadQueues):
+class _OnRabbitmq(QueueByQueue):
     def __init__(self, broker: Any, handler: str, queues: Collection[str], connection: Any) -> None:
+        super().__init__(handler, queues)
         self._broker = broker
-        self._handler = handler
-        self._queues = queues
         self._connection = connection
-
-    def __iter__(self) -> Iterator[QueuedLetter]:
-        for queue in self._queues:
-            yield from self._of_queue(queue)
 
     def _of_queue(self, queue: str) -> Iterator[QueuedLetter]:
         channel = self._connection.channel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -45,6 +45,27 @@ class DeadQueues(Protocol):
     @abstractmethod
     def remove(self, queued: QueuedLetter) -> None:
         """Remove a letter that is kept elsewhere now."""
+
+
+class QueueByQueue(DeadQueues):
+    """Dead queues that are read one after the other.
+
+    Parameters:
+        handler: Whose letters they are.
+        queues: The queues that the dead ones belong to.
+    """
+
+    def __init__(self, handler: str, queues: Collection[str]) -> None:
+        self._handler = handler
+        self._queues = queues
+
+    def __iter__(self) -> Iterator[QueuedLetter]:
+        for queue in self._queues:
+            yield from self._of_queue(queue)
+
+    @abstractmethod
+    def _of_queue(self, queue: str) -> Iterator[QueuedLetter]:
+        """The letters beside one queue, the oldest first."""
 
 
 class NoDeadQueues(DeadQueues):

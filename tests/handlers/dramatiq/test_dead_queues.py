@@ -69,6 +69,7 @@ def test_however_many_there_are_each_is_taken(valkey_url: str, monkeypatch: pyte
             place.broker.client.hset(f"{key}.msgs", f"r{number}", message.encode())
         place.handler.register(lambda event: None, name="feed")
 
+        assert [each.event_id for each in place.handler.queued_letters()] == list("0123456")
         assert sum(place.handler.adopt()) == 7
         assert letters.count() == 7
         assert place.rejected() == []
