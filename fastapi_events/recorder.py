@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from pydantic_core import to_json
@@ -97,7 +97,7 @@ class Recorder(Lifecycle):
         self._users -= 1
         if self._users == 0:
             forget(self)
-            _recorders.pop(id(self.journal), None)
+            _recorders.pop(self.journal.place, None)
             writer = self._writer.made
             if writer is not None:
                 writer.is_wanted = False
@@ -238,11 +238,11 @@ class _Writer:
         if not self._working.acquire(timeout=timeout):
             return
         try:
+            self._take()
             now = time.monotonic()
+            if now < self._not_before:
+                return
             try:
-                self._take()
-                if now < self._not_before:
-                    return
                 self._write()
                 if now >= self._prune_at:
                     self._prune_at = now + _PRUNE_EVERY_SECONDS
@@ -286,11 +286,16 @@ class _Writer:
             number, what, event, at, subscription, details = self._seen.popleft()
             self._last_number = max(self._last_number, number)
             self._taken += 1
-            record = self._record(what, event, at, subscription, details)
+            try:
+                record = self._record(what, event, at, subscription, details)
+                self._count(record)
+            except Exception as error:  # of a name or payload that is not what it should be; others go on
+                self._not_written += 1
+                logger.debug("What happened to an event is not recorded: %s", error)
+                continue
             if len(self._records) == MAX_BUFFERED:
                 self._not_written += 1
             self._records.append(record)
-            self._count(record)
 
     def _record(
         self, what: Happening, event: Event, at: float, subscription: str | None, details: Details
@@ -356,13 +361,13 @@ class _Writer:
             self._counts[minute, name, subscription, bucket_of("age", record.age)] += 1
 
 
-_recorders: dict[int, Recorder] = {}
-"""By the `id()` of their journals, which they keep alive."""
+_recorders: dict[Hashable, Recorder] = {}
+"""By the places of their journals: two handlers may each have made a store of one address."""
 
 
 def recorder_of(journal: Journal) -> Recorder:
-    """The one recorder of this process that writes into a journal."""
-    return _recorders.setdefault(id(journal), Recorder(journal))
+    """The one recorder of this process that writes to a journal's place."""
+    return _recorders.setdefault(journal.place, Recorder(journal))
 
 
 def flush_all(timeout: float = _AT_EXIT_SECONDS) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from fastapi_events import redaction
 from fastapi_events.envelope import unseal
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import wire_name
 from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.storage.base import moment
+from fastapi_events.storage.base import Store, moment
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.journal import Journal, JournalEvent, Record
 from fastapi_events.storage.lanes import Waiting
 from fastapi_events.storage.outbox import Entry, Outbox
+
+S = TypeVar("S", bound=Store)
 
 _PAGE = 1_000
 _DEEPEST = 50
@@ -125,7 +128,12 @@ def state_of(outcomes: Collection[str]) -> str:
 
 def journals(handlers: Iterable[TaskQueueHandler]) -> list[Journal]:
     """The journals of handlers, each once."""
-    return list({id(each.journal): each.journal for each in handlers if each.journal is not None}.values())
+    return _places(each.journal for each in handlers)
+
+
+def _places(stores: Iterable[S | None]) -> list[S]:
+    """Stores, one of each place."""
+    return list({each.place: each for each in stores if each is not None}.values())
 
 
 def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
@@ -158,7 +166,7 @@ def keyed(handlers: Iterable[TaskQueueHandler], key: str) -> Iterator[Found]:
 
 def _in_outboxes(handlers: Sequence[TaskQueueHandler], is_meant: Callable[[Entry], bool]) -> Iterator[Found]:
     names = {each.name for each in handlers}
-    for outbox in {id(each.outbox): each.outbox for each in handlers if each.outbox is not None}.values():
+    for outbox in _places(each.outbox for each in handlers):
         for entry in _entries(outbox):
             if is_meant(entry) and entry.destination in names:
                 yield Found(

@@ -8,7 +8,8 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -23,6 +24,8 @@ from fastapi_events.retry import RetryPolicy
 from fastapi_events.scope import collect_events
 from fastapi_events.storage.journal import Count, Record
 from fastapi_events.storage.memory import MemoryJournal, MemoryStore
+from fastapi_events.storage.sqlalchemy import SqlStore
+from fastapi_events.whereabouts import journals
 from tests.handlers.task_queue.broker import ListHandler
 from tests.processes import until
 
@@ -307,3 +310,31 @@ def test_a_forked_child_writes_its_own_and_nothing_of_its_parent(
 
     assert os.read(reader, 100) == b"child"
     assert began >= 1
+
+
+def test_two_stores_of_one_address_have_one_recorder(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    stores = [SqlStore(url), SqlStore(url)]
+    stores[0].setup()
+    handlers = [ListHandler(store=each, relay=False, queue=f"queue{at}") for at, each in enumerate(stores)]
+    event = Event("cat")
+
+    tell(Lifecycle.dispatched, event)
+    for each in stores:
+        recorder_of(each.journal).flush(5.0)
+
+    assert [each.what for each in stores[1].journal.records(event.id)] == ["dispatched"]
+    assert len(journals(handlers)) == 1
+    assert SqlStore(f"{url}x").journal.place != stores[0].journal.place
+
+
+def test_what_cannot_be_recorded_is_counted_and_stops_nothing(
+    journal: AwayJournal, handler: ListHandler
+) -> None:
+    right, wrong = Event("cat"), Event("cat", dispatched_at=cast("Any", "yesterday"))
+
+    tell(Lifecycle.started, wrong, subscription="feed")
+    tell(Lifecycle.started, right, subscription="feed")
+
+    assert happened(journal, right.id) == ["started"]
+    assert recorder_of(journal).dropped == 1

@@ -258,7 +258,7 @@ def _discard(arguments: argparse.Namespace) -> int:
 
 def _expire(arguments: argparse.Namespace) -> int:
     before = datetime.now(UTC) - arguments.older_than
-    stores = {id(letters): letters for _, letters in stores_of(arguments.target)}
+    stores = {letters.place: letters for _, letters in stores_of(arguments.target)}
     _say_count(arguments, sum(letters.expire(before) for letters in stores.values()), "expired")
     return 0
 

@@ -12,7 +12,7 @@ would begin in the future is void, so that nothing stays held for longer than it
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -47,6 +47,11 @@ class Store:
 
     def close(self) -> None:
         """Close the connections of this process; the next call opens them again."""
+
+    @property
+    def place(self) -> Hashable:
+        """Where it keeps things: equal for two stores that are made with the same address."""
+        return self
 
 
 class Answer(Enum):

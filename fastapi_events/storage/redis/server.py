@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,7 @@ class Server:
             if isinstance(target, str)
             else target
         )
+        self.target: redis.Redis | str = target
         self.is_ours: bool = isinstance(target, str)
         self._owner = real_thread()
         self._elsewhere: dict[int, Any] = {}
@@ -100,6 +101,10 @@ class RedisPart(Store):
 
     def close(self) -> None:
         self._server.close()
+
+    @property
+    def place(self) -> Hashable:
+        return self._server.target, self._server.prefix
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,6 +38,11 @@ class SqlPart(Store):
 
     def close(self) -> None:
         self._database.close()
+
+    @property
+    def place(self) -> Hashable:
+        target = self._database.target
+        return self._database.url if isinstance(target, (str, sa.URL)) else target
 
     def shares_database(self, url: sa.URL) -> bool:
         """Whether a connection to a URL reaches this store's tables, whatever driver or user goes there."""
