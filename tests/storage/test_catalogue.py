@@ -5,33 +5,16 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from fastapi_events.storage.catalogue import Listing, Worker
 from fastapi_events.testing.contracts import CatalogueContract
-
-HANDLER = "dramatiq:events"
+from fastapi_events.testing.contracts.catalogue import _HANDLER as HANDLER
+from fastapi_events.testing.contracts.catalogue import _alive as alive
+from fastapi_events.testing.contracts.catalogue import _listed as listed
+from fastapi_events.testing.contracts.catalogue import _listing as listing
+from fastapi_events.testing.contracts.catalogue import _worker as worker
 
 
 class TestCatalogue(CatalogueContract):
     pass
-
-
-def listing(name: str, module: str = "app.mail", **more: Any) -> Listing:
-    return Listing(name=name, patterns=("cat*",), queue="events", engine="dramatiq", module=module, **more)
-
-
-def worker(id_: str, *subscriptions: str, modules: tuple[str, ...] = ("app.mail",)) -> Worker:
-    return Worker(
-        id=id_, host="here", pid=1, engine="dramatiq", queues=("events",), modules=modules,
-        subscriptions=subscriptions,
-    )  # fmt: skip
-
-
-def listed(store: Any, destination: str = HANDLER) -> list[str]:
-    return [each.name for each in store.catalogue.read(destination).listings]
-
-
-def alive(store: Any) -> list[str]:
-    return [each.id for each in store.catalogue.read(HANDLER).workers]
 
 
 def test_many_workers_that_boot_at_once_are_all_listed(on_own_clock: Any) -> None:

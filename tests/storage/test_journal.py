@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from fastapi_events.storage import journal as journals
-from fastapi_events.storage.journal import Action, bucket_of
+from fastapi_events.storage.journal import bucket_of
 from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.testing.contracts import JournalContract
+from fastapi_events.testing.contracts.journal import _action as action
 
 
 class TestJournal(JournalContract):
@@ -32,17 +33,6 @@ def test_limits_are_checked_where_they_are_written() -> None:
     with pytest.raises(ValueError, match="keep=-1: expected a number of seconds or a timedelta"):
         MemoryStore(keep=-1)
     assert MemoryStore(keep=timedelta(hours=1)).journal.keep_seconds == 3_600
-
-
-def action(at: float, **more: Any) -> Action:
-    values = {
-        "by": "tom@home",
-        "what": "replayed",
-        "handler": "dramatiq:events",
-        "subject": "all",
-        "count": 7,
-    }
-    return Action(**{**values, "at": at, **more})
 
 
 def test_no_more_actions_are_kept_than_the_last_ones(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

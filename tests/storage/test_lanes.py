@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from fastapi_events.errors import StorageError
 from fastapi_events.storage.lanes import (
-    Item,
     Lane,
     Move,
     Outcome,
@@ -20,43 +19,19 @@ from fastapi_events.storage.redis import RedisStore
 from fastapi_events.storage.sqlalchemy import SqlStore, database
 from fastapi_events.storage.sqlalchemy.schema import lanes
 from fastapi_events.testing.contracts import LanesContract
+from fastapi_events.testing.contracts.lanes import _AFTER as AFTER
+from fastapi_events.testing.contracts.lanes import _HERE as HERE
+from fastapi_events.testing.contracts.lanes import _LANE as LANE
+from fastapi_events.testing.contracts.lanes import _OTHER as OTHER
+from fastapi_events.testing.contracts.lanes import _ids_of as ids_of
+from fastapi_events.testing.contracts.lanes import _items as items
+from fastapi_events.testing.contracts.lanes import _put as put
+from fastapi_events.testing.contracts.lanes import _take as take
 from tests.storage.conftest import postgres_url, schema_of_its_own
-
-HERE = "list:events"
-LANE = Lane(HERE, "app.handlers.feed", "cat-7")
-OTHER = Lane(HERE, "app.handlers.feed", "cat\n8")
-AFTER = Lane(HERE, "app.handlers.bill", "cat-7")
 
 
 class TestLanes(LanesContract):
     pass
-
-
-def items(*ids: str, queue: str = "events") -> list[Item]:
-    return [Item(each, f"text\nof {each} é", queue) for each in ids]
-
-
-def put(store: Any, *ids: str, lane: Lane = LANE) -> list[Lane]:
-    """Put items, and say which lanes have to be rung."""
-    return [each.lane for each in store.lanes.put({lane: items(*ids)}).due]
-
-
-def take(store: Any, token: str = "a", lease: float = 30.0, lane: Lane = LANE, limit: int = 100) -> Any:
-    taken = store.lanes.take([lane], token=token, lease=lease, limit=limit)
-    return taken[0] if taken else None
-
-
-def ids_of(taken: Any) -> list[str]:
-    return [each.id for each in taken.items]
-
-
-def finish(store: Any, *ids: str, token: str = "a", lane: Lane = LANE, **into: Any) -> Any:
-    [finished] = store.lanes.finish([Move(lane, ids, **into)], token=token)
-    return finished
-
-
-def due(store: Any, **settings: Any) -> list[Lane]:
-    return sorted(each.lane for each in store.lanes.due(HERE, **settings))
 
 
 def test_a_full_lane_takes_all_or_nothing_and_others_take_theirs(store: Any) -> None:
