@@ -122,14 +122,15 @@ class TestVersions:
             with pytest.raises(StorageNotReady, match="Upgrade"):
                 refused()
 
-    def test_an_older_one_is_brought_up_to_this_one_by_setup(self, sql: SqlStore) -> None:
+    @pytest.mark.parametrize("says_version", [True, False])
+    def test_an_older_one_is_brought_up_to_this_one_by_setup(self, sql: SqlStore, says_version: bool) -> None:
         sql.outbox.add([entry("1")])
         kept = letter("1")
         sql.dead_letters.add(kept)
         [group] = sql.dead_letters.groups()
 
         def make_old(connection: sa.Connection) -> None:
-            connection.execute(sa.update(version).values(version=1))
+            connection.execute(sa.update(version).values(version=1) if says_version else sa.delete(version))
             schema.catalogue.drop(connection)
             for index in ("dead_letters_group", "dead_letters_event", "journal_events_latest"):
                 connection.exec_driver_sql(f"DROP INDEX fastapi_events_{index}")

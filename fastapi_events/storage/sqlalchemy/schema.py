@@ -219,10 +219,12 @@ def create(connection: sa.Connection) -> None:
     _refuse_newer_version(connection)
     metadata.create_all(connection)
     found = connection.scalar(sa.select(version.c.version))
+    if found == VERSION:
+        return
+    _add_what_is_missing(connection)  # also to tables of a migration, which say no version
     if found is None:
         connection.execute(sa.insert(version).values(name="storage", version=VERSION))
-    elif found < VERSION:
-        _add_what_is_missing(connection)
+    else:
         connection.execute(sa.update(version).values(version=VERSION))
 
 
