@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from fastapi_events.errors import StorageFull
 from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.redis import RedisStore
 from fastapi_events.testing.contracts import DeadLettersContract
 
 
@@ -43,3 +48,28 @@ def test_there_is_a_limit(store: Any) -> None:
 def test_times_need_a_zone() -> None:
     with pytest.raises(ValueError, match="time zone"):
         letter("1", first_at=datetime(2026, 1, 1))
+
+
+@pytest.mark.valkey
+def test_letters_that_redis_has_from_an_earlier_version_are_in_their_groups(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    prefix = tmp_path.name
+    with closing(RedisStore(valkey_url, prefix=prefix)) as store:
+        letters = store.dead_letters
+        letters.add(letter("1", reason="ValueError: no fish", event_id="e1"))
+        letters.add(letter("2", reason="ValueError: no dish", event_id="e2"))
+        with closing(redis.Redis.from_url(valkey_url)) as client:
+            [text] = client.hmget(f"{{{prefix}}}:dead:letters", "2")
+            values = json.loads(text)
+            group = values.pop("group")
+            client.hset(f"{{{prefix}}}:dead:letters", "2", json.dumps(values))
+            client.zrem(f"{{{prefix}}}:dead:group:dramatiq:events/{group}", "2")
+            client.zrem(f"{{{prefix}}}:dead:events", "e2\n2")
+
+        assert letters.count(group=group, handler="dramatiq:events") == 2
+        assert [(each.id, each.count) for each in letters.groups()] == [(group, 2)]
+        assert [each.id for each in letters.list(group=group)] == ["1", "2"]
+        assert [each.id for each in letters.find("e2")] == ["2"]
+        assert letters.discard(["1", "2"]) == 2
+        assert letters.groups() == []

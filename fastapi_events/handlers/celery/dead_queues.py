@@ -62,17 +62,20 @@ class _OnRedis(QueueByQueue):
         self._channel = channel
         # A channel's own client puts the prefix before the keys of some commands, and not of others.
         self._client: Any = _redis.redis.Redis(connection_pool=channel.pool)
+        self._removed = 0
 
     def _of_queue(self, queue: str) -> Iterator[QueuedLetter]:
         for key in lists_of(self._channel, dead_queue(queue)):
             yield from self._of_list(queue, key)
 
     def _of_list(self, queue: str, key: str) -> Iterator[QueuedLetter]:
-        # The oldest is the last; what is removed meanwhile moves nothing that comes later in this.
-        for end in range(self._client.llen(key) - 1, -1, -_PAGE):
-            page: Sequence[bytes] = self._client.lrange(key, max(end - _PAGE + 1, 0), end)
+        # The oldest is the last. Counted from there, what is added meanwhile moves nothing.
+        left = 0
+        while page := self._client.lrange(key, -left - _PAGE, -left - 1):
             for text in reversed(page):
+                before = self._removed
                 yield QueuedLetter(self._letter(queue, text), (key, text))
+                left += 1 - (self._removed - before)
 
     def _letter(self, queue: str, text: bytes) -> DeadLetter:
         try:
@@ -87,6 +90,7 @@ class _OnRedis(QueueByQueue):
     def remove(self, queued: QueuedLetter) -> None:
         key, text = queued.place
         self._client.lrem(key, -1, text)
+        self._removed += 1
 
 
 class _OnOthers(QueueByQueue):

@@ -51,10 +51,12 @@ class Once:
     """Runs what has not been completed before.
 
     Parameters:
+        handler: The handler's name: another one that has the same function runs it, too.
         inbox: Where completions are recorded.
     """
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, handler: str, inbox: Inbox) -> None:
+        self._handler = handler
         self._inbox = inbox
         self._breaker = CircuitBreaker()
 
@@ -65,7 +67,7 @@ class Once:
         Raises:
             TryLater: When another worker is at it, or the inbox is away.
         """
-        claim = Claim(self._inbox, message_id(event.id, subscription), str(uuid.uuid4()))
+        claim = Claim(self._inbox, message_id(self._handler, event.id, subscription), str(uuid.uuid4()))
         begun = self._begin(claim)
         if isinstance(begun, Busy):
             raise TryLater(min(begun.seconds, LONGEST_PAUSE_SECONDS))

@@ -118,6 +118,35 @@ return #old
 )
 
 
+_WITHOUT_GROUP = (
+    COMMON
+    + _LETTERS
+    + """
+local grouped = 0
+for _, name in ipairs(redis.call('SMEMBERS', groups)) do
+    grouped = grouped + redis.call('ZCARD', prefix .. 'dead:group:' .. name)
+end
+return redis.call('ZCARD', all) - grouped
+"""
+)
+
+_REGROUP = (
+    COMMON
+    + _LETTERS
+    + """
+local id, before, after = ARGV[3], ARGV[4], ARGV[5]
+if redis.call('HGET', letters, id) ~= before then return 0 end
+redis.call('HSET', letters, id, after)
+local letter, score = cjson.decode(after), redis.call('ZSCORE', all, id)
+for _, key in ipairs(indexes(letter)) do redis.call('ZADD', key, score, id) end
+local key = event_key(letter, id)
+if key then redis.call('ZADD', events, 0, key) end
+redis.call('SADD', groups, letter.handler .. '/' .. letter.group)
+return 1
+"""
+)
+
+
 class RedisDeadLetters(RedisPart, DeadLetters):
     """Dead letters in Redis."""
 
@@ -209,11 +238,14 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         )
         if names.count(None) < 3 or (group is not None and handler is None):
             return sum(1 for _ in self._matching(None, subscription, event_name, handler, group))
+        if group is not None:
+            self._regroup()
         with in_our_words():
             return int(self._server.client.zcard(self._index(subscription, event_name, handler, group)))
 
     def groups(self, *, handler: str | None = None, limit: int = 100) -> LetterGroups:
         client, prefix = self._server.client, self._server.prefix
+        self._regroup()
         with in_our_words():
             names = [text_of(each) for each in client.smembers(f"{prefix}dead:groups")]
             if handler is not None:
@@ -233,6 +265,19 @@ class RedisDeadLetters(RedisPart, DeadLetters):
             if text is not None
         ]
 
+    def _regroup(self) -> None:
+        """Put letters into their groups that an earlier version has kept, which knew of none."""
+        if not self._server.run(_WITHOUT_GROUP):
+            return
+        with in_our_words():
+            for id_, before in self._server.client.hscan_iter(
+                f"{self._server.prefix}dead:letters", count=_PAGE
+            ):
+                values = json.loads(before)
+                if "group" not in values:
+                    after = json.dumps(values | {"group": group_id(_letter(before))}, ensure_ascii=False)
+                    self._server.run(_REGROUP, text_of(id_), text_of(before), after)
+
     def _index(
         self, subscription: str | None, event_name: str | None, handler: str | None, group: str | None
     ) -> str:
@@ -250,6 +295,8 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         handler: str | None,
         group: str | None,
     ) -> Iterator[DeadLetter]:
+        if group is not None:
+            self._regroup()
         client, index = self._server.client, self._index(subscription, event_name, handler, group)
         lowest = "-inf" if begin is None else repr(begin[0])
         passed = None if begin is None else (begin[0], begin[1].encode())

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError, StorageError, StorageNotReady
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.once import Once, check_once, current_claim
 from fastapi_events.handlers.task_queue.worker.outcome import LONGEST_PAUSE_SECONDS, TryLater
+from fastapi_events.scope import collect_events
 from fastapi_events.storage.inbox import Begun
 from fastapi_events.storage.memory import MemoryInbox
+from tests.handlers.task_queue.broker import ListHandler
 from tests.recording import Diary
 
 EVENT = Event("cat", id="1")
 
 
 def test_what_was_completed_is_skipped_and_told(diary: Diary) -> None:
-    once = Once(MemoryInbox())
+    once = Once("list:events", MemoryInbox())
 
     with once.claim("cook", EVENT) as is_to_run:
         assert is_to_run
@@ -27,7 +30,7 @@ def test_what_was_completed_is_skipped_and_told(diary: Diary) -> None:
 
 
 def test_each_subscription_and_each_event_is_on_its_own() -> None:
-    once = Once(MemoryInbox())
+    once = Once("list:events", MemoryInbox())
 
     for subscription, event in (("cook", EVENT), ("eat", EVENT), ("cook", Event("cat", id="2"))):
         with once.claim(subscription, event) as is_to_run:
@@ -35,7 +38,7 @@ def test_each_subscription_and_each_event_is_on_its_own() -> None:
 
 
 def test_what_failed_may_run_again() -> None:
-    once = Once(MemoryInbox())
+    once = Once("list:events", MemoryInbox())
 
     with pytest.raises(ValueError, match="no fish"), once.claim("cook", EVENT):
         raise ValueError("no fish")
@@ -47,7 +50,11 @@ def test_what_failed_may_run_again() -> None:
 def test_while_another_is_at_it_it_is_tried_later() -> None:
     inbox = MemoryInbox()
 
-    with Once(inbox).claim("cook", EVENT), pytest.raises(TryLater) as later, Once(inbox).claim("cook", EVENT):
+    with (
+        Once("list:events", inbox).claim("cook", EVENT),
+        pytest.raises(TryLater) as later,
+        Once("list:events", inbox).claim("cook", EVENT),
+    ):
         pass
 
     assert 0 < later.value.seconds <= LONGEST_PAUSE_SECONDS
@@ -56,14 +63,14 @@ def test_while_another_is_at_it_it_is_tried_later() -> None:
 def test_the_function_finds_its_claim_and_may_record_the_completion_itself() -> None:
     inbox = MemoryInbox()
 
-    with Once(inbox).claim("cook", EVENT):
+    with Once("list:events", inbox).claim("cook", EVENT):
         claim = current_claim.get()
         assert claim is not None
         claim.recorded = True  # as `complete_in` does, in the function's own transaction
     assert current_claim.get() is None
 
     # this inbox has not heard of it
-    with pytest.raises(TryLater), Once(inbox).claim("cook", EVENT):
+    with pytest.raises(TryLater), Once("list:events", inbox).claim("cook", EVENT):
         pass
 
 
@@ -97,17 +104,17 @@ def test_an_inbox_that_is_away_for_a_moment_at_the_end_makes_nothing_run_twice()
     inbox = Failing()
     inbox.failures["complete"] = 3
 
-    with Once(inbox).claim("cook", EVENT) as is_to_run:
+    with Once("list:events", inbox).claim("cook", EVENT) as is_to_run:
         assert is_to_run
 
-    with Once(inbox).claim("cook", EVENT) as is_to_run:
+    with Once("list:events", inbox).claim("cook", EVENT) as is_to_run:
         assert not is_to_run
 
 
 def test_while_the_inbox_is_away_functions_wait_and_have_not_failed() -> None:
     inbox = Failing()
     inbox.failures["begin"] = 1
-    once = Once(inbox)
+    once = Once("list:events", inbox)
 
     with pytest.raises(TryLater), once.claim("cook", EVENT):
         pytest.fail("it ran, whatever had been completed")
@@ -121,7 +128,7 @@ def test_an_inbox_that_is_not_set_up_is_a_failure() -> None:
         def begin(self, key: str, *, token: str, lease: float) -> Begun:
             raise StorageNotReady("create the tables")
 
-    with pytest.raises(StorageNotReady), Once(NotReady()).claim("cook", EVENT):
+    with pytest.raises(StorageNotReady), Once("list:events", NotReady()).claim("cook", EVENT):
         pass
 
 
@@ -129,7 +136,7 @@ def test_the_error_of_the_function_counts_though_the_inbox_is_away() -> None:
     inbox = Failing()
     inbox.failures["release"] = 1
 
-    with pytest.raises(ValueError, match="no fish"), Once(inbox).claim("cook", EVENT):
+    with pytest.raises(ValueError, match="no fish"), Once("list:events", inbox).claim("cook", EVENT):
         raise ValueError("no fish")
 
 
@@ -138,7 +145,7 @@ def test_a_lease_that_was_lost_is_reported(caplog: pytest.LogCaptureFixture) -> 
         def complete(self, key: str, *, token: str, keep: float) -> bool:
             return False
 
-    with Once(Lost()).claim("cook", EVENT):
+    with Once("list:events", Lost()).claim("cook", EVENT):
         pass
 
     assert "cook has completed event 1 after its lease had gone to another worker" in caplog.text
@@ -148,3 +155,18 @@ def test_without_an_inbox_it_is_refused_by_the_name_of_who_asks() -> None:
     check_once(MemoryInbox(), asking="app.cook")
     with pytest.raises(ConfigurationError, match=r"app\.cook: once=True needs an inbox"):
         check_once(None, asking="app.cook")
+
+
+def test_a_function_of_two_handlers_runs_for_each_and_so_do_those_of_what_it_dispatches() -> None:
+    inbox, ran = MemoryInbox(), []
+    handlers = [ListHandler(queue=queue, inbox=inbox) for queue in ("shop", "mail")]
+    for handler in handlers:
+        handler.register(lambda event: dispatch("cooked"), event_name="order", name="cook", once=True)
+        handler.register(ran.append, event_name="cooked", name="serve", once=True)
+
+    with collect_events(handlers):
+        dispatch("order")
+    for handler in handlers:
+        handler.run()
+
+    assert len(ran) == len({each.id for each in ran}) == 2

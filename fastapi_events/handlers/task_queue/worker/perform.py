@@ -128,5 +128,5 @@ class Perform:
     def _run(self, subscription: Subscription, event: Event) -> None:
         call = partial(run, subscription.plan, event, overrides=self._overrides, from_wire=True)
         with self._context_from(event) if self._context_from is not None else nullcontext():
-            ids = NamedIds(event.id, subscription.name)
+            ids = NamedIds(self._handler.name, event.id, subscription.name)
             self._chained.run(call, ids=ids, is_async=subscription.plan.is_async)

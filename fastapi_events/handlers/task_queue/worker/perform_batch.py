@@ -178,7 +178,7 @@ class PerformBatch:
         try:
             with tracing.handle_span(events[0], self._handler):
                 call = partial(batch.call, items, events[0], overrides=self._overrides)
-                ids = NamedIds(*[each.id for each in events], subscription.name)
+                ids = NamedIds(self._handler.name, *[each.id for each in events], subscription.name)
                 self._chained.run(call, ids=ids, is_async=batch.is_async)
         except BatchFailed as failed:
             errors = [failed.errors.get(event.id) for event in events]

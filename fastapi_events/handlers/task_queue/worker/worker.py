@@ -82,7 +82,7 @@ class Worker:
         self._addresses = addresses
         self.fleet: Fleet = addresses.fleet
         """What the other workers of the handler have."""
-        once = None if inbox is None else Once(inbox)
+        once = None if inbox is None else Once(handler.name, inbox)
         receipts = Receipts(outbox)
         chained = Chained(handler, flusher)
         self.dead_letters: DeadLetterKeeper = DeadLetterKeeper(

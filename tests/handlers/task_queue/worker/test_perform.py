@@ -388,7 +388,7 @@ def test_what_another_worker_is_at_is_tried_later_without_a_receipt(
 ) -> None:
     event, inbox = Event("cat"), MemoryInbox()
     outbox = held(event)
-    inbox.begin(message_id(event.id, "one"), token="another", lease=60.0)
+    inbox.begin(message_id(Recorder().name, event.id, "one"), token="another", lease=60.0)
 
     with pytest.raises(TryLater):
         perform_with(inbox=inbox, outbox=outbox)(
@@ -462,7 +462,7 @@ def test_what_another_worker_is_at_is_sent_alone_for_later_and_has_not_failed(
     perform_with: Make, broker: Broker, diary: Diary
 ) -> None:
     event, inbox, ran = Event("a"), MemoryInbox(), []
-    inbox.begin(message_id(event.id, "many"), token="another", lease=3.0)
+    inbox.begin(message_id(Recorder().name, event.id, "many"), token="another", lease=3.0)
 
     def insert(events: list[Event]) -> None:
         ran.extend(events)
