@@ -269,17 +269,20 @@ class TaskQueueHandler(Operations):
             with contextlib.suppress(UnserialisablePayload):  # reported when it is flushed
                 self.on_dispatch(event)
                 ready.append(event)
-        await self.flusher.persist(ready)
+        if self.flusher.persisted is not None:
+            await self.flusher.persisted.persist(ready)
 
     async def forget(self, events: Sequence[Event]) -> None:
         """Forget persisted events, which are not to be flushed after all."""
-        await self.flusher.forget(events)
+        if self.flusher.persisted is not None:
+            await self.flusher.persisted.forget(events)
 
     # The web process's life
 
     def entries(self, events: Sequence[Event]) -> list[Entry]:
         """The outbox entries for these events; the caller inserts them in its own transaction."""
-        return self.flusher.entries(events)
+        assert self.flusher.persisted is not None  # noqa: S101 - the caller has asked for the outbox
+        return self.flusher.persisted.entries(events)
 
     def committed(self, events: Sequence[Event], since: float) -> None:
         """Take note that a transaction with the entries of these events is committed; `publish` follows.
@@ -287,7 +290,8 @@ class TaskQueueHandler(Operations):
         Parameters:
             since: When the entries were made, on the monotonic clock.
         """
-        self.flusher.committed(events, since)
+        assert self.flusher.persisted is not None  # noqa: S101 - it has made the entries
+        self.flusher.persisted.committed(events, since)
 
     async def on_startup(self) -> None:
         """Check the outbox, and begin to relay what it holds.

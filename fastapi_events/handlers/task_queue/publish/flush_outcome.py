@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Coroutine, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,13 +11,12 @@ from fastapi_events import clock
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import NotAsked, StoreNotAsked
+from fastapi_events.handlers.task_queue.publish.kept_events import KeptEvents
 from fastapi_events.handlers.task_queue.publish.lane_writer import LaneWriter
 from fastapi_events.handlers.task_queue.publish.outbox_writer import NoAnswerFromOutbox, OutboxWriter
-from fastapi_events.handlers.task_queue.publish.publisher import NoAnswerYet, Publisher
+from fastapi_events.handlers.task_queue.publish.persisted_events import PersistedEvents
+from fastapi_events.handlers.task_queue.publish.publisher import Publisher
 from fastapi_events.lifecycle import IN_ORDER, NOT_DUE, Lifecycle, tell
-from fastapi_events.storage.outbox import Entry, Outbox
-
-logger: logging.Logger = logging.getLogger(__name__)
 
 SHORT_DELAY_SECONDS = 60.0
 """With an outbox, what has to wait for longer waits there rather than in a worker's memory."""
@@ -33,7 +30,7 @@ class Flusher:
 
     Parameters:
         handler_name: Who publishes, stores and loses, in the words of the lifecycle hooks.
-        publishing: The way to the broker.
+        publisher: The way to the broker.
         writer: The way into the outbox.
         lanes: The way of events with an ordering key.
         resend_after: Seconds that a published event may wait for its receipts.
@@ -42,22 +39,25 @@ class Flusher:
     def __init__(
         self,
         handler_name: str,
-        publishing: Publisher,
+        publisher: Publisher,
         writer: OutboxWriter | None,
         *,
         lanes: LaneWriter | None,
         resend_after: float,
     ) -> None:
         self._handler_name = handler_name
-        self._publisher = publishing
-        self._outbox_writer = writer
+        self._publisher = publisher
         self._lanes = lanes
-        self._resend_after = resend_after
-        self._held = publishing.deadline + _HELD_BEYOND_DEADLINE_SECONDS
-        if writer is not None and writer.confirm == "handled":
-            self._held = max(self._held, resend_after)
-        self._persisted: dict[str, float] = {}
         self._running: set[asyncio.Task[Any]] = set()
+        self._kept: KeptEvents | None = None
+        self.persisted: PersistedEvents | None = None
+        """The events that are in the outbox before they are flushed, where there is an outbox."""
+        if writer is not None:
+            held = publisher.deadline + _HELD_BEYOND_DEADLINE_SECONDS
+            self._kept = KeptEvents(handler_name, writer, resend_after=resend_after, held_unanswered=held)
+            if self._kept.until_handled:
+                held = max(held, resend_after)
+            self.persisted = PersistedEvents(writer, lanes=lanes, held=held, deadline=publisher.deadline)
 
     async def flush(self, events: Sequence[Event]) -> None:
         """Publish events, or keep them.
@@ -71,15 +71,12 @@ class Flusher:
         try:
             ordered = [each for each in events if each.ordering_key is not None]
             if self._lanes is None or not ordered:
-                await self._flush(events, self._outbox_writer)
+                await self._flush(events)
             elif len(ordered) == len(events):
-                await self._flush_in_order(ordered, self._outbox_writer, self._lanes)
+                await self._flush_in_order(ordered, self._lanes)
             else:
                 others = [each for each in events if each.ordering_key is None]
-                await _both(
-                    self._flush(others, self._outbox_writer),
-                    self._flush_in_order(ordered, self._outbox_writer, self._lanes),
-                )
+                await _both(self._flush(others), self._flush_in_order(ordered, self._lanes))
         finally:
             self._running.discard(task)
 
@@ -89,14 +86,16 @@ class Flusher:
         Parameters:
             timeout: Seconds.
         """
-        if self._running:
-            await asyncio.wait(self._running, timeout=timeout)
+        running = self._running if self._kept is None else self._running | self._kept.running
+        if running:
+            await asyncio.wait(running, timeout=timeout)
 
-    async def _flush(self, events: Sequence[Event], writer: OutboxWriter | None) -> None:
-        if writer is None:
+    async def _flush(self, events: Sequence[Event]) -> None:
+        """Publish events without an order of their own."""
+        if self._kept is None or self.persisted is None:
             await self._publish(events)
             return
-        events = [event for event in events if not self._is_left_to_the_relay(event)]
+        events = self.persisted.without_late(events)
         soon = clock.now() + timedelta(seconds=SHORT_DELAY_SECONDS)
         ready = [event for event in events if event.due is None or event.due <= soon]
         wait = [event for event in events if event.due is not None and event.due > soon]
@@ -104,107 +103,11 @@ class Flusher:
         if persisted:
             tell(Lifecycle.stored, persisted, handler=self._handler_name, reason=NOT_DUE)
         if wait:
-            await self._keep(wait, writer, NotPublished(NOT_DUE))
-        if ready and writer.confirm == "handled":
-            await self._publish_and_keep(ready, writer)
+            await self._keep(wait, NotPublished(NOT_DUE))
+        if ready and self._kept.until_handled:
+            await self._publish_and_keep(ready, self._kept)
         elif ready:
-            await self._publish_or_keep(ready, writer)
-
-    async def _flush_in_order(
-        self, events: Sequence[Event], writer: OutboxWriter | None, lanes: LaneWriter
-    ) -> None:
-        """Put events into their lanes. What is in the outbox already goes there by a relay, in its order."""
-        persisted, others = self._take_persisted(events)
-        if persisted and writer is not None:
-            await self._hand_to_relay(persisted, writer, IN_ORDER)
-        if others:
-            await self._put(others, writer, lanes)
-
-    async def _put(self, events: Sequence[Event], writer: OutboxWriter | None, lanes: LaneWriter) -> None:
-        """Put events into their lanes, and keep those that are refused."""
-        kept = writer is not None and writer.confirm == "handled" and await self._kept(events, writer)
-        try:
-            await lanes.publish(events)
-        except NotPublished as error:
-            refused = self._without_published(events, error)
-            if kept and writer is not None:
-                await self._hand_to_relay(refused, writer, str(error))
-                lanes.arrived(refused, kept=True)
-            else:
-                await self._keep(refused, writer, error, lanes)
-        else:
-            tell(Lifecycle.published, events, handler=self._handler_name)
-
-    def _without_published(self, events: Sequence[Event], error: NotPublished) -> Sequence[Event]:
-        """Those events that were refused; of the others it is told that they are published."""
-        if not error.events:
-            return events
-        refused = {Event.of(each).id for each in error.events}
-        if published := [each for each in events if each.id not in refused]:
-            tell(Lifecycle.published, published, handler=self._handler_name)
-        return [each for each in events if each.id in refused]
-
-    async def _kept(self, events: Sequence[Event], writer: OutboxWriter) -> bool:
-        """Keep events until their subscriptions have run; whether the outbox has them."""
-        try:
-            await writer.write(events, held=self._resend_after)
-        except StorageError as error:
-            logger.error("The outbox took none of %d events: %s", len(events), error)
-            return False
-        return True
-
-    async def persist(self, events: Sequence[Event]) -> None:
-        """Keep events before the response that they belong to goes out; `flush` publishes them after it.
-
-        Raises:
-            StorageError: When the outbox did not take them. They are flushed all the same.
-        """
-        if self._outbox_writer is not None and (
-            new := [each for each in events if each.id not in self._persisted]
-        ):
-            await self._outbox_writer.write(new, held=self._held)
-            self._persisted.update(dict.fromkeys([each.id for each in new], clock.monotonic()))
-            self._let_others_follow(new)
-
-    @property
-    def outbox(self) -> Outbox | None:
-        """Where events are kept, if there is such a place."""
-        return None if self._outbox_writer is None else self._outbox_writer.outbox
-
-    def entries(self, events: Sequence[Event]) -> list[Entry]:
-        """The outbox entries for these events; the caller inserts them in its own transaction."""
-        assert self._outbox_writer is not None  # noqa: S101 - the caller has asked for the outbox
-        return self._outbox_writer.entries(events, held=self._held)
-
-    def committed(self, events: Sequence[Event], since: float) -> None:
-        """The transaction is committed, so that the events are persisted; `flush` publishes them.
-
-        Parameters:
-            since: When their entries were made, on the monotonic clock.
-        """
-        assert self._outbox_writer is not None  # noqa: S101 - it has made the entries
-        self._persisted.update(dict.fromkeys([each.id for each in events], since))
-        self._let_others_follow(events)
-        self._outbox_writer.announce()
-
-    async def forget(self, events: Sequence[Event]) -> None:
-        """The events of a response are not to be flushed after all."""
-        persisted = [each for each in events if self._persisted.pop(each.id, None) is not None]
-        if self._outbox_writer is not None and persisted:
-            await self._outbox_writer.remove(persisted)
-
-    def _let_others_follow(self, events: Sequence[Event]) -> None:
-        """What has the key of an event that is in the outbox goes there as well."""
-        if self._lanes is not None:
-            self._lanes.behind.add([each.ordering_key for each in events if each.ordering_key is not None])
-
-    def _is_left_to_the_relay(self, event: Event) -> bool:
-        """Whether the event was persisted so long ago that a relay may have taken it."""
-        at = self._persisted.get(event.id)
-        if at is None or clock.monotonic() - at < self._held - self._publisher.deadline:
-            return False
-        del self._persisted[event.id]
-        return True
+            await self._publish_or_keep(ready, self._kept)
 
     async def _publish(self, events: Sequence[Event]) -> None:
         """Publish events that nobody keeps, so that the broker is asked in any case."""
@@ -214,61 +117,65 @@ class Flusher:
             raise NotPublished(str(refused), events=events) from refused.__cause__
         tell(Lifecycle.published, events, handler=self._handler_name)
 
-    async def _publish_or_keep(self, events: Sequence[Event], writer: OutboxWriter) -> None:
+    async def _publish_or_keep(self, events: Sequence[Event], kept: KeptEvents) -> None:
+        """Publish events; keep in the outbox what the broker refuses."""
         persisted, others = self._take_persisted(events)
         try:
             await self._publisher.publish(events)
         except NotPublished as refused:
             if persisted:
-                await self._leave_to_relay(persisted, writer, refused)
+                await kept.leave_to_relay(persisted, refused)
             if others:
-                await self._keep(others, writer, refused)
+                await self._keep(others, refused)
             return
         tell(Lifecycle.published, events, handler=self._handler_name)
         if persisted:
-            await self._remove(persisted, writer)
+            await kept.remove(persisted)
 
-    async def _publish_and_keep(self, events: Sequence[Event], writer: OutboxWriter) -> None:
-        """They are kept until their subscriptions have run, whatever comes of publishing them."""
-        kept, others = self._take_persisted(events)
+    async def _publish_and_keep(self, events: Sequence[Event], kept: KeptEvents) -> None:
+        """Keep events until their subscriptions have run, whatever comes of publishing them."""
+        in_outbox, others = self._take_persisted(events)
         if others:
-            if await self._kept(others, writer):
-                kept = list(events)
+            if await kept.keep_until_handled(others):
+                in_outbox = list(events)
             else:
                 await self._publish(others)
-        if not kept:
+        if not in_outbox:
             return
         try:
-            await self._publisher.publish(kept)
+            await self._publisher.publish(in_outbox)
         except NotPublished as refused:
-            await self._leave_to_relay(kept, writer, refused)
+            await kept.leave_to_relay(in_outbox, refused)
         else:
-            tell(Lifecycle.published, kept, handler=self._handler_name)
+            tell(Lifecycle.published, in_outbox, handler=self._handler_name)
 
-    async def _leave_to_relay(
-        self, events: Sequence[Event], writer: OutboxWriter, refused: NotPublished
-    ) -> None:
-        """The outbox has events already that the broker has refused, or not answered for."""
-        if isinstance(refused, NoAnswerYet):
-            tell(Lifecycle.stored, events, handler=self._handler_name, reason=str(refused))
-            self._follow(self._after_answer(events, writer, refused.answer))
-        else:
-            await self._hand_to_relay(events, writer, str(refused))
+    async def _flush_in_order(self, events: Sequence[Event], lanes: LaneWriter) -> None:
+        """Put events into their lanes. What is in the outbox already goes there by a relay, in its order."""
+        persisted, others = self._take_persisted(events)
+        if persisted and self._kept is not None:
+            await self._kept.hand_to_relay(persisted, IN_ORDER)
+        if others:
+            await self._put(others, lanes)
 
-    async def _hand_to_relay(self, events: Sequence[Event], writer: OutboxWriter, reason: str) -> None:
-        """The outbox has them already, and this process does not publish them, for a reason."""
-        tell(Lifecycle.stored, events, handler=self._handler_name, reason=reason)
+    async def _put(self, events: Sequence[Event], lanes: LaneWriter) -> None:
+        """Put events into their lanes, and keep those that are refused."""
+        kept = self._kept
+        if kept is not None and not (kept.until_handled and await kept.keep_until_handled(events)):
+            kept = None
         try:
-            await writer.hand_to_relay(events)
-        except StorageError as error:  # they are due in a while all the same
-            logger.warning("%d events in the outbox have to wait: %s", len(events), error)
+            await lanes.publish(events)
+        except NotPublished as error:
+            refused = self._without_published(events, error)
+            if kept is not None:
+                await kept.hand_to_relay(refused, str(error))
+                lanes.arrived(refused, kept=True)
+            else:
+                await self._keep(refused, error, lanes)
+        else:
+            tell(Lifecycle.published, events, handler=self._handler_name)
 
     async def _keep(
-        self,
-        events: Sequence[Event],
-        writer: OutboxWriter | None,
-        refused: NotPublished,
-        lanes: LaneWriter | None = None,
+        self, events: Sequence[Event], refused: NotPublished, lanes: LaneWriter | None = None
     ) -> None:
         """Keep events in the outbox that were refused elsewhere.
 
@@ -282,14 +189,14 @@ class Flusher:
         """
         is_last_resort = False
         while True:
-            error = await self._not_written(events, writer, refused, is_last_resort=is_last_resort)
+            error = await self._not_kept(events, refused, is_last_resort=is_last_resort)
             if lanes is not None:
                 lanes.arrived(events, kept=error is None or isinstance(error, NoAnswerFromOutbox))
             if error is None:
                 return
             if is_last_resort or not (isinstance(refused, NotAsked) or isinstance(error, StoreNotAsked)):
                 reason = str(refused)
-                if writer is not None:
+                if self._kept is not None:
                     reason = f"{reason}; and the outbox did not take it: {error}"
                 raise NotPublished(reason, events=events) from error
             is_last_resort = True
@@ -307,62 +214,30 @@ class Flusher:
                 tell(Lifecycle.published, events, handler=self._handler_name)
                 return
 
-    async def _not_written(
-        self,
-        events: Sequence[Event],
-        writer: OutboxWriter | None,
-        refused: NotPublished,
-        *,
-        is_last_resort: bool,
+    async def _not_kept(
+        self, events: Sequence[Event], refused: NotPublished, *, is_last_resort: bool
     ) -> StorageError | None:
-        """Write events into the outbox; what has come in between, if anything."""
-        if writer is None:
+        """Keep events in the outbox; the error that prevented it, if any."""
+        if self._kept is None:
             return StorageError("there is no outbox")
-        held = self._publisher.deadline + _HELD_BEYOND_DEADLINE_SECONDS
-        may_be_there = isinstance(refused, NoAnswerYet)
         try:
-            await writer.write(events, held=held if may_be_there else 0.0, is_last_resort=is_last_resort)
+            await self._kept.keep(events, refused, is_last_resort=is_last_resort)
         except StorageError as error:
             return error
-        tell(Lifecycle.stored, events, handler=self._handler_name, reason=str(refused))
-        if isinstance(refused, NoAnswerYet):
-            self._follow(self._after_answer(events, writer, refused.answer))
         return None
 
-    def _follow(self, step: Coroutine[Any, Any, None]) -> None:
-        """Do something beside the flush, which is settled with the others."""
-        task = asyncio.get_running_loop().create_task(step)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _after_answer(
-        self, events: Sequence[Event], writer: OutboxWriter, answer: Future[None]
-    ) -> None:
-        """Forget events in the outbox that the broker has after all, rather than have them relayed, too."""
-        try:
-            await asyncio.wrap_future(answer)
-        except Exception as error:  # whatever the broker's client raises
-            await self._hand_to_relay(events, writer, f"{type(error).__name__}: {error}")
-            return
-        tell(Lifecycle.published, events, handler=self._handler_name)
-        if writer.confirm == "published":
-            await self._remove(events, writer)
-
-    async def _remove(self, events: Sequence[Event], writer: OutboxWriter) -> None:
-        try:
-            await writer.remove(events)
-        except StorageError as error:  # no loss: a relay will publish them once more
-            logger.warning("%d published events stay in the outbox: %s", len(events), error)
+    def _without_published(self, events: Sequence[Event], error: NotPublished) -> Sequence[Event]:
+        """Those events that were refused; of the others it is told that they are published."""
+        if not error.events:
+            return events
+        refused = {Event.of(each).id for each in error.events}
+        if published := [each for each in events if each.id not in refused]:
+            tell(Lifecycle.published, published, handler=self._handler_name)
+        return [each for each in events if each.id in refused]
 
     def _take_persisted(self, events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
         """Which of the events were persisted before, and which were not."""
-        if not self._persisted:
-            return [], list(events)
-        persisted: list[Event] = []
-        others: list[Event] = []
-        for event in events:
-            (persisted if self._persisted.pop(event.id, None) is not None else others).append(event)
-        return persisted, others
+        return ([], list(events)) if self.persisted is None else self.persisted.take(events)
 
 
 async def _both(*ways: Awaitable[None]) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from fastapi_events import under_test
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.envelope import unseal
-from fastapi_events.errors import ConfigurationError, NotPublished, StorageError, StorageFull
+from fastapi_events.errors import ConfigurationError, NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, letter_of
 from fastapi_events.scope import collect_events
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
-from tests.handlers.task_queue.broker import ListEngine, ListHandler
+from tests.handlers.task_queue.broker import ListHandler
 from tests.recording import Diary
 
 AWAY = ConnectionError("connection refused")
@@ -200,78 +198,6 @@ def test_an_outbox_that_was_away_keeps_no_event_in_order_back(diary: Diary) -> N
     assert [name for name, _ in diary.of("lost")] == ["lost"]
 
 
-class Slow(ListEngine):
-    """A broker whose answer waits for a door."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.door = threading.Event()
-        self.entered = threading.Event()
-
-    def send(self, messages: Any, *, timeout: float | None = None) -> None:
-        self.entered.set()
-        assert self.door.wait(30)
-        super().send(messages, timeout=timeout)
-
-
-@pytest.mark.parametrize("settings", [{}, {"durability": "response"}])
-def test_what_the_broker_has_after_all_is_not_relayed_too(
-    outbox: MemoryOutbox, settings: dict[str, Any], diary: Diary
-) -> None:
-    # Given a broker that answers only after the flush's deadline
-    engine = Slow()
-    handler = ListHandler(engine, outbox=outbox, relay=False, flush_deadline=0.1, **settings)
-
-    async def main() -> None:
-        event = Event("a")
-        if settings:
-            await handler.persist([event])
-        await handler.handle_many([event])
-        assert names(outbox) == ["a"]
-        assert handler.relay_thread().step() == 0  # it may yet have it
-
-        # When the process is asked to stop, and the answer comes
-        engine.door.set()
-        await handler.on_shutdown()
-
-    asyncio.run(main())
-
-    # Then it is published once
-    assert len(engine.sent) == 1
-    assert outbox.list() == []
-    assert diary.of("lost") == []
-    assert [name for name, _ in diary.of("published")] == ["a"]
-
-
-def test_what_the_broker_has_refused_after_all_is_relayed_at_once(outbox: MemoryOutbox) -> None:
-    engine = Slow()
-    engine.refusing = AWAY
-    handler = ListHandler(engine, outbox=outbox, relay=False, flush_deadline=0.1)
-
-    async def main() -> None:
-        await handler.handle_many([Event("a")])
-        engine.door.set()
-        await handler.flusher.settle(10)
-
-    asyncio.run(main())
-    engine.refusing = None
-
-    assert handler.relay_thread().step() == 1
-    assert len(engine.sent) == 1
-
-
-def test_a_web_process_whose_clock_is_behind_publishes_once(
-    outbox: MemoryOutbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a clock that is a minute behind that of the outbox
-    monkeypatch.setattr(under_test, "seconds_ahead", -60.0)
-    handler = ListHandler(outbox=outbox, durability="response", relay=False)
-
-    asyncio.run(handler.persist([Event("a")]))
-
-    assert handler.relay_thread().step() == 0  # it is this process that publishes it
-
-
 def test_a_long_delay_is_waited_for_in_the_outbox(
     outbox: MemoryOutbox, time: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -297,55 +223,6 @@ def test_the_process_ends_before_the_broker_answers(outbox: MemoryOutbox) -> Non
     asyncio.run(handler.on_shutdown())
 
     assert names(outbox) == ["a"]
-
-
-# Write-ahead
-
-
-def test_secured_events_are_forgotten_once_published(outbox: MemoryOutbox) -> None:
-    handler = ListHandler(outbox=outbox, durability="response", relay=False)
-    event = Event("a")
-
-    asyncio.run(handler.persist([event]))
-    assert names(outbox) == ["a"]
-    assert handler.relay_thread().step() == 0  # it is this process that publishes them
-
-    asyncio.run(handler.handle_many([event]))
-    assert outbox.list() == []
-    assert len(handler.sent) == 1
-
-
-def test_secured_events_of_a_process_that_died_are_relayed(outbox: MemoryOutbox, time: Time) -> None:
-    died = ListHandler(outbox=outbox, durability="response", relay=False)
-    asyncio.run(died.persist([Event("a")]))
-
-    other = ListHandler(outbox=outbox, relay=False)
-    time.ahead = 10
-    other.relay_thread().step()
-
-    assert len(other.sent) == 1
-    assert outbox.list() == []
-
-
-def test_secured_events_that_are_not_to_be_flushed_are_forgotten(outbox: MemoryOutbox) -> None:
-    handler = ListHandler(outbox=outbox, durability="response", relay=False)
-    event = Event("a")
-
-    asyncio.run(handler.persist([event]))
-    asyncio.run(handler.forget([event]))
-
-    assert outbox.list() == []
-
-
-def test_events_that_cannot_be_secured_are_flushed_all_the_same() -> None:
-    handler = ListHandler(outbox=MemoryOutbox(max_entries=0), durability="response", relay=False)
-    event = Event("a")
-
-    with pytest.raises(StorageFull):
-        asyncio.run(handler.persist([event]))
-    asyncio.run(handler.handle_many([event]))
-
-    assert len(handler.sent) == 1
 
 
 # confirm="handled"
@@ -527,26 +404,6 @@ def test_lanes_and_outbox_that_are_away_cost_plain_events_nothing(diary: Diary) 
 
     assert [name for name, _ in diary.of("published")] == ["free"]
     assert [name for name, _ in diary.of("lost")] == ["first"]
-
-
-def test_an_event_in_order_is_persisted_and_put_by_a_relay_behind_those_before_it(diary: Diary) -> None:
-    # Given two events that were written before their responses, of which the second is flushed first
-    handler = ListHandler(lanes=MemoryLanes(), outbox=MemoryOutbox(), durability="response", relay=False)
-    got: list[str] = []
-    handler.register(lambda event: got.append(event.name), name="one")
-    first, second = Event("first"), Event("second")
-    for each in (first, second):
-        each.ordering_key = "user-42"
-        asyncio.run(handler.persist([each]))
-
-    asyncio.run(handler.handle_many([second]))
-    assert handler.relay_thread().step() == 0  # the first may yet be flushed
-    asyncio.run(handler.handle_many([first]))
-    assert handler.relay_thread().step() == 2
-    handler.run()
-
-    assert got == ["first", "second"]
-    assert diary.of("lost") == []
 
 
 def test_a_broker_that_is_away_costs_events_in_order_nothing(diary: Diary) -> None:
