@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 from collections.abc import Iterator
@@ -29,6 +28,8 @@ def random_id() -> str:
 
 def named_id(*parts: str) -> str:
     """A name-based UUID, of version 5: the same parts always give the same id."""
+    import hashlib  # here, since it loads OpenSSL, and few processes that dispatch name what they make
+
     name = "\n".join(parts).encode()
     return _spelled(hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest(), "5")
 
