@@ -83,7 +83,8 @@ class DispatchedEvents(Sequence[Event]):
         Raises:
             AssertionError: When there is none, with what was dispatched, the closest first.
         """
-        wanted = _Wanted.of(target, fields, where)
+        __tracebackhide__ = True
+        wanted = self._wanted(target, fields, where)
         found = self._find(wanted)
         if not found:
             raise AssertionError(f"No {wanted} was dispatched. {self._what_was(wanted)}")
@@ -97,7 +98,8 @@ class DispatchedEvents(Sequence[Event]):
         Raises:
             AssertionError: When it was not, or more than once.
         """
-        wanted = _Wanted.of(target, fields, where)
+        __tracebackhide__ = True
+        wanted = self._wanted(target, fields, where)
         found = self._find(wanted)
         if not found:
             raise AssertionError(f"No {wanted} was dispatched. {self._what_was(wanted)}")
@@ -113,11 +115,20 @@ class DispatchedEvents(Sequence[Event]):
         Raises:
             AssertionError: When one was.
         """
-        wanted = _Wanted.of(target, fields, where)
+        __tracebackhide__ = True
+        wanted = self._wanted(target, fields, where)
         if found := self._find(wanted):
             were = "was" if len(found) == 1 else "were"
             which = wanted if len(found) == 1 else wanted.plural
             raise AssertionError(f"{len(found)} {which} {were} dispatched:\n{_listed(found)}")
+
+    def _wanted(self, target: Target, fields: Mapping[str, Any], where: Where | None) -> _Wanted:
+        wanted = _Wanted.of(target, fields, where)
+        model = target if isinstance(target, type) else registry.get(target)
+        if model is not None:
+            there = [each for each in self._events if wanted.is_named(each)]
+            _check_fields(model, [name for name in fields if not any(_has(each, name) for each in there)])
+        return wanted
 
     def _find(self, wanted: _Wanted) -> list[Event]:
         return [each for each in self._events if wanted.difference(each) is None]
@@ -141,15 +152,13 @@ class _Wanted:
     @classmethod
     def of(cls, target: Target, fields: Mapping[str, Any], where: Where | None) -> _Wanted:
         checks.callable_or_none("where", where)
-        if isinstance(target, (str, Enum)):
-            return cls(names(target), fields, where)
-        if not isinstance(target, type):
+        if isinstance(target, type):
+            return cls(names_of(target), fields, where)
+        if not isinstance(target, (str, Enum)) or target == "":
             raise ConfigurationError(
                 f"{checks.shown(target)}: expected the name of an event, a pattern, or a payload's class."
             )
-        found = names_of(target)
-        _check_fields(target, fields)
-        return cls(found, fields, where)
+        return cls(names(target), fields, where)
 
     def is_named(self, event: Event) -> bool:
         spelled = names(event.name)
@@ -203,14 +212,14 @@ def names_of(model: type) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _check_fields(model: type, fields: Mapping[str, Any]) -> None:
+def _check_fields(model: type, fields: Iterable[str]) -> None:
     """Refuse a field that the model lacks: an assertion that asks for it says nothing."""
     known = getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", None)
     if known is None or getattr(model, "model_config", {}).get("extra") == "allow":
         return
     for name in fields:
         if name not in known and not hasattr(model, name):
-            hint = checks.guess(name, known) or f"there are {', '.join(known)}."
+            hint = checks.guess(name, known) or f"there are {', '.join(known) or 'none'}."
             raise ConfigurationError(f"{model.__name__} has no field {name!r}; {hint}")
 
 
@@ -222,6 +231,10 @@ def _values(event: Event, name: str) -> Iterator[Any]:
                 yield payload.it[name]
         elif (value := getattr(payload.it, name, _ABSENT)) is not _ABSENT:
             yield value
+
+
+def _has(event: Event, name: str) -> bool:
+    return any(True for _ in _values(event, name))
 
 
 class _Same:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import functools
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from fastapi_events import checks
-from fastapi_events.errors import InvalidSetting, NotPublished, leaves
+from fastapi_events.errors import FunctionExited, InvalidSetting, NotPublished, leaves
 
 ErrorToRaise: TypeAlias = BaseException | type[BaseException]
 """An error, or a class of errors of which each call gets a new one."""
 
 CrashPoint: TypeAlias = Literal["publish", "run"]
 """After what a process dies: the broker has its messages, or a function has run."""
+
+_CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
 class BrokerAway(ConnectionError):
@@ -48,11 +52,15 @@ class Faults:
         """Whether a test has asked for an error, so that it is no news to it."""
         if isinstance(error, NotPublished) and self.was_away:
             return True
+        return all(self._has_raised(each) for each in leaves(error))
+
+    def _has_raised(self, error: BaseException) -> bool:
+        if isinstance(error, FunctionExited) and error.__cause__ is not None:
+            error = error.__cause__
+        if isinstance(error, _CANCELLED):  # a task that was cancelled raises one of its own
+            return any(isinstance(known, _CANCELLED) for known in self._raised)
         # asyncio hands on a copy of a `TimeoutError` that was raised in a thread.
-        return all(
-            any(type(each) is type(known) and each.args == known.args for known in self._raised)
-            for each in leaves(error)
-        )
+        return any(type(error) is type(known) and error.args == known.args for known in self._raised)
 
     def around(self, function: Callable[..., Any], *, is_async: bool) -> Callable[..., Any]:
         """The function, which fails first where it is told to."""
@@ -153,8 +161,14 @@ def checked_error(error: ErrorToRaise) -> ErrorToRaise:
     """The error to raise, if it is one and can be made.
 
     Raises:
-        InvalidSetting: When it is neither an error nor a class of errors, or one that needs other arguments.
+        InvalidSetting: When it is neither an error nor a class of errors, or one that needs other arguments,
+            or that would end the test instead of the function.
     """
+    kind = error if isinstance(error, type) else type(error)
+    if issubclass(kind, (KeyboardInterrupt, GeneratorExit)):
+        raise InvalidSetting(
+            f"error={checks.shown(error)}: that would end the tests; a worker takes SystemExit the same way."
+        )
     if isinstance(error, BaseException):
         return error
     if not isinstance(error, type) or not issubclass(error, BaseException):

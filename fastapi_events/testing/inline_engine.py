@@ -55,11 +55,14 @@ class InlineBroker:
                 self._hurry(waiting)
 
     def _hurry(self, last: Waiting) -> None:
-        """A batch that is full waits no longer."""
-        together = self._together(last)
-        if sum(each.events for each in together) >= last.engine.batch_size(last.message.task):
-            for each in together:
-                each.due = min(each.due, clock.timestamp())
+        """A batch that is full waits no longer; what comes after it begins another."""
+        size, full = last.engine.batch_size(last.message.task), list[Waiting]()
+        for each in self._together(last):
+            full.append(each)
+            if sum(one.events for one in full) >= size:
+                for one in full:
+                    one.due = min(one.due, clock.timestamp())
+                full = []
 
     def take(self) -> Waiting | None:
         """A message that is due; with those that are taken together with it, as one."""

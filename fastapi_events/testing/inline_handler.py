@@ -50,6 +50,10 @@ class InlineHandler:
         overrides.update(self.original.dependency_overrides)
         return self._twin
 
+    def stands_in_by(self, handler: TaskQueueHandler) -> bool:
+        """Whether a handler is the one that gets the events."""
+        return handler is self._twin
+
     def _copy(self, subscription: Subscription) -> Subscription:
         around = self._broker.faults.around
         plan = subscription.plan

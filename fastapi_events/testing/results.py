@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from fastapi_events import checks
 from fastapi_events.checks import counted
 from fastapi_events.event import Event, wire_name
 from fastapi_events.testing.dispatched import DispatchedEvents, Target, Where
@@ -89,6 +90,12 @@ class FunctionResults:
         """Why its messages were given up, in order."""
         return [each.reason for each in self._of("dead")]
 
+    def __repr__(self) -> str:
+        said = [f"ran {_times(self.times)}", counted(self.attempts, "attempt")]
+        counts = {word: len(self._of(word)) for word in ("succeeded", "skipped", "dead")}
+        said += [f"{count} {word}" for word, count in counts.items() if count]
+        return f"<FunctionResults: {', '.join(said)}>"
+
     def _of(self, hook: str) -> list[Entry]:
         return [each for each in self._entries if each.hook == hook]
 
@@ -145,18 +152,21 @@ class Run:
 
     def assert_dispatched(self, target: Target, /, *, where: Where | None = None, **fields: Any) -> Event:
         """Assert that an event was dispatched; see `DispatchedEvents.assert_dispatched`."""
+        __tracebackhide__ = True
         return self.dispatched.assert_dispatched(target, where=where, **fields)
 
     def assert_dispatched_once(
         self, target: Target, /, *, where: Where | None = None, **fields: Any
     ) -> Event:
         """Assert that an event was dispatched, and no second one like it."""
+        __tracebackhide__ = True
         return self.dispatched.assert_dispatched_once(target, where=where, **fields)
 
     def assert_not_dispatched(
         self, target: Target = "*", /, *, where: Where | None = None, **fields: Any
     ) -> None:
         """Assert that no such event was dispatched."""
+        __tracebackhide__ = True
         self.dispatched.assert_not_dispatched(target, where=where, **fields)
 
     def assert_ran(self, function: Function, *, times: int | None = None) -> None:
@@ -169,7 +179,11 @@ class Run:
         Raises:
             AssertionError: When it did not, or not so often.
         """
+        __tracebackhide__ = True
         found = self.of(function)
+        if times is not None and checks.whole("times", times, least=0) == 0:
+            self.assert_not_ran(function)
+            return
         if not found.attempts:
             skipped = (
                 f" It skipped {len(found.skipped)} that it had completed before." if found.skipped else ""
@@ -187,6 +201,7 @@ class Run:
         Raises:
             AssertionError: When it did.
         """
+        __tracebackhide__ = True
         found = self.of(function)
         if found.attempts:
             events = ", ".join(f"{wire_name(each.name)} {each.payload!r}" for each in found.events)
@@ -201,6 +216,8 @@ class Run:
         Raises:
             AssertionError: When it did not run, was given up, or took another number of attempts.
         """
+        __tracebackhide__ = True
+        _check_attempts(attempts)
         self.assert_ran(function)
         found = self.of(function)
         if found.dead or not found.succeeded:
@@ -226,6 +243,10 @@ class Run:
         Raises:
             AssertionError: When none was, or for another reason.
         """
+        __tracebackhide__ = True
+        _check_attempts(attempts)
+        if reason is not None:
+            checks.text("reason", reason, such_as="TimeoutError")
         found = self.of(function)
         if not found.dead:
             what = f"it succeeded for {len(found.succeeded)}" if found.succeeded else self._what_happened()
@@ -244,6 +265,7 @@ class Run:
         Raises:
             AssertionError: When one was, with the reasons.
         """
+        __tracebackhide__ = True
         if dead := self._of("dead"):
             given = "\n".join(f"  {each.subscription}: {each.reason}" for each in dead[:_MOST_SHOWN])
             raise AssertionError(f"{len(dead)} given up:\n{given}")
@@ -254,6 +276,7 @@ class Run:
         Raises:
             AssertionError: When nobody listens to one.
         """
+        __tracebackhide__ = True
         if unmatched := self.unmatched:
             given = "\n".join(
                 f"  {wire_name(each.name)}  {each.payload!r}" for each in unmatched[:_MOST_SHOWN]
@@ -287,6 +310,11 @@ class Run:
 
 def _shown(function: Function) -> str:
     return function if isinstance(function, str) else getattr(function, "__qualname__", repr(function))
+
+
+def _check_attempts(attempts: int | None) -> None:
+    if attempts is not None:
+        checks.whole("attempts", attempts, least=1)
 
 
 def _times(count: int) -> str:

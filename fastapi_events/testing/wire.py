@@ -38,8 +38,10 @@ def check_wire(*models: Any, folder: str | Path | None = None) -> None:
     Raises:
         AssertionError: When a payload of a file does not fit its model any more, or loses a field to a new
             one, with the field and the ways out.
-        ConfigurationError: When a class names no event, or no example of it can be made.
+        ConfigurationError: When a class names no event, no example of it can be made, or there is no class.
     """
+    if not models:
+        raise ConfigurationError("check_wire() has nothing to check: pass it classes of payloads.")
     if folder is None:
         frame = inspect.currentframe()
         assert frame is not None  # noqa: S101 - CPython has frames

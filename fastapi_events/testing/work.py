@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi_events import checks, clock, under_test
 from fastapi_events.delivery import call_dispatch_hooks
-from fastapi_events.errors import ConfigurationError, leaves
+from fastapi_events.errors import ConfigurationError, InvalidSetting, leaves
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.null import NullHandler
@@ -71,6 +71,23 @@ class Work:
             self.inline[id(handler)] = InlineHandler(handler, self.broker, store)
         return self.inline[id(handler)]
 
+    def checked_queue(self, name: str, handler: BaseEventHandler) -> TaskQueueHandler:
+        """A queue handler whose events it handles; the original where one that stands in is given.
+
+        Parameters:
+            name: What the argument is called.
+
+        Raises:
+            InvalidSetting: When it is another.
+        """
+        found = checks.instance(name, handler, TaskQueueHandler, such_as="DramatiqHandler(broker)")
+        for each in self.inline.values():
+            if each.stands_in_by(found):
+                return each.original
+        if self._given and not any(each is handler for each in self._given):
+            raise InvalidSetting(f"{name}={checks.shown(handler)}: the worker was not given it.")
+        return found
+
     def handlers(self) -> list[BaseEventHandler]:
         """Whose events it handles, as far as it knows by now."""
         found = self._given or self._application.handlers()
@@ -95,14 +112,15 @@ class Work:
         """The subscriptions of a function.
 
         Raises:
-            ConfigurationError: When no handler has any.
+            ConfigurationError: When no handler has any, or it is no function.
         """
+        if not function or not (isinstance(function, str) or callable(function)):
+            raise ConfigurationError(
+                f"{checks.shown(function)}: expected the function itself, not called, or the name of its "
+                "subscription."
+            )
         known = [each for handler in self.handlers() for each in getattr(handler, "subscriptions", ())]
-        if isinstance(function, str):
-            found = [each for each in known if _is_called(each.name, function)]
-        else:
-            found = [each for each in known if each.function == function]
-        if found:
+        if found := _subscriptions_of(function, known):
             return found
         names = sorted({each.name for each in known})
         shown = function if isinstance(function, str) else getattr(function, "__qualname__", repr(function))
@@ -227,6 +245,18 @@ class _Outside(NullHandler):
 
 def _set_clock(due: float) -> None:
     under_test.seconds_ahead += max(due - clock.timestamp(), 0.0)
+
+
+def _subscriptions_of(function: Function, known: Sequence[Subscription]) -> list[Subscription]:
+    if isinstance(function, str):
+        return [each for each in known if _is_called(each.name, function)]
+    wrapped: Any = function
+    while not (found := [each for each in known if each.function == wrapped]):
+        # What a decorator has made of a function after that was registered.
+        wrapped = getattr(wrapped, "__wrapped__", None)
+        if wrapped is None:
+            break
+    return found
 
 
 def _is_called(name: str, asked: str) -> bool:

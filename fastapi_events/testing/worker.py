@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from fastapi_events import checks, clock, under_test
 from fastapi_events.dispatcher import dispatch
-from fastapi_events.errors import leaves, raise_together
+from fastapi_events.errors import InvalidSetting, leaves, raise_together
 from fastapi_events.event import EventName
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.local import LocalHandler
@@ -28,6 +28,9 @@ from fastapi_events.testing.stand_ins import installed
 from fastapi_events.testing.work import Work
 
 T = TypeVar("T")
+
+_FURTHEST_SECONDS = 100 * 365 * 86_400.0
+"""How far the clock is set ahead at once: datetimes have an end."""
 
 
 class InlineWorker:
@@ -129,9 +132,12 @@ class InlineWorker:
         Returns:
             What happened since the worker was asked last.
         """
-        parts = {"seconds": seconds, "minutes": minutes, "hours": hours, "days": days}
-        given = {name: checks.seconds(name, value) for name, value in parts.items()}
-        span = checks.seconds("by", by) + timedelta(**given).total_seconds()
+        units = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400}
+        given = {"seconds": seconds, "minutes": minutes, "hours": hours, "days": days}
+        span = checks.seconds("by", by)
+        span += sum(checks.seconds(unit, value) * units[unit] for unit, value in given.items())
+        if span > _FURTHEST_SECONDS:
+            raise InvalidSetting(f"advance() by {span:g} s: expected no more than a hundred years.")
         return self._after(lambda: self._work.until(clock.timestamp() + span), raise_errors)
 
     def replay(self, *, raise_errors: bool = True) -> Run:
@@ -150,8 +156,13 @@ class InlineWorker:
         return self._after(replay_and_work, raise_errors)
 
     def handler(self, original: TaskQueueHandler) -> TaskQueueHandler:
-        """The handler that stands in for a queue handler, with its stores in memory."""
-        return self._work.inline_handler(original).current()
+        """The handler that stands in for a queue handler, with its stores in memory.
+
+        Raises:
+            InvalidSetting: When it is none of the worker's queue handlers.
+        """
+        self._check_open()
+        return self._work.inline_handler(self._work.checked_queue("original", original)).current()
 
     # What a test breaks
 
@@ -168,6 +179,7 @@ class InlineWorker:
         Raises:
             ConfigurationError: When no handler has the function, or the error cannot be raised.
         """
+        self._check_open()
         if times is not None:
             checks.whole("times", times, least=1)
         return self._failing(function, checked_error(error), times)
@@ -181,13 +193,20 @@ class InlineWorker:
         with faults.fail(functions, error, times), failing_locally(local, found, faults):
             yield
 
-    @contextmanager
-    def broker_down(self, handler: BaseEventHandler | None = None) -> Iterator[None]:
+    def broker_down(self, handler: BaseEventHandler | None = None) -> AbstractContextManager[None]:
         """A block in which the broker takes nothing and delivers nothing.
 
         Parameters:
             handler: Whose; that of every handler if not given.
+
+        Raises:
+            InvalidSetting: When it is none of the worker's queue handlers.
         """
+        self._check_open()
+        return self._broker_down(None if handler is None else self._work.checked_queue("handler", handler))
+
+    @contextmanager
+    def _broker_down(self, handler: BaseEventHandler | None) -> Iterator[None]:
         try:
             with self._work.faults.keep_away(handler):
                 yield
@@ -203,23 +222,25 @@ class InlineWorker:
                 function has returned and its message is not acknowledged.
             times: How often.
         """
+        self._check_open()
         checks.whole("times", times, least=1)
         return self._work.faults.crash(checked_crash_point(point), times)
 
     def duplicate(self) -> AbstractContextManager[None]:
         """A block in which the broker delivers twice whatever it is sent."""
+        self._check_open()
         return self._work.faults.duplicate()
 
     def reorder(self, *, seed: int = 0) -> AbstractContextManager[None]:
         """A block in which messages that are due come in any order; the same seed gives the same."""
-        return self._work.faults.reorder(seed)
+        self._check_open()
+        return self._work.faults.reorder(checks.whole("seed", seed, least=0))
 
     # Inside
 
     def _after(self, work: Callable[[], None], raise_errors: bool) -> Run:
         checks.flag("raise_errors", raise_errors)
-        if self not in _open:
-            raise RuntimeError("The worker's block is not open: `with InlineWorker(…) as worker: …`.")
+        self._check_open()
         try:
             _apart(work)
         finally:
@@ -231,6 +252,10 @@ class InlineWorker:
         if raise_errors:
             raise_together(errors, "several functions failed")
         return run
+
+    def _check_open(self) -> None:
+        if self not in _open:
+            raise RuntimeError("The worker's block is not open: `with InlineWorker(…) as worker: …`.")
 
     def _names(self, function: Function) -> frozenset[str]:
         return frozenset(each.name for each in self._work.subscriptions(function))

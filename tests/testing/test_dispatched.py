@@ -147,7 +147,23 @@ def test_a_field_that_the_model_lacks_is_refused(events: DispatchedEvents) -> No
         events.assert_not_dispatched(OrderPlaced, nmber=1)
 
 
-@pytest.mark.parametrize("target", [None, 3, OrderPlaced(number=1)], ids=["none", "number", "instance"])
+def test_a_field_that_the_registered_schema_of_a_name_lacks_is_refused_unless_an_event_has_it(
+    events: DispatchedEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mail(BaseModel):
+        to: str
+
+    monkeypatch.setattr(registry, "data", {})
+    registry.register(Mail, event_name="mail.sent")
+    registry.register(OrderPlaced)
+    with pytest.raises(ConfigurationError, match="Mail has no field 'too'; did you mean 'to'"):
+        events.assert_not_dispatched("mail.sent", too="the cook")
+    DispatchedEvents([of("mail.sent", {"too": "the cook"})]).assert_dispatched("mail.sent", too="the cook")
+
+
+@pytest.mark.parametrize(
+    "target", [None, 3, "", OrderPlaced(number=1)], ids=["none", "number", "empty", "instance"]
+)
 def test_what_names_no_event_is_refused(events: DispatchedEvents, target: Any) -> None:
     with pytest.raises(ConfigurationError, match="expected the name of an event"):
         events.assert_dispatched(target)

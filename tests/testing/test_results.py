@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fastapi_events.errors import InvalidSetting
 from fastapi_events.event import Event
 from fastapi_events.testing.log import Entry
 from fastapi_events.testing.results import Function, Run
@@ -123,3 +124,29 @@ def test_what_was_discarded_was_not_dispatched() -> None:
 
 def test_it_says_what_happened() -> None:
     assert repr(DEAD) == "<Run: What ran: cook.>"
+
+
+def test_what_one_function_did_is_told() -> None:
+    assert repr(SUCCEEDED.of("cook")) == "<FunctionResults: ran 2 times, 3 attempts, 2 succeeded>"
+    assert repr(DEAD.of("cook")) == "<FunctionResults: ran once, 1 attempt, 1 dead>"
+
+
+def test_no_times_at_all_is_a_number_of_times() -> None:
+    SUCCEEDED.assert_ran("serve", times=0)
+    with pytest.raises(AssertionError, match="cook ran 2 times"):
+        SUCCEEDED.assert_ran("cook", times=0)
+
+
+@pytest.mark.parametrize(
+    ("assertion", "said"),
+    [
+        (lambda: SUCCEEDED.assert_ran("cook", times="2"), "times='2': expected a whole number, 0 or more"),
+        (lambda: SUCCEEDED.assert_ran("cook", times=True), "times=True"),
+        (lambda: SUCCEEDED.assert_succeeded("cook", attempts=0), "attempts=0"),
+        (lambda: DEAD.assert_dead("cook", reason=ValueError), "reason=<class 'ValueError'>: expected a text"),
+    ],
+    ids=["text", "flag", "none", "class"],
+)  # fmt: skip
+def test_an_argument_that_says_nothing_is_refused(assertion: Any, said: str) -> None:
+    with pytest.raises(InvalidSetting, match=said):
+        assertion()

@@ -144,3 +144,8 @@ def test_the_files_are_beside_the_test(pytester: pytest.Pytester) -> None:
 def test_a_class_without_a_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="names no event"):
         check_wire(create_model("Nameless", number=(int, ...)), folder=tmp_path)
+
+
+def test_nothing_to_check_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="nothing to check"):
+        check_wire()

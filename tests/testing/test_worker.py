@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from collections.abc import Iterator
@@ -177,6 +178,22 @@ def test_pytests_own_outcomes_come_through(queue: DramatiqHandler, worker: Inlin
         worker.emit("x")
 
 
+@pytest.mark.parametrize("error", [SystemExit(2), asyncio.CancelledError("gone")], ids=repr)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_errors_above_exception_that_a_test_has_asked_for_are_failures_and_no_news(
+    queue: DramatiqHandler, worker: InlineWorker, error: BaseException, is_async: bool
+) -> None:
+    async def cook_async(event: Event) -> None: ...
+    def cook(event: Event) -> None: ...
+
+    queue.register(cook_async if is_async else cook, event_name="x", name="cook")
+    queue.register(lambda event: None, event_name="x", name="sibling")
+    with worker.failing("cook", error):
+        run = worker.emit("x")
+    run.assert_dead("cook", attempts=6)
+    run.assert_ran("sibling", times=1)
+
+
 def test_an_event_that_is_delayed_waits_for_the_test(queue: DramatiqHandler, worker: InlineWorker) -> None:
     @queue.register(event_name="reminder")
     def remind(event: Event) -> None: ...
@@ -284,6 +301,22 @@ def test_a_batch_gathers_what_comes_within_its_window(queue: DramatiqHandler, wo
     assert batches == [3, 1]
     assert run.of(many).times == 4
     assert time.monotonic() - before < 50
+
+
+def test_what_comes_after_a_full_batch_begins_another(queue: DramatiqHandler, worker: InlineWorker) -> None:
+    batches: list[list[int]] = []
+
+    @queue.register(event_name="x", batch=2, batch_window=60)
+    def many(events: list[Event]) -> None:
+        batches.append([each.payload for each in events])
+
+    with collect_events([queue]):
+        for number in range(5):
+            dispatch("x", number)
+    worker.advance(59)
+    assert batches == [[0, 1], [2, 3]]
+    worker.advance(2)
+    assert batches == [[0, 1], [2, 3], [4]]
 
 
 def test_a_part_of_a_batch_that_fails_runs_again_alone(queue: DramatiqHandler, worker: InlineWorker) -> None:
@@ -555,9 +588,17 @@ def test_functions_that_lead_back_to_themselves_are_found_out(
         (lambda it: it.crash_after("publsh"), "did you mean 'publish'"),
         (lambda it: it.advance(minutes=-1), "minutes=-1"),
         (lambda it: it.advance("1h"), "by='1h'"),
+        (lambda it: it.advance(days=1e9), "no more than a hundred years"),
         (lambda it: it.run(raise_errors=1), "raise_errors=1"),
+        (lambda it: it.failing("cook", KeyboardInterrupt), "that would end the tests"),
+        (lambda it: it.reorder(seed="a"), "seed='a'"),
+        (lambda it: it.handler(LocalHandler()), "expected a TaskQueueHandler"),
+        (lambda it: it.broker_down(handler()), "the worker was not given it"),
     ],
-    ids=["function", "error", "error-class", "times", "point", "negative", "text", "flag"],
+    ids=[
+        "function", "error", "error-class", "times", "point", "negative", "text", "far", "flag", "interrupt",
+        "seed", "local", "stranger",
+    ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(
     queue: DramatiqHandler, worker: InlineWorker, wrong: Any, said: str
@@ -565,6 +606,42 @@ def test_what_cannot_be_is_refused(
     queue.register(lambda event: None, event_name="x", name="cook")
     with pytest.raises((InvalidSetting, ConfigurationError), match=said):
         wrong(worker)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        lambda it: it.failing("cook", TimeoutError),
+        lambda it: it.crash_after("run"),
+        lambda it: it.broker_down(),
+        lambda it: it.duplicate(),
+        lambda it: it.reorder(),
+        lambda it: it.handler(handler()),
+    ],
+    ids=["failing", "crash_after", "broker_down", "duplicate", "reorder", "handler"],
+)  # fmt: skip
+def test_nothing_is_broken_or_asked_of_a_worker_whose_block_is_not_open(what: Any) -> None:
+    with pytest.raises(RuntimeError, match="block is not open"):
+        what(InlineWorker(handler()))
+
+
+def test_a_broker_is_down_by_the_handler_that_stands_in_too(
+    queue: DramatiqHandler, worker: InlineWorker
+) -> None:
+    with worker.broker_down(worker.handler(queue)):
+        client_of(queue).post("/x", json={})
+        assert len(worker.run().lost) == 1
+
+
+def test_a_function_is_known_by_what_a_decorator_has_made_of_it(
+    queue: DramatiqHandler, worker: InlineWorker
+) -> None:
+    @functools.lru_cache
+    @queue.register(event_name="x")
+    def cook(event: Event) -> None: ...
+
+    with worker.failing(cook, TimeoutError, times=1):
+        worker.emit("x").assert_succeeded(cook, attempts=2)
 
 
 def test_a_name_is_guessed_without_its_module(queue: DramatiqHandler, worker: InlineWorker) -> None:
