@@ -10,7 +10,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     # Through the scopes that own them.
     "scope/backlog.py": "scope/test_collection.py",
     # On both engines at once, since both are to do the same.
-    "handlers/celery/crash_counter.py": "integration/test_engines_and_brokers.py",
     "handlers/celery/diagnosis.py": "handlers/test_diagnosis.py",
     "handlers/dramatiq/diagnosis.py": "handlers/test_diagnosis.py",
     "handlers/task_queue/diagnosis.py": "handlers/test_diagnosis.py",

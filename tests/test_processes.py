@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fastapi_events.processes import cpu_seconds, is_alive
+from fastapi_events.processes import cpu_seconds, has_gone, identity, is_alive
 
 
 def test_a_process_is_alive_until_it_has_ended() -> None:
@@ -43,3 +43,23 @@ def test_of_one_that_has_ended_it_is_not_known() -> None:
     ended.wait()
 
     assert cpu_seconds(ended.pid) is None
+
+
+def test_a_process_has_gone_when_it_has_ended_and_its_pid_says_nothing_of_it() -> None:
+    code = "from fastapi_events.processes import identity; print(identity(), flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    name = other.stdout.readline().strip()
+
+    assert not has_gone(identity())
+    assert not has_gone(name)
+    other.communicate("\n")
+    assert has_gone(name)
+
+    host, pid, started = identity().split(" ")
+    assert has_gone(f"another-machine {pid} {started}")
+    assert has_gone("")
+    if sys.platform == "linux":
+        assert has_gone(f"{host} {pid} 1")  # who had the pid before

@@ -1,16 +1,16 @@
 """How many workers have crashed over a message, counted where the broker itself does not.
 
-Counted are starts that were never heard of again, not deliveries: a worker that dies takes with it what it
-had fetched in advance, and that did nothing wrong. What ran beside the culprit did nothing wrong either.
-Messages that may have killed a worker are therefore run one after the other, and a start counts only then.
-A message that cannot have been delivered before costs nothing.
+Counted are starts whose process has gone, not deliveries: a worker that dies takes with it what it had
+fetched in advance, and that did nothing wrong, and a connection may be cut with nobody dying at all. What ran
+beside the culprit did nothing wrong either. Messages that may have killed a worker are therefore run one
+after the other, and a start counts only then. A message that cannot have been delivered before costs nothing.
 """
 
 from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -19,20 +19,28 @@ import dramatiq
 from dramatiq.broker import MessageProxy
 from dramatiq.common import current_millis
 
+from fastapi_events import processes
 from fastapi_events.handlers.dramatiq import installed_brokers
+from fastapi_events.ids import random_id
 
 _REMEMBERED_SECONDS = 86_400
 _LONGEST_WAIT_SECONDS = 30.0
 _MOST_REMEMBERED = 10_000
 _AT_ONCE = 10
 _BROKER_SECONDS = 5.0
+_FIRST = "first"
 
 
 class CrashCounter:
-    """Counts nothing: for brokers in memory, whose messages die with their worker."""
+    """Counts nothing: for brokers in memory, whose messages die with their worker.
 
-    def __init__(self, broker: dramatiq.Broker) -> None:
+    Parameters:
+        who: Names the process, in which the counter may be a fork's.
+    """
+
+    def __init__(self, broker: dramatiq.Broker, who: Callable[[], str]) -> None:
         self._broker: Any = broker
+        self._who = who
         self._counted: dict[int, str] = {}
         self._gate = threading.Lock()
         self._inside: int | None = None
@@ -48,16 +56,13 @@ class CrashCounter:
             return 0
         key = self._key(message)
         try:
-            if key in self._lives:
-                self._forget(key)  # what it counts are this process's own, which has not crashed
-                del self._lives[key]
             if self._is_first_start(key):
                 crashes = 0
             else:
                 # One that runs long need not hold up the others for ever: few of them are poisonous.
                 if self._gate.acquire(timeout=_LONGEST_WAIT_SECONDS):
                     self._inside = id(message)
-                crashes = self._crashes_before(self._started(key))
+                crashes = self._crashes(sum(map(processes.has_gone, self._started(key))))
         except Exception as error:  # whatever a broker's client raises; rather run than lost
             self._broker.logger.warning(
                 "The crashes of message %r cannot be counted: %s", message.message_id, error
@@ -92,12 +97,13 @@ class CrashCounter:
         """Count a start if it is known to be the first; whether it is."""
         return False
 
-    def _started(self, key: str) -> int:
-        """Count a start; how many there are with it."""
+    def _started(self, key: str) -> Sequence[str]:
+        """Note a start; who has begun before, and was not heard of since."""
         raise NotImplementedError
 
-    def _crashes_before(self, starts: int) -> int:
-        raise NotImplementedError
+    def _crashes(self, gone: int) -> int:
+        """How many crashes there were, with those of which there is no note."""
+        return gone
 
     def _forget(self, key: str) -> None:
         raise NotImplementedError
@@ -120,25 +126,27 @@ class _OnRedis(CrashCounter):
         return f"{self._broker.namespace}:{message.queue_name}.starts.{message.options['redis_message_id']}"
 
     def _is_first_start(self, key: str) -> bool:
-        return bool(self._broker.client.set(key, 1, nx=True, ex=_REMEMBERED_SECONDS))
-
-    def _started(self, key: str) -> int:
         pipeline = self._broker.client.pipeline(transaction=True)
-        pipeline.incr(key)
+        pipeline.hsetnx(key, _FIRST, self._who())
         pipeline.expire(key, _REMEMBERED_SECONDS)
-        return int(pipeline.execute()[0])
+        return bool(pipeline.execute()[0])
 
-    def _crashes_before(self, starts: int) -> int:
-        return starts - 1
+    def _started(self, key: str) -> Sequence[str]:
+        pipeline = self._broker.client.pipeline(transaction=True)
+        pipeline.hvals(key)
+        pipeline.hset(key, random_id(), self._who())
+        pipeline.expire(key, _REMEMBERED_SECONDS)
+        return [each.decode() for each in pipeline.execute()[0]]
 
     def _forget(self, key: str) -> None:
         self._broker.client.delete(key)
 
 
 class _OnRabbitmq(CrashCounter):
-    """RabbitMQ says that a message was delivered before, and not how often; a queue for it counts the rest.
+    """RabbitMQ says that a message was delivered before, and not how often; a queue for it has the rest.
 
-    Each start puts a message into that queue, whose length is the count. It expires by itself.
+    Each start puts the name of its process into that queue, which expires by itself. Of the first delivery
+    there is no note: it may have ended with a cut connection, and counts with the first that has one.
     """
 
     def _may_be_redelivered(self, message: MessageProxy) -> bool:
@@ -147,8 +155,8 @@ class _OnRabbitmq(CrashCounter):
     def _key(self, message: MessageProxy) -> str:
         return f"{message.queue_name}.starts.{message.message_id}"
 
-    def __init__(self, broker: dramatiq.Broker, pika: Any) -> None:
-        super().__init__(broker)
+    def __init__(self, broker: dramatiq.Broker, who: Callable[[], str], pika: Any) -> None:
+        super().__init__(broker, who)
         self._persistent = pika.BasicProperties(delivery_mode=2)
         self._connect = pika.BlockingConnection
 
@@ -166,27 +174,35 @@ class _OnRabbitmq(CrashCounter):
         finally:
             connection.close()
 
-    def _started(self, key: str) -> int:
+    def _started(self, key: str) -> Sequence[str]:
         with self._channel() as channel:
             channel.confirm_delivery()
-            declared = channel.queue_declare(
+            channel.queue_declare(
                 queue=key, durable=True, arguments={"x-expires": _REMEMBERED_SECONDS * 1000}
             )
-            channel.basic_publish(exchange="", routing_key=key, body=b"", properties=self._persistent)
-            return int(declared.method.message_count) + 1
+            # They are back in the queue when the connection ends, since nobody acknowledges them.
+            before = [body.decode() for _, _, body in iter(lambda: channel.basic_get(key), (None,) * 3)]
+            channel.basic_publish(
+                exchange="", routing_key=key, body=self._who().encode(), properties=self._persistent
+            )
+        return before
 
-    def _crashes_before(self, starts: int) -> int:
-        return starts  # the delivery of which the broker told, and the starts before this one
+    def _crashes(self, gone: int) -> int:
+        return gone + 1 if gone else 0
 
     def _forget(self, key: str) -> None:
         with self._channel() as channel:
             channel.queue_delete(queue=key)
 
 
-def crash_counter_on(broker: dramatiq.Broker) -> CrashCounter:
-    """What counts on a broker of this kind."""
+def crash_counter_on(broker: dramatiq.Broker, *, who: Callable[[], str] = processes.identity) -> CrashCounter:
+    """What counts on a broker of this kind.
+
+    Parameters:
+        who: Names the process.
+    """
     if installed_brokers.is_redis(broker):
-        return _OnRedis(broker)
+        return _OnRedis(broker, who)
     if installed_brokers.rabbitmq is not None and installed_brokers.is_rabbitmq(broker):
-        return _OnRabbitmq(broker, installed_brokers.rabbitmq.pika)
-    return CrashCounter(broker)
+        return _OnRabbitmq(broker, who, installed_brokers.rabbitmq.pika)
+    return CrashCounter(broker, who)

@@ -37,11 +37,13 @@ class Behind:
     Parameters:
         outbox: Where they wait; None where nothing can be behind.
         destination: The handler's name there.
+        breaker: That of the outbox.
     """
 
-    def __init__(self, outbox: Outbox | None, destination: str) -> None:
+    def __init__(self, outbox: Outbox | None, destination: str, breaker: CircuitBreaker) -> None:
         self._outbox = outbox
         self._destination = destination
+        self._breaker = breaker
         self._lock = threading.Lock()
         self._keys: dict[str, int] = {}
         """How many events of a key are under way."""
@@ -87,12 +89,16 @@ class Behind:
             new = [] if self._outbox is None else [key for key in keys if key not in self._asked]
         asked = list(dict.fromkeys([key for key, under_way in known.items() if not under_way] + new))
         if asked and self._outbox is not None:
+            if not self._breaker.allows():
+                return frozenset(known)
             try:
                 waiting = self._outbox.waiting_keys(
                     self._destination, asked, beside=[event.id for event in events]
                 )
             except StorageError:  # nobody knows; what was known before stays in force
+                self._breaker.failed()
                 return frozenset(known)
+            self._breaker.succeeded()
             with self._lock:
                 if len(self._asked) + len(new) > _MOST_ASKED:
                     self._asked.clear()
@@ -118,6 +124,7 @@ class LaneWriter:
         deadline: Seconds that a flush may take.
         max_pending: How many events may wait.
         outbox: Where those go that cannot be put.
+        outbox_breaker: That of whoever else asks the outbox.
         sender: The engine, which may run functions where they are flushed.
     """
 
@@ -130,9 +137,10 @@ class LaneWriter:
         deadline: float,
         max_pending: int,
         outbox: Outbox | None,
+        outbox_breaker: CircuitBreaker,
         sender: Sender,
     ) -> None:
-        self.behind: Behind = Behind(outbox, order.destination)
+        self.behind: Behind = Behind(outbox, order.destination, outbox_breaker)
         self._order = order
         self._routes = routes
         self._sealer = sealer

@@ -33,6 +33,7 @@ class OutboxWriter:
         deadline: Seconds that a write may take.
         max_pending: How many events may wait to be written.
         relay: Is started when something has been kept.
+        breaker: Knows whether the outbox is away.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class OutboxWriter:
         deadline: float,
         max_pending: int,
         relay: RelayThread | None,
+        breaker: CircuitBreaker,
     ) -> None:
         self._relay = relay
         self.outbox = outbox
@@ -52,7 +54,7 @@ class OutboxWriter:
         self.confirm = confirm
         self._sealer = sealer
         self._deadline = deadline
-        self._breaker = CircuitBreaker()
+        self._breaker = breaker
         self._writer: BatchingThread[Sequence[Entry]] = BatchingThread(
             self,
             name=f"fastapi-events-outbox-{destination}",

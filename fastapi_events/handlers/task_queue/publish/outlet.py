@@ -65,6 +65,7 @@ class Outlet:
             # Where an event cannot be kept, one failure does not yet speak for those that follow.
             breaker=CircuitBreaker(threshold=1 if settings.outbox is not None else 3),
         )
+        outbox_breaker = CircuitBreaker()
         self.lane_writer: LaneWriter | None = None
         if order is not None:
             self.lane_writer = LaneWriter(
@@ -74,6 +75,7 @@ class Outlet:
                 deadline=settings.flush_deadline,
                 max_pending=settings.max_pending_events,
                 outbox=settings.outbox,
+                outbox_breaker=outbox_breaker,
                 sender=engine,
             )
         self.outbox_writer: OutboxWriter | None = None
@@ -89,6 +91,7 @@ class Outlet:
                 deadline=settings.flush_deadline,
                 max_pending=settings.max_pending_events,
                 relay=self.relay_thread,
+                breaker=outbox_breaker,
             )
         self.flusher: Flusher = Flusher(
             handler_name,

@@ -14,7 +14,7 @@ import pytest
 from fastapi_events.envelope import unseal
 from fastapi_events.errors import StorageError, StorageFull
 from fastapi_events.event import Event
-from fastapi_events.handlers.task_queue.publish.circuit_breaker import StoreNotAsked
+from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker, StoreNotAsked
 from fastapi_events.handlers.task_queue.publish.outbox_writer import NoAnswerFromOutbox, OutboxWriter
 from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
 from fastapi_events.handlers.task_queue.publish.sealer import Sealer
@@ -88,7 +88,7 @@ def writer_of(outbox: MemoryOutbox, announced: Announced, **settings: Any) -> Ou
         "max_pending": 10_000,
         "sealer": Sealer("shop", {}),
     }
-    return OutboxWriter(outbox, DESTINATION, relay=announced, **defaults | settings)
+    return OutboxWriter(outbox, DESTINATION, relay=announced, breaker=CircuitBreaker(), **defaults | settings)
 
 
 async def in_hand(writer: OutboxWriter, outbox: SlowOutbox, event: Event) -> asyncio.Task[None]:
