@@ -11,7 +11,9 @@ MINUTES ?= 5
 SEED ?= 1
 EVENTS ?= 1000
 
-VENV := .venv
+# A `.venv` that somebody else has made stays as it is: then ours is another.
+OURS := $(wildcard .venv/.ours .venv/.made)
+VENV := $(if $(OURS),.venv,$(if $(wildcard .venv),.venv-make,.venv))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 export PIP_ROOT_USER_ACTION := ignore
@@ -27,7 +29,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
-	@$(PYTHON) -m venv --clear $(VENV)
+	@mkdir -p $(VENV) && touch $(VENV)/.ours
+	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade "pip>=25.1"
 	@touch $@
 

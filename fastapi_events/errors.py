@@ -138,7 +138,7 @@ class BatchFailed(FastapiEventError, RuntimeError):
     """
 
     def __init__(self, errors: Mapping[str, Exception]) -> None:
-        super().__init__(f"{len(errors)} events of the batch failed")
+        super().__init__(f"{len(errors)} event{'' if len(errors) == 1 else 's'} of the batch failed")
         self.errors: dict[str, Exception] = dict(errors)
 
 

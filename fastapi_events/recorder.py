@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeAlias
 from pydantic_core import to_json
 
 from fastapi_events import codec, green_threads, redaction, under_test
+from fastapi_events.checks import counted
 from fastapi_events.errors import FastapiEventError, reason_of
 from fastapi_events.event import Event, wire_name
 from fastapi_events.lifecycle import Lifecycle, forget, observe
@@ -254,7 +255,9 @@ class _Writer:
             else:
                 self._failures = 0
             dropped = self.dropped
-            if dropped > self._said_dropped and self._say("%d records of the journal were dropped.", dropped):
+            if dropped > self._said_dropped and self._say(
+                "The journal has dropped %s.", counted(dropped, "record")
+            ):
                 self._said_dropped = dropped
         finally:
             self._working.release()

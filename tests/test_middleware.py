@@ -549,7 +549,7 @@ def test_what_cannot_be_persisted_changes_no_response(caplog: pytest.LogCaptureF
     assert handler.log == [
         ("http.response.start", 200), ("http.response.body", None), ("handled", ["before"]),
     ]  # fmt: skip
-    assert "Full could not keep 1 events: no space left on device" in caplog.text
+    assert "Full could not keep 1 event: no space left on device" in caplog.text
 
 
 # Without a lifespan

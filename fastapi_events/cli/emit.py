@@ -7,10 +7,12 @@ import json
 import sys
 from typing import Any
 
+from fastapi_events.checks import guess
 from fastapi_events.cli.arguments import add_command, age
 from fastapi_events.cli.text import say, say_json, shown
 from fastapi_events.emission import emit
 from fastapi_events.errors import ConfigurationError
+from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
 
 
@@ -40,11 +42,32 @@ def _emit(arguments: argparse.Namespace) -> int:
     payload = _payload(arguments.payload)
     event = emit(handlers, arguments.name, payload, delay=arguments.delay, ordering_key=arguments.key)
     names = [each.name for each in handlers]
+    unheard = [each for each in handlers if not each.listens(arguments.name)]
     if arguments.json:
-        say_json({"id": event.id, "name": arguments.name, "handlers": names})
+        say_json(
+            {
+                "id": event.id, "name": arguments.name, "handlers": names,
+                "unheard": [each.name for each in unheard],
+            }
+        )  # fmt: skip
     else:
         say(f"{event.id} dispatched to {shown(', '.join(names))}")
+    for handler in unheard:
+        say(f"fastapi-events: {_warning(handler, arguments.name)}", to=sys.stderr)
     return 0
+
+
+def _warning(handler: TaskQueueHandler, name: str) -> str:
+    """That nobody listens, as far as this process can tell; with the pattern that may have been meant."""
+    what, where = shown(repr(name)), shown(handler.name)
+    if handler.catalogue is None:
+        return (
+            f"Nobody listens to {what} in {where}, as far as this process knows: "
+            "there is no catalogue of what workers have."
+        )
+    if hint := guess(name, handler.listens_to()):
+        return f"Nobody listens to {what} in {where}; {shown(hint)}"
+    return f"Nobody listens to {what} in {where}: no worker has announced a function for it."
 
 
 def _payload(text: str) -> Any:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from fastapi_events.checks import counted
 from fastapi_events.errors import ConfigurationError, NotPublished
 from fastapi_events.event import Event, wire_name
 from fastapi_events.lifecycle import Lifecycle, mark_reported, tell
@@ -52,6 +53,6 @@ def report(taken: Sequence[Event], lost: Sequence[tuple[Event, str]], *, handler
     for event, reason in lost:
         tell(Lifecycle.lost, event, handler=handler, reason=reason)
     if lost:
-        error = NotPublished(f"{len(lost)} events were not taken; the first: {lost[0][1]}")
+        error = NotPublished(f"{counted(len(lost), 'event')} not taken; the first: {lost[0][1]}")
         mark_reported(error)
         raise error

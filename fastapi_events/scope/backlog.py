@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
+from fastapi_events.checks import counted
 from fastapi_events.delivery import (
     deliver_after,
     deliver_in_place,
@@ -215,7 +216,9 @@ class Backlog(deque[Event]):
             try:
                 await handler.persist(events)
             except Exception as error:
-                logger.error("%s could not keep %d events: %s", name_of(handler), len(events), error)
+                logger.error(
+                    "%s could not keep %s: %s", name_of(handler), counted(len(events), "event"), error
+                )
 
     def _persisting(self) -> list[Any]:
         # A handler need not derive from our base, and a mock has every attribute.
@@ -286,4 +289,7 @@ async def _forget(handler: Any, events: Sequence[Event]) -> None:
     try:
         await handler.forget(events)
     except Exception as error:
-        logger.error("%s kept %d events that are not to be handled: %s", name_of(handler), len(events), error)
+        number = counted(len(events), "event")
+        logger.error(
+            "%s could not remove %s from the outbox, to be handled then: %s", name_of(handler), number, error
+        )

@@ -52,7 +52,9 @@ def test_its_payload_may_come_from_a_pipe_or_be_none(
     ran = run("emit", APP, "order-paid", "-", "--json")
 
     assert sent(app)["data"] == [1, 2]
-    assert json.loads(ran.out) == {"id": sent(app)["id"], "name": "order-paid", "handlers": ["list:events"]}
+    assert json.loads(ran.out) == {
+        "id": sent(app)["id"], "name": "order-paid", "handlers": ["list:events"], "unheard": ["list:events"],
+    }  # fmt: skip
     app.events.sent.clear()
     run("emit", APP, "order-paid")
     assert sent(app)["data"] is None
@@ -100,3 +102,21 @@ def test_what_is_lost_is_not_done(run: Run, app: Any) -> None:
 
     assert ran.code == 1
     assert "ConnectionError: away" in ran.err
+
+
+def test_it_says_when_nobody_listens(run: Run, app: Any) -> None:
+    catalogued = run("emit", APP, "order-paid")
+    bare = run("emit", "shop_events:bare", "order-paid")
+
+    assert (catalogued.code, bare.code) == (0, 0)
+    assert "Nobody listens to 'order-paid' in list:events: no worker has announced" in catalogued.err
+    assert "Nobody listens to 'order-paid' in list:bare, as far as this process knows" in bare.err
+
+
+def test_it_proposes_what_may_have_been_meant_and_is_quiet_where_somebody_listens(run: Run, app: Any) -> None:
+    app.events.register(print, event_name="order-paid", name="shop.bill")
+
+    misspelt, right = run("emit", APP, "order-payd"), run("emit", APP, "order-paid")
+
+    assert "Nobody listens to 'order-payd' in list:events; did you mean 'order-paid'?" in misspelt.err
+    assert right.err == ""

@@ -19,7 +19,13 @@ PAGES = {ROOT / "docs" / "testing.md": 14, ROOT / "docs" / "extending.md": 22, S
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_tests_of_a_page_pass_without_a_broker(page: Path, tmp_path: Path) -> None:
-    shown = [(title, code) for title, code, _ in blocks(page) if title]
+    configuration = re.findall(r'```toml title="([^"]+)"\n(.*?)```', page.read_text(), re.DOTALL)
+    shown = [*configuration, *((title, code) for title, code, _ in blocks(page) if title)]
+    command = [sys.executable, "-m", "pytest"]
+    if (
+        configuration
+    ):  # by which the bare command, which leaves the folder out of the path, finds the application
+        command = [str(Path(sys.executable).with_name("pytest"))]
     for title, code in shown:
         file = tmp_path / title
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +33,7 @@ def test_the_tests_of_a_page_pass_without_a_broker(page: Path, tmp_path: Path) -
 
     home = {name: value for name, value in os.environ.items() if name != "CI"}  # where files are written
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:asyncio", "tests"],
+        [*command, "-W", "error", "-q", "-p", "no:asyncio", "tests"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, env=home,
     )  # fmt: skip
 

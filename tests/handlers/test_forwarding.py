@@ -50,7 +50,7 @@ def test_a_flush_that_was_taken_is_told_as_published(diary: Diary) -> None:
 
 
 def test_what_was_not_taken_is_told_as_lost_and_raised_once(diary: Diary) -> None:
-    with pytest.raises(NotPublished, match="1 events were not taken; the first: too large"):
+    with pytest.raises(NotPublished, match="1 event not taken; the first: too large"):
         report([Event("hello")], [(Event("big"), "too large")], handler="sqs")
 
     assert [name for name, _ in diary.of("published")] == ["hello"]

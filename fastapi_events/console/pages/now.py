@@ -7,6 +7,7 @@ import asyncio
 from starlette.requests import Request
 
 from fastapi_events import clock
+from fastapi_events.checks import counted
 from fastapi_events.console.charts import Series, bars
 from fastapi_events.console.header import WINDOW
 from fastapi_events.console.page import Page
@@ -64,6 +65,6 @@ def _series(tallies: Tallies) -> list[Series]:
 def _said(tallies: Tallies) -> str:
     happened = tallies.all.happened
     return (
-        f"The last 60 minutes: {happened['dispatched']} events dispatched, {happened['succeeded']} handled, "
-        f"{happened['failed']} attempts failed"
+        f"The last 60 minutes: {counted(happened['dispatched'], 'event')} dispatched, "
+        f"{happened['succeeded']} handled, {counted(happened['failed'], 'attempt')} failed"
     )

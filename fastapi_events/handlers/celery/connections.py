@@ -11,6 +11,7 @@ from typing import Any
 from celery import Celery
 from kombu.messaging import Producer
 
+from fastapi_events.checks import counted
 from fastapi_events.errors import NotPublished
 from fastapi_events.handlers.brokers.connection_pool import listed
 from fastapi_events.handlers.celery.redis_client import keeping_client
@@ -97,12 +98,14 @@ class ConfirmingConnection:
             except OSError as error:
                 if left > 0 and not isinstance(error, TimeoutError):
                     raise
-                raise TimeoutError(f"RabbitMQ did not confirm {len(tasks)} messages in time") from error
+                raise TimeoutError(
+                    f"RabbitMQ did not confirm {counted(len(tasks), 'message')} in time"
+                ) from error
         if self._returned:
             raise NotPublished(f"RabbitMQ has no queue {listed(self._returned.values())}")
         if self._refused:
             raise NotPublished(
-                f"RabbitMQ refused {len(self._refused)} of {len(tasks)} messages, for queue "
+                f"RabbitMQ refused {len(self._refused)} of {counted(len(tasks), 'message')}, for queue "
                 f"{listed(queues[each] for each in self._refused)}"
             )
 

@@ -14,6 +14,7 @@ import pika
 import pika.exceptions
 from pika.adapters.select_connection import IOLoop
 
+from fastapi_events.checks import counted
 from fastapi_events.errors import NotPublished
 from fastapi_events.handlers.brokers.connection_pool import listed
 
@@ -94,11 +95,11 @@ class ConfirmingConnection:
             self._published += 1
             self._unconfirmed[self._published] = each
             self._channel.basic_publish("", each.queue, each.body, persistent[each.priority], mandatory=True)
-        count = len(publications)
-        self._wait(lambda: not self._unconfirmed, deadline, f"did not confirm {count} messages")
+        all_of_them = counted(len(publications), "message")
+        self._wait(lambda: not self._unconfirmed, deadline, f"did not confirm {all_of_them}")
         if self._refused:
             raise NotPublished(
-                f"RabbitMQ refused {len(self._refused)} of {count} messages, for queue "
+                f"RabbitMQ refused {len(self._refused)} of {all_of_them}, for queue "
                 f"{listed(each.queue for each in self._refused)}"
             )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dramatiq.common import current_millis, q_name
 
+from fastapi_events.checks import counted
 from fastapi_events.handlers.dramatiq.foreign_messages import fault_in, letter_of, substitute, worker_of
 from fastapi_events.handlers.task_queue.worker.dead_letters import UNREADABLE
 from fastapi_events.lifecycle import Lifecycle, tell
@@ -65,8 +66,8 @@ class StrandedMessages:
             ]
             if readable:
                 self._broker.logger.warning(
-                    "%d messages of queue %r were given to this worker and did not arrive: enqueued again.",
-                    len(readable), self._queue,
+                    "%s of queue %r left Redis for this worker and did not arrive: enqueued again.",
+                    counted(len(readable), "message"), self._queue,
                 )  # fmt: skip
                 self._broker.do_requeue(self._queue, *readable)
 

@@ -314,7 +314,7 @@ def test_what_waits_for_its_successor_is_bounded_by_the_publishers_own_deadline(
 
         def publish(self, messages: Any, *, timeout: float | None) -> None:
             self.asked.append(timeout)
-            raise TimeoutError("RabbitMQ did not confirm 1 messages")
+            raise TimeoutError("RabbitMQ did not confirm 1 message")
 
     redelivery = middleware_of(place.broker)
     redelivery.publish_by(Blocked())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from fastapi_events.checks import counted
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.publish.outbox_writer import OutboxWriter
@@ -44,7 +45,7 @@ class KeptEvents:
         try:
             await self._writer.write(events, held=self._resend_after)
         except StorageError as error:
-            logger.error("The outbox took none of %d events: %s", len(events), error)
+            logger.error("The outbox did not take %s: %s", counted(len(events), "event"), error)
             return False
         return True
 
@@ -79,7 +80,8 @@ class KeptEvents:
         try:
             await self._writer.hand_to_relay(events)
         except StorageError as error:  # they are due in a while all the same
-            logger.warning("%d events in the outbox have to wait: %s", len(events), error)
+            delayed = counted(len(events), "event")
+            logger.warning("The relay takes %s from the outbox later: %s", delayed, error)
 
     async def remove(self, events: Sequence[Event]) -> None:
         """Remove events that the broker has, unless they stay until they are handled."""
@@ -88,7 +90,8 @@ class KeptEvents:
         try:
             await self._writer.remove(events)
         except StorageError as error:  # no loss: a relay will publish them once more
-            logger.warning("%d published events stay in the outbox: %s", len(events), error)
+            left = counted(len(events), "event")
+            logger.warning("The outbox still has %s after publishing: %s", left, error)
 
     def _follow(self, events: Sequence[Event], answer: Future[None]) -> None:
         """Wait for a late answer of the broker beside the flush."""
