@@ -148,11 +148,11 @@ def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
         if handler.lanes is not None:
             for waiting in handler.lanes.find(handler.name, prefix):
                 text = waiting.item.text
-                yield Found(waiting.item.id, _name_in(text), _in_lane(waiting), redaction.shown_text(text))
+                yield Found(waiting.item.id, name_in(text), _in_lane(waiting), redaction.shown_text(text))
         if handler.dead_letters is not None:
             for letter in handler.dead_letters.find(prefix, handler=handler.name):
                 shown = redaction.shown_text(letter.argument)
-                yield Found(letter.event_id or prefix, letter.event_name, _dead(letter), shown)
+                yield Found(letter.event_id or prefix, letter.event_name, dead_place(letter), shown)
 
 
 def keyed(handlers: Iterable[TaskQueueHandler], key: str) -> Iterator[Found]:
@@ -171,7 +171,7 @@ def _in_outboxes(handlers: Sequence[TaskQueueHandler], is_meant: Callable[[Entry
             if is_meant(entry) and entry.destination in names:
                 yield Found(
                     entry.id,
-                    _name_in(entry.envelope),
+                    name_in(entry.envelope),
                     _in_outbox(entry),
                     redaction.shown_text(entry.envelope),
                 )
@@ -214,7 +214,7 @@ def _before_fan_out(records: Sequence[Record], now: float) -> Place:
         return Place("nobody listens", f"nobody listens to {last.event_name!r} in {last.handler}")
     wait = next((each.wait for each in records if each.what == "dispatched"), None)
     due = None if wait is None else records[0].at + wait
-    until = f", to be handled at {_local(due)}" if due and due > now else ""
+    until = f", to be handled at {local_time(due)}" if due and due > now else ""
     published = next((each for each in records if each.what == "published"), None)
     if published is not None:
         return Place("queue", f"in the queue of {published.handler}, or with a worker{until}")
@@ -229,7 +229,7 @@ def _of_fate(fate: Fate) -> Place | None:
         return Place("queue", f"{queue}, for {fate.subscription}")
     if fate.state == "retried":
         wait = fate.attempts[-1].wait if fate.attempts else None
-        due = "" if wait is None else f" at {_local(fate.since + wait)}"
+        due = "" if wait is None else f" at {local_time(fate.since + wait)}"
         return Place("queue", f"{fate.subscription} has failed, and tries again{due}")
     if fate.state == "running":
         return Place("worker", f"{fate.subscription} runs in {fate.attempts[-1].process}")
@@ -274,7 +274,7 @@ def _follow(fate: Fate, record: Record) -> None:
 
 
 def _in_outbox(entry: Entry) -> Place:
-    due = "" if entry.due is None else f", due at {_local(entry.due.timestamp())}"
+    due = "" if entry.due is None else f", due at {local_time(entry.due.timestamp())}"
     return Place("outbox", f"in the outbox, for {entry.destination}{due}")
 
 
@@ -284,8 +284,14 @@ def _in_lane(waiting: Waiting) -> Place:
     return Place("lane", f"in the lane of {key!r}, {before}, for {target}")
 
 
-def _dead(letter: DeadLetter) -> Place:
-    return Place("dead letters", f"dead letter {letter.id} of {letter.subscription}: {letter.reason}")
+def dead_place(letter: DeadLetter, *, by: str = "") -> Place:
+    """Where the event of a dead letter is.
+
+    Parameters:
+        by: Who keeps it, where that is not the store.
+    """
+    kept = f", kept by {by} itself" if by else ""
+    return Place("dead letters", f"dead letter {letter.id} of {letter.subscription}{kept}: {letter.reason}")
 
 
 def _entries(outbox: Outbox) -> Iterator[Entry]:
@@ -295,12 +301,14 @@ def _entries(outbox: Outbox) -> Iterator[Entry]:
         after = page[-1].cursor
 
 
-def _name_in(envelope: str) -> str | None:
+def name_in(envelope: str) -> str | None:
+    """The name of the event in an envelope; None where it cannot be read."""
     try:
         return wire_name(unseal(envelope).name)
     except UnreadableEnvelope:
         return None
 
 
-def _local(seconds: float) -> str:
+def local_time(seconds: float) -> str:
+    """A moment on the clock of who reads."""
     return moment(seconds).astimezone().isoformat(sep=" ", timespec="seconds")

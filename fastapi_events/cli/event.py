@@ -15,9 +15,20 @@ from fastapi_events.cli.text import local, say, say_json, shown, table
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
+from fastapi_events.queue_contents import QueueContents, in_queues, places_now
 from fastapi_events.storage.base import moment
-from fastapi_events.storage.journal import HAPPENINGS, Journal, JournalEvent, Record
-from fastapi_events.whereabouts import Found, causes_of, held, journals, life_of, places_of, state_of
+from fastapi_events.storage.journal import HAPPENINGS, Journal, Record
+from fastapi_events.whereabouts import (
+    Found,
+    Life,
+    Place,
+    causes_of,
+    held,
+    journals,
+    life_of,
+    places_of,
+    state_of,
+)
 
 _LISTING = "fastapi-events event list"
 _AT_MOST = 20
@@ -72,64 +83,94 @@ def _show(arguments: argparse.Namespace) -> int:
     known = [
         (each, event) for each in journals(handlers) for event in each.find(arguments.id, limit=_AT_MOST)
     ]
-    found = list(held(handlers, arguments.id))
+    stored = list(held(handlers, arguments.id))
+    lives = [life_of(journal, event) for journal, event in known]
+    asks = bool(arguments.id) and _may_be_queued(lives, stored)
+    queued = in_queues(handlers, arguments.id) if asks else None
+    found = [*stored, *(queued.found if queued is not None else ())]
     ids = {event.id for _, event in known} | {each.id for each in found}
     if not ids and arguments.id:
-        raise NotThereError(_nowhere(arguments.id, handlers))
+        raise NotThereError(_nowhere(arguments.id, handlers, queued))
     id_ = only(ids, arguments.id, what="event", listing=_LISTING)
     found = [each for each in found if each.id == id_]
-    told = [(journal, event) for journal, event in known if event.id == id_]
+    told = [(journal, life) for (journal, event), life in zip(known, lives, strict=True) if event.id == id_]
     if told:
-        _show_life(arguments, *told[0], found)
+        journal, life = told[0]
+        _show_life(arguments, journal, life, places_now(life, found, queued, time.time()), queued)
     else:
-        _show_found(arguments, found)
+        _show_found(arguments, found, queued)
     return 0
 
 
+def _may_be_queued(lives: list[Life], stored: list[Found]) -> bool:
+    """Whether brokers are to be asked: no journal knows of the event, or it supposes that they have it."""
+    if not lives:
+        return True
+    places = [place for life in lives for place in places_of(life, time.time())]
+    return not stored and any(each.where in ("queue", "worker") for each in places)
+
+
 def _show_life(
-    arguments: argparse.Namespace, journal: Journal, event: JournalEvent, found: list[Found]
+    arguments: argparse.Namespace,
+    journal: Journal,
+    life: Life,
+    places: list[Place],
+    queued: QueueContents | None,
 ) -> None:
-    life = life_of(journal, event)
-    places = [each.place for each in found] or places_of(life, time.time())
     if arguments.json:
-        say_json({**data_of(life), "now": [{"where": each.where, "text": each.text} for each in places]})
+        say_json({**data_of(life), **_now(places, queued)})
         return
-    for line in lines_of(life, causes_of(journal, event), places):
+    for line in lines_of(life, causes_of(journal, life.event), places):
         say(line)
+    _say_unseen(queued)
 
 
-def _show_found(arguments: argparse.Namespace, found: list[Found]) -> None:
+def _show_found(arguments: argparse.Namespace, found: list[Found], queued: QueueContents | None) -> None:
     first = found[0]
-    places = [{"where": each.place.where, "text": each.place.text} for each in found]
+    places = [each.place for each in found]
     if arguments.json:
-        say_json({"id": first.id, "name": first.name, "envelope": first.envelope, "now": places})
+        say_json(
+            {"id": first.id, "name": first.name, "envelope": first.envelope, **_now(places, queued)},
+        )
         return
     say(f"{shown(first.name or '?')} {shown(first.id)}")
     say(f"\n{shown(first.envelope)}")
-    for each in found:
-        say(f"\nNow {shown(each.place.text)}")
+    for each in places:
+        say(f"\nNow {shown(each.text)}")
+    _say_unseen(queued)
     say("\nThere is no journal, or it does not know of this event: what happened to it before is not known.")
 
 
-def _nowhere(prefix: str, handlers: list[TaskQueueHandler]) -> str:
+def _now(places: list[Place], queued: QueueContents | None) -> dict[str, Any]:
+    return {
+        "now": [{"where": each.where, "text": each.text} for each in places],
+        "unseen": [] if queued is None else queued.unseen,
+    }
+
+
+def _say_unseen(queued: QueueContents | None) -> None:
+    for text in () if queued is None else queued.unseen:
+        say(f"\nNot looked at: {shown(text)}")
+
+
+def _nowhere(prefix: str, handlers: list[TaskQueueHandler], queued: QueueContents | None) -> str:
     """Say where was looked, and where nobody can look."""
-    looked = [
-        name
-        for name, attribute in (
-            ("the journal", "journal"),
-            ("the outbox", "outbox"),
-            ("dead letters", "dead_letters"),
-        )
-        if any(getattr(each, attribute) is not None for each in handlers)
-    ]
-    text = f"There is no event {shown(repr(prefix))}"
-    if looked:
-        text += f" in {' and '.join([', '.join(looked[:-1]), looked[-1]]) if len(looked) > 1 else looked[0]}"
+    parts = (
+        ("the journal", "journal"),
+        ("the outbox", "outbox"),
+        ("the lanes", "lanes"),
+        ("the dead letters", "dead_letters"),
+    )
+    looked = [name for name, part in parts if any(getattr(each, part) is not None for each in handlers)]
+    looked.append("the queues")
+    where = f"{', '.join(looked[:-1])} and {looked[-1]}" if len(looked) > 1 else looked[0]
+    text = f"There is no event {shown(repr(prefix))} in {where}"
+    unseen = "".join(f" Not looked at: {shown(each)}." for each in (() if queued is None else queued.unseen))
     if any(each.journal is not None for each in handlers):
-        return f"{text}; `{_LISTING}` shows what there is."
+        return f"{text}; `{_LISTING}` shows what there is.{unseen}"
     return (
-        f"{text}. It may be in a queue, with a worker, or handled: only a journal can tell, which store= or "
-        "journal= gives a handler."
+        f"{text}.{unseen} It may have been handled: only a journal can tell, which store= or journal= gives "
+        "a handler."
     )
 
 

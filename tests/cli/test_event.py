@@ -33,7 +33,7 @@ def test_show_tells_what_became_of_an_event_and_where_it_is(run: Run, app: Any) 
     assert ran.code == 0
     assert ran.out.startswith("order-paid abc1  20")
     assert "└─ dispatched by web:1, published after 1.0 s" in ran.out
-    assert ran.out.endswith("Now in the queue of list:events, or with a worker\n")
+    assert "Now in the queue of list:events, or with a worker\n" in ran.out
 
 
 def test_show_prefers_what_a_store_holds_to_what_the_journal_supposes(run: Run, app: Any) -> None:
@@ -66,15 +66,30 @@ def test_without_a_journal_show_asks_outbox_and_dead_letters(run: Run, app: Any)
     ]
 
 
+def test_show_tells_what_it_cannot_look_into(run: Run, app: Any) -> None:
+    app.store.journal.write([record("abc1"), record("abc1", "published", handler="list:events")])
+    unseen = "events: the engine list does not show what is in them"
+
+    ran, data = run("event", "show", APP, "abc1"), run("event", "show", APP, "abc1", "--json")
+
+    assert ran.out.endswith(f"Now in the queue of list:events, or with a worker\n\nNot looked at: {unseen}\n")
+    assert json.loads(data.out)["unseen"] == [unseen]
+
+
 def test_an_event_that_is_nowhere_is_told_with_where_was_looked(run: Run) -> None:
     ran, bare = run("event", "show", APP, "abc"), run("event", "show", "shop_events:bare", "abc")
 
     assert (ran.code, bare.code) == (1, 1)
     assert ran.err == (
-        "fastapi-events: There is no event 'abc' in the journal, the outbox and dead letters; "
-        "`fastapi-events event list` shows what there is.\n"
+        "fastapi-events: There is no event 'abc' in the journal, the outbox, the lanes, the dead letters and "
+        "the queues; `fastapi-events event list` shows what there is. Not looked at: events: the engine list "
+        "does not show what is in them.\n"
     )
-    assert "only a journal can tell" in bare.err
+    assert bare.err == (
+        "fastapi-events: There is no event 'abc' in the queues. Not looked at: bare: the engine list does "
+        "not show what is in them. It may have been handled: only a journal can tell, which store= or "
+        "journal= gives a handler.\n"
+    )
 
 
 def test_an_ambiguous_or_empty_id_is_asked_wrongly(run: Run, app: Any) -> None:

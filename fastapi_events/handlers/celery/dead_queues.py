@@ -6,13 +6,11 @@ import base64
 import contextlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 from celery import Celery
 
-from fastapi_events.errors import MissingDependencyError
-from fastapi_events.handlers.celery.depth import dead_queue, lists_of
+from fastapi_events.handlers.celery.depth import client_of, dead_queue, is_redis, lists_of
 from fastapi_events.handlers.celery.diagnosis import connect_once
 from fastapi_events.handlers.celery.foreign_messages import arguments_of
 from fastapi_events.handlers.task_queue.dead_queues import (
@@ -23,12 +21,6 @@ from fastapi_events.handlers.task_queue.dead_queues import (
     letter_from_nothing_readable,
 )
 from fastapi_events.storage.dead_letters import DeadLetter
-
-_redis: ModuleType | None
-try:
-    from fastapi_events.storage import redis as _redis
-except MissingDependencyError:  # the broker is another one
-    _redis = None
 
 DEAD = "fastapi_events_dead"
 """The message header that says why a message was given up."""
@@ -47,7 +39,7 @@ def dead_queues(
         timeout: Seconds for each step.
     """
     with connect_once(app, timeout=timeout) as connection:
-        if connection.transport.driver_type == "redis" and _redis is not None:
+        if is_redis(connection):
             yield _OnRedis(handler, queues, connection.default_channel)
         else:
             yield _OnOthers(handler, queues, connection)
@@ -57,11 +49,9 @@ class _OnRedis(QueueByQueue):
     """Lists, whose messages stand there as kombu writes them."""
 
     def __init__(self, handler: str, queues: Collection[str], channel: Any) -> None:
-        assert _redis is not None  # noqa: S101 - else kombu has no such channel
         super().__init__(handler, queues)
         self._channel = channel
-        # A channel's own client puts the prefix before the keys of some commands, and not of others.
-        self._client: Any = _redis.redis.Redis(connection_pool=channel.pool)
+        self._client: Any = client_of(channel)
         self._removed = 0
 
     def _of_queue(self, queue: str) -> Iterator[QueuedLetter]:

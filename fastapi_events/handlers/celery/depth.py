@@ -43,7 +43,7 @@ def depths(app: Celery, queues: Collection[str], *, timeout: float) -> Sequence[
         Exception: What the broker's client raises, when it does not answer.
     """
     with connect_once(app, timeout=timeout) as connection:
-        if connection.transport.driver_type == "redis" and _redis is not None:
+        if is_redis(connection):
             return _on_redis(connection.default_channel, queues, timeout=timeout)
         return [_depth(connection, each) for each in queues]
 
@@ -70,9 +70,7 @@ def _declared(connection: Any, queue: str) -> tuple[int, int]:
 
 
 def _on_redis(channel: Any, queues: Collection[str], *, timeout: float) -> Sequence[QueueDepth]:
-    assert _redis is not None  # noqa: S101 - else kombu has no such channel
-    # A channel's own client puts the prefix before the keys of some commands, and not of others.
-    client = _redis.redis.Redis(connection_pool=channel.pool)
+    client = client_of(channel)
     held = _held(client, channel, deadline=time.monotonic() + timeout)
     found = []
     for queue in queues:
@@ -95,6 +93,18 @@ def _on_redis(channel: Any, queues: Collection[str], *, timeout: float) -> Seque
     return found
 
 
+def is_redis(connection: Any) -> bool:
+    """Whether a connection is to Redis, and its client is there."""
+    return bool(connection.transport.driver_type == "redis") and _redis is not None
+
+
+def client_of(channel: Any) -> Any:
+    """A client of the server that a channel speaks to, which takes keys as they are."""
+    assert _redis is not None  # noqa: S101 - else kombu has no such channel
+    # A channel's own client puts the prefix before the keys of some commands, and not of others.
+    return _redis.redis.Redis(connection_pool=channel.pool)
+
+
 def lists_of(channel: Any, queue: str) -> list[str]:
     """The keys of the lists of a queue, one for each priority."""
     names = (f"{queue}{channel.sep}{step}" if step else queue for step in channel.priority_steps)
@@ -115,7 +125,7 @@ def _held(client: Any, channel: Any, *, deadline: float) -> Counter[tuple[str, s
         cursor, page = client.hscan(key, cursor, count=_PAGE)
         for text in page.values():
             message, _, queue = json.loads(text)
-            due = _due(message)
+            due = due_of(message)
             found["delayed" if due is not None and due > now else "in hand", queue] += 1
         if cursor == 0:
             return found
@@ -137,6 +147,7 @@ def _age_of(text: bytes | str) -> float | None:
         return None
 
 
-def _due(message: Mapping[str, Any]) -> float | None:
+def due_of(message: Mapping[str, Any]) -> float | None:
+    """When a message may be received, in seconds since 1970; None where it may at once."""
     due = message.get("headers", {}).get("eta")
     return None if due is None else datetime.fromisoformat(due).timestamp()

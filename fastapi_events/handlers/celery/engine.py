@@ -25,6 +25,7 @@ from fastapi_events.handlers.celery.eager import is_eager, log_letter, run_in_pl
 from fastapi_events.handlers.celery.heartbeat import Heartbeat
 from fastapi_events.handlers.celery.options import MESSAGE_OPTIONS, options_of
 from fastapi_events.handlers.celery.publisher import CeleryPublisher, check_content, speaks_amqp
+from fastapi_events.handlers.celery.queue_search import search
 from fastapi_events.handlers.celery.tasks import Tasks, item_attempt
 from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.unclaimed import Responsible, answer_for
@@ -35,6 +36,7 @@ from fastapi_events.handlers.task_queue.engine import Actor, Engine
 from fastapi_events.handlers.task_queue.in_place import raise_at_flush
 from fastapi_events.handlers.task_queue.messages import Message, is_older
 from fastapi_events.handlers.task_queue.options import EngineOptions
+from fastapi_events.handlers.task_queue.queue_search import QueueSearch
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt
@@ -311,6 +313,9 @@ class CeleryEngine(Engine):
         if self.runs_in_place:
             return [QueueDepth(queue=each, ready=0, in_hand=0, delayed=0) for each in queues]
         return depths(self.app, queues, timeout=timeout)
+
+    def search(self, queues: Collection[str], prefix: str, *, timeout: float) -> QueueSearch:
+        return QueueSearch() if self.runs_in_place else search(self.app, queues, prefix, timeout=timeout)
 
     def dead_queues(
         self, handler: str, queues: Collection[str], *, timeout: float, to_take: bool = False

@@ -28,12 +28,14 @@ from fastapi_events.handlers.dramatiq.middleware import (
     with_wishes,
 )
 from fastapi_events.handlers.dramatiq.options import options_of
+from fastapi_events.handlers.dramatiq.queue_search import search
 from fastapi_events.handlers.task_queue.dead_queues import DeadQueues
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.engine import Actor, Engine, UnknownActor
 from fastapi_events.handlers.task_queue.messages import Message, is_older
 from fastapi_events.handlers.task_queue.options import EngineOptions
+from fastapi_events.handlers.task_queue.queue_search import QueueSearch
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt
@@ -219,6 +221,9 @@ class DramatiqEngine(Engine):
 
     def depths(self, queues: Collection[str], *, timeout: float) -> Sequence[QueueDepth]:
         return depths(self.broker, queues, timeout=timeout)
+
+    def search(self, queues: Collection[str], prefix: str, *, timeout: float) -> QueueSearch:
+        return search(self.broker, queues, prefix, timeout=timeout)
 
     def dead_queues(
         self, handler: str, queues: Collection[str], *, timeout: float, to_take: bool = False

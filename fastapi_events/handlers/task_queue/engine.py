@@ -15,6 +15,7 @@ from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 from fastapi_events.handlers.task_queue.messages import bell_in
 from fastapi_events.handlers.task_queue.options import EngineOptions
+from fastapi_events.handlers.task_queue.queue_search import QueueSearch, cannot_look
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
@@ -193,6 +194,17 @@ class Engine(Sender, Protocol):
             Exception: Whatever the broker's client raises, when there is no answer.
         """
         return [QueueDepth(queue=each) for each in queues]
+
+    def search(self, queues: Collection[str], prefix: str, *, timeout: float) -> QueueSearch:
+        """Look into queues for events whose ids begin with a prefix. Nothing is taken out of them for that.
+
+        Parameters:
+            timeout: Seconds that each step may take.
+
+        Raises:
+            Exception: Whatever the broker's client raises, when there is no answer.
+        """
+        return cannot_look(queues, f"the engine {self.name} does not show what is in them")
 
     def dead_queues(
         self, handler: str, queues: Collection[str], *, timeout: float, to_take: bool = False
