@@ -211,6 +211,20 @@ def test_what_may_outlast_the_visibility_timeout_is_named(
     assert "shop.cook" in text
 
 
+@pytest.mark.valkey
+def test_what_a_killed_worker_of_celery_held_comes_back_late_unless_said_otherwise(valkey_url: str) -> None:
+    def found(handler: CeleryHandler) -> tuple[str, str]:
+        severity, text = said(handler)["killed workers"]
+        return severity, text
+
+    severity, text = found(CeleryHandler(app_on(valkey_url)))
+    assert severity == "advice"
+    assert "3,600 s" in text
+    short = app_on(valkey_url, broker_transport_options={"visibility_timeout": 1_200})
+    assert found(CeleryHandler(short))[0] == "ok"
+    assert found(CeleryHandler(app_on(valkey_url), **HANDLED))[0] == "ok"
+
+
 @pytest.mark.rabbitmq
 def test_celery_on_rabbitmq_is_asked_about_its_confirms(amqp_url: str) -> None:
     options = {"confirm_publish": True}

@@ -14,6 +14,7 @@ from fastapi_events.handlers.task_queue.diagnosis import Finding
 
 _ANSWER_SECONDS = 2.0
 _VISIBILITY_SECONDS = 3_600.0  # kombu's own
+_LATE_SECONDS = 1_200.0  # what the longest wait of a retry needs, unless a handler says otherwise
 
 _TRANSPORT = "fastapi_events.handlers.celery.redis_transport:Transport"
 
@@ -90,14 +91,12 @@ def _on_redis(app: Celery, options: Options, *, confirms_handled: bool) -> Itera
             "a worker that holds a message ends when its Redis goes away; set broker_transport to "
             f"'{_TRANSPORT}', or see that workers are started again.",
         )
-    yield from _visibility(app, options)
+    yield from _visibility(app, options, confirms_handled=confirms_handled)
 
 
-def _visibility(app: Celery, options: Options) -> Iterator[Finding]:
+def _visibility(app: Celery, options: Options, *, confirms_handled: bool) -> Iterator[Finding]:
     visible = float(app.conf.broker_transport_options.get("visibility_timeout", _VISIBILITY_SECONDS))
-    yield Finding(
-        "ok", "killed workers", f"their messages are back after the visibility timeout, {visible:,.0f} s"
-    )
+    yield _comeback(visible, confirms_handled=confirms_handled)
     limits = {name: _time_limit(app, own) for name, own in options.items()}
     unlimited = sorted(name for name, limit in limits.items() if limit is None)
     late = sorted(name for name, limit in limits.items() if limit is not None and limit >= visible)
@@ -115,6 +114,21 @@ def _visibility(app: Celery, options: Options) -> Iterator[Finding]:
             f"{_some(late)} may run for longer than the visibility timeout of {visible:,.0f} s, after which "
             "another worker runs it as well; raise broker_transport_options['visibility_timeout'].",
         )
+
+
+def _comeback(visible: float, *, confirms_handled: bool) -> Finding:
+    """When what a worker held that was killed runs elsewhere."""
+    back = f"their messages are back after the visibility timeout, {visible:,.0f} s"
+    if visible <= _LATE_SECONDS:
+        return Finding("ok", "killed workers", back)
+    if confirms_handled:
+        return Finding("ok", "killed workers", f"{back}; the outbox sends their events again before that")
+    return Finding(
+        "advice",
+        "killed workers",
+        f"{back}. Lower broker_transport_options['visibility_timeout'] to what the longest function and "
+        "wait of a retry need, or give the handler an outbox and confirm='handled', which sends them again.",
+    )
 
 
 def _on_rabbitmq(app: Celery, queues: Collection[str], *, quorum: bool) -> Iterator[Finding]:
