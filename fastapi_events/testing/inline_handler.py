@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from fastapi_events.errors import NotPublished
 from fastapi_events.handlers.task_queue import Actor, Message, TaskQueueHandler
@@ -16,6 +18,8 @@ from fastapi_events.testing.twin import twin_of
 _FLUSH_SECONDS = 60.0
 """Nothing is slow about memory, and a busy machine is no broker that hangs."""
 
+Peers: TypeAlias = Callable[[TaskQueueHandler], Sequence[TaskQueueHandler]]
+
 
 class InlineHandler:
     """A queue handler on an engine in this process.
@@ -24,10 +28,14 @@ class InlineHandler:
         original: The handler in whose place it stands.
         broker: Where its messages wait.
         store: Where its stores are.
+        peers: Finds it and those on the same queue, whose functions its fan-out knows of, too.
     """
 
-    def __init__(self, original: TaskQueueHandler, broker: InlineBroker, store: MemoryStore) -> None:
+    def __init__(
+        self, original: TaskQueueHandler, broker: InlineBroker, store: MemoryStore, *, peers: Peers
+    ) -> None:
         self.original = original
+        self._peers = peers
         self._broker = broker
         self._engine = InlineEngine(original.engine, original, broker)
         self._twin = twin_of(
@@ -38,7 +46,8 @@ class InlineHandler:
 
     def current(self) -> TaskQueueHandler:
         """The twin, with the functions and overrides that the original has by now."""
-        there = [(each, each.patterns) for each in self.original.subscriptions]
+        listeners = {each.name: each for peer in self._peers(self.original) for each in peer.subscriptions}
+        there = [(each, each.patterns) for each in listeners.values()]
         if there != self._copied:
             self._copied = there
             copies = [self._copy(each) for each, _ in there]
@@ -77,11 +86,6 @@ class InlineHandler:
                 subscription=subscription,
             )
         )
-
-    @property
-    def has_functions(self) -> bool:
-        """Whether a worker of this process would run anything of it."""
-        return len(self.original.subscriptions) > 0
 
     def deliver(self, message: Message) -> None:
         """Handle a message, with the functions that there are by now."""

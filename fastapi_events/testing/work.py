@@ -68,7 +68,7 @@ class Work:
         """What stands in for a queue handler."""
         if id(handler) not in self.inline:
             store = self._stores.setdefault(handler.name, MemoryStore(clock=clock.timestamp))
-            self.inline[id(handler)] = InlineHandler(handler, self.broker, store)
+            self.inline[id(handler)] = InlineHandler(handler, self.broker, store, peers=self._peers)
         return self.inline[id(handler)]
 
     def checked_queue(self, name: str, handler: BaseEventHandler) -> TaskQueueHandler:
@@ -175,17 +175,24 @@ class Work:
         waiting = self.broker.take()
         if waiting is None:
             return False
-        self._consumer_of(waiting.engine.handler).deliver(waiting.message)
+        self._consumer_of(waiting.engine.handler, waiting.message.task).deliver(waiting.message)
         return True
 
-    def _consumer_of(self, handler: TaskQueueHandler) -> InlineHandler:
-        """Who handles the messages of a handler: it, or another service's on the same queue."""
-        own = self.inline_handler(handler)
-        if own.has_functions:
-            return own
+    def _consumer_of(self, handler: TaskQueueHandler, task: str) -> InlineHandler:
+        """Who handles a message on the queue of a handler: it, or another's worker that has the function."""
+        peers = (each for each in self._peers(handler) if each.subscriptions.named(task) is not None)
+        return self.inline_handler(next(peers, handler))
+
+    def _peers(self, handler: TaskQueueHandler) -> list[TaskQueueHandler]:
+        """A handler, and those on the same queue whose functions run for its events, too.
+
+        What was found in this process may be of other brokers; it is asked only for one without functions.
+        """
+        if not self._given and len(handler.subscriptions) > 0:
+            return [handler]
         others = self._given or self._application.everything()
         queues = [each for each in others if isinstance(each, TaskQueueHandler) and each.name == handler.name]
-        return next((each for each in map(self.inline_handler, queues) if each.has_functions), own)
+        return list({id(each): each for each in (handler, *queues)}.values())
 
     def _endless(self) -> RuntimeError:
         last = [f"{each.subscription}" for each in self.log.entries if each.hook == "started"][-4:]

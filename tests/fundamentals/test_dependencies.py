@@ -6,10 +6,9 @@ from typing import Annotated
 import pytest
 from fastapi import Depends, Request
 
-from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.local import LocalHandler
-from fastapi_events.scope import collect_events
+from fastapi_events.testing import InlineWorker
 from fastapi_events.typing import Event
 
 log: list[str] = []
@@ -30,18 +29,17 @@ def test_a_dependency_is_opened_and_closed_around_the_function() -> None:
         log.append(session)
 
     # When an event comes,
-    with collect_events([handler]):
-        dispatch("hello")
+    with InlineWorker(handler) as worker:
+        worker.emit("hello")
 
-    # Then it has been opened before, and closed after;
-    assert log == ["open", "session", "close"]
+        # Then it has been opened before, and closed after;
+        assert log == ["open", "session", "close"]
 
-    # and a test may put something else in its place.
-    log.clear()
-    handler.dependency_overrides[get_session] = lambda: "fake"
-    with collect_events([handler]):
-        dispatch("hello")
-    assert log == ["fake"]
+        # and a test may put something else in its place.
+        log.clear()
+        handler.dependency_overrides[get_session] = lambda: "fake"
+        worker.emit("hello")
+        assert log == ["fake"]
 
 
 def test_a_dependency_that_needs_a_request_is_refused_where_it_is_registered() -> None:

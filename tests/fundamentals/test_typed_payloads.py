@@ -4,9 +4,8 @@ import datetime
 
 from pydantic import BaseModel
 
-from fastapi_events.dispatcher import dispatch
 from fastapi_events.handlers.local import LocalHandler
-from fastapi_events.scope import collect_events
+from fastapi_events.testing import InlineWorker
 from fastapi_events.typing import Event
 
 
@@ -32,8 +31,8 @@ def test_a_model_is_dispatched_and_arrives_as_one() -> None:
 
     # When it is dispatched by itself,
     woke = CatWokeUp(cat_id=7, at=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
-    with collect_events([handler]):
-        dispatch(woke)
+    with InlineWorker(handler) as worker:
+        worker.emit(woke)
 
     # Then one gets the model and the other plain data.
     assert heard == [woke, {"cat_id": 7, "at": woke.at}]

@@ -433,6 +433,20 @@ def test_another_services_handler_on_the_same_queue_gets_what_is_sent_there() ->
     run.assert_nothing_unmatched()
 
 
+def test_workers_with_unlike_functions_on_one_queue_get_every_event_each() -> None:
+    mail, bill = handler(), handler(store=MemoryStore())
+    mail.register(lambda event: None, event_name="x", name="mail")
+    bill.register(lambda event: None, event_name="x", name="bill", once=True)
+
+    with InlineWorker(mail, bill) as inline, inline.duplicate():
+        for each in (mail, bill):
+            client_of(each).post("/x", json={})
+        run = inline.run()
+
+    assert run.of("mail").times > 2
+    run.assert_ran("bill", times=2)  # by its own handler, which has an inbox
+
+
 def test_a_handler_that_was_not_given_is_left_alone(queue: DramatiqHandler, worker: InlineWorker) -> None:
     recorder = Recorder()
     client_of(queue, recorder).post("/x", json={})
