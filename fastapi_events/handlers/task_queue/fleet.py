@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -103,12 +103,25 @@ class Fleet:
         Raises:
             TryLater: When the catalogue has never been read, and cannot be.
         """
-        own: Sequence[Listener] = self._member.subscriptions.match(name)
+        return self.matching()(name)
+
+    def matching(self) -> Callable[[EventName], Sequence[Listener]]:
+        """What says who listens to an event, for as many as a message carries: the fleet is looked at once.
+
+        Raises:
+            TryLater: When the catalogue has never been read, and cannot be.
+        """
+        own: Callable[[EventName], Sequence[Listener]] = self._member.subscriptions.match
         others = self._others()
         if others is None or not others.others:
             return own
-        found = others.index.match(*names(name))
-        return (*own, *{each.name: each for each in found}.values()) if found else own
+        among = others.index
+
+        def match(name: EventName) -> Sequence[Listener]:
+            found = among.match(*names(name))
+            return (*own(name), *{each.name: each for each in found}.values()) if found else own(name)
+
+        return match
 
     def named(self, name: str) -> Listener | None:
         """The subscription with this name, in this process or another."""

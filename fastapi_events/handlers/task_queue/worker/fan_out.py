@@ -10,6 +10,7 @@ from fastapi_events import clock, envelope
 from fastapi_events.errors import StorageError, UnreadableEnvelope
 from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
+from fastapi_events.handlers.task_queue.fleet import Listener
 from fastapi_events.handlers.task_queue.messages import (
     FAN_OUT_TURN,
     RECEIPT_TO,
@@ -22,7 +23,7 @@ from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.outcome import LONGEST_PAUSE_SECONDS
 from fastapi_events.ids import named_id
-from fastapi_events.lifecycle import Lifecycle, tell
+from fastapi_events.lifecycle import Lifecycle, listeners, tell
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 from fastapi_events.storage.lanes import Item, Lane
 from fastapi_events.storage.outbox import Outbox
@@ -66,16 +67,7 @@ class FanOut:
         Raises:
             UnreadableEnvelope: When it holds no event, or a single one that cannot be read.
         """
-        batch = envelope.read_batch(only_argument(args, kwargs))
-        readable: list[tuple[Any, Event]] = []
-        unreadable: list[Any] = []
-        for each in batch:
-            try:
-                readable.append((each, envelope.unseal(each)))
-            except UnreadableEnvelope:
-                if len(batch) == 1:
-                    raise
-                unreadable.append(each)
+        readable, unreadable = _read(only_argument(args, kwargs))
         ordered: list[tuple[Any, Event]] = []
         if self._order is not None:  # from a producer that knows nothing of lanes
             ordered = [each for each in readable if each[1].ordering_key is not None]
@@ -83,9 +75,14 @@ class FanOut:
         done = self._receipts([event for _, event in readable])
         messages: list[Message] = []
         batches: dict[str, list[tuple[Event, str]]] = {}
-        fanned_out: list[tuple[Event, Sequence[str]]] = []
+        fanned_out: list[tuple[Event, Sequence[Listener]]] = []
+        if readable:
+            match = self._fleet.matching()
         for each, event in readable:
-            messages += self._to_subscriptions(each, event, done.get(event.id, ()), batches, fanned_out)
+            listening = match(event.name)
+            messages += self._to_subscriptions(
+                each, event, listening, done.get(event.id, ()), batches, fanned_out
+            )
         for name, items in batches.items():
             subscription = self._fleet.named(name)
             assert subscription is not None  # noqa: S101 - it has just matched
@@ -94,21 +91,22 @@ class FanOut:
             text = envelope.write(each if isinstance(each, Mapping) else {"unreadable": each})
             messages.append(self._addresses.to_fan_out_of_unreadable(text))
         self._enqueue(messages)
-        for event, names in fanned_out:
-            tell(Lifecycle.fanned_out, event, handler=self._handler_name, subscriptions=names)
+        for event, listening in fanned_out if listeners(Lifecycle.fanned_out) else ():
+            self.followed(event, [one.name for one in listening])
         for each, event in ordered:
             self._put(each, event)
 
     def _receipts(self, events: Sequence[Event]) -> Mapping[str, Collection[str]]:
         """Tell the outbox who listens to events that wait for receipts; it knows which have run before."""
+        if self._outbox is None:
+            return {}
         listening: dict[str, dict[str, list[str]]] = {}
         for event in events:
-            if self._outbox is not None and (destination := event.headers.get(RECEIPT_TO)) is not None:
+            if (destination := event.headers.get(RECEIPT_TO)) is not None:
                 names = [one.name for one in self._fleet.match(event.name)]
                 listening.setdefault(str(destination), {})[event.id] = names
         done: dict[str, Collection[str]] = {}
         for destination, names_of in listening.items():
-            assert self._outbox is not None  # noqa: S101 - for the type checker
             waiting = self._outbox.expect_all(destination, names_of)
             done.update({event_id: set(names) - waiting[event_id] for event_id, names in names_of.items()})
         return done
@@ -117,18 +115,18 @@ class FanOut:
         self,
         each: Any,
         event: Event,
+        listening: Sequence[Listener],
         done: Collection[str],
         batches: dict[str, list[tuple[Event, str]]],
-        fanned_out: list[tuple[Event, Sequence[str]]],
+        fanned_out: list[tuple[Event, Sequence[Listener]]],
     ) -> list[Message]:
-        listening = self._fleet.match(event.name)
         if not listening:
             self._unmatched(event, each)
         if done:
             listening = [one for one in listening if one.name not in done]
         if not listening:
             return []
-        fanned_out.append((event, [one.name for one in listening]))
+        fanned_out.append((event, listening))
         text = each if isinstance(each, str) else envelope.write(each)
         messages = []
         for one in listening:
@@ -195,3 +193,18 @@ class FanOut:
     def _enqueue(self, messages: Sequence[Message]) -> None:
         if messages:
             self._sender.send(messages)
+
+
+def _read(argument: Any) -> tuple[list[tuple[Any, Event]], list[Any]]:
+    """The events of a message, each with its envelope, and the envelopes that are none."""
+    batch = envelope.read_batch(argument)
+    readable: list[tuple[Any, Event]] = []
+    unreadable: list[Any] = []
+    for each in batch:
+        try:
+            readable.append((each, envelope.unseal(each)))
+        except UnreadableEnvelope:
+            if len(batch) == 1:
+                raise
+            unreadable.append(each)
+    return readable, unreadable
