@@ -27,6 +27,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "handlers/dramatiq/foreign_messages.py": "handlers/dramatiq/test_redis_broker.py",
     "handlers/dramatiq/redis_stranded.py": "handlers/dramatiq/test_redis_broker.py",
     # Through the worker that is made of them.
+    "testing/inline_broker.py": "testing/test_worker.py",
     "testing/inline_engine.py": "testing/test_worker.py",
     "testing/inline_handler.py": "testing/test_worker.py",
     "testing/local_faults.py": "testing/test_worker.py",

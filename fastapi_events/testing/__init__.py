@@ -8,7 +8,8 @@ from fastapi_events.testing.capture import capture_events
 from fastapi_events.testing.dispatched import DispatchedEvents
 from fastapi_events.testing.errors import raise_errors
 from fastapi_events.testing.fault_blocks import broker_down, crash_after, duplicate, reorder
-from fastapi_events.testing.results import FunctionResults, Run
+from fastapi_events.testing.function_results import FunctionResults
+from fastapi_events.testing.results import Run
 from fastapi_events.testing.settlement import settle
 from fastapi_events.testing.wire import check_wire
 from fastapi_events.testing.worker import InlineWorker

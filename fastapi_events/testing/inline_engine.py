@@ -1,10 +1,9 @@
-"""An engine in this process: messages wait in memory, by a clock that a test sets ahead."""
+"""An engine in this process: it runs actors where it is told to."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from fastapi_events import clock, envelope
@@ -13,95 +12,8 @@ from fastapi_events.handlers.task_queue.engine import unknown_actor
 from fastapi_events.handlers.task_queue.messages import bell_in, is_batch
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, TryAgain, decide
 from fastapi_events.storage.dead_letters import DeadLetter
-from fastapi_events.testing.faults import BrokerAway, Faults
-
-
-@dataclass(eq=False)
-class Waiting:
-    """A message that waits for its time.
-
-    Parameters:
-        engine: Whose it is.
-        message: What was sent.
-        due: When it may be received, by the clock.
-        asked_for: Whether an event was dispatched with a delay, so that a test has to set the clock ahead.
-        events: How many it carries, where it is one of those that are taken together.
-    """
-
-    engine: InlineEngine
-    message: Message
-    due: float
-    asked_for: bool = False
-    events: int = 0
-
-
-class InlineBroker:
-    """The messages of all handlers of a worker.
-
-    Parameters:
-        faults: What happens to them.
-    """
-
-    def __init__(self, faults: Faults) -> None:
-        self.faults = faults
-        self._lock = threading.RLock()
-        self._waiting: list[Waiting] = []
-
-    def put(self, waiting: Waiting) -> None:
-        """Let a message wait."""
-        with self._lock:
-            self._waiting.append(waiting)
-            if waiting.events:
-                self._hurry(waiting)
-
-    def _hurry(self, last: Waiting) -> None:
-        """A batch that is full waits no longer; what comes after it begins another."""
-        size, full = last.engine.batch_size(last.message.task), list[Waiting]()
-        for each in self._together(last):
-            full.append(each)
-            if sum(one.events for one in full) >= size:
-                for one in full:
-                    one.due = min(one.due, clock.timestamp())
-                full = []
-
-    def take(self) -> Waiting | None:
-        """A message that is due; with those that are taken together with it, as one."""
-        with self._lock:
-            now = clock.timestamp()
-            ready = sorted((each for each in self._waiting if each.due <= now), key=lambda each: each.due)
-            if not ready:
-                return None
-            found = self.faults.orders[-1].choice(ready) if self.faults.orders else ready[0]
-            self._waiting.remove(found)
-            return self._gathered(found) if found.events else found
-
-    def _gathered(self, first: Waiting) -> Waiting:
-        left = first.engine.batch_size(first.message.task) - first.events
-        taken = [first]
-        for each in self._together(first):
-            if each.events <= left:
-                left -= each.events
-                taken.append(each)
-                self._waiting.remove(each)
-        inside = ",".join(each.message.argument.strip()[1:-1] for each in taken)
-        return replace(first, message=replace(first.message, argument=f"[{inside}]"))
-
-    def _together(self, with_: Waiting) -> list[Waiting]:
-        return [
-            each
-            for each in self._waiting
-            if each.events and each.engine is with_.engine and each.message.task == with_.message.task
-        ]
-
-    def next_due(self, *, asked_for: bool) -> float | None:
-        """When the next message is due, without or with those that were to be delayed."""
-        with self._lock:
-            return min((each.due for each in self._waiting if asked_for or not each.asked_for), default=None)
-
-    def delayed(self) -> list[Waiting]:
-        """What was to be delayed, the next one first."""
-        with self._lock:
-            return sorted((each for each in self._waiting if each.asked_for), key=lambda each: each.due)
+from fastapi_events.testing.faults import BrokerAway
+from fastapi_events.testing.inline_broker import InlineBroker, PauseOf, Waiting
 
 
 class InlineEngine(Engine):
@@ -111,13 +23,15 @@ class InlineEngine(Engine):
         original: The engine in whose place it stands; its limits hold.
         handler: The handler in whose place that one stands which has it.
         broker: Where its messages wait.
+        pause_of: Finds out how somebody has paused a subscription.
     """
 
-    def __init__(self, original: Engine, handler: Any, broker: InlineBroker) -> None:
+    def __init__(self, original: Engine, handler: Any, broker: InlineBroker, *, pause_of: PauseOf) -> None:
         self.name = original.name
         self._original = original
         self.handler = handler
         self._broker = broker
+        self.pause_of = pause_of
         self._actors: dict[str, Actor] = {}
         self.windows: dict[str, float] = {}
         """How long the first event of a batch waits for others, by the subscription."""
@@ -197,16 +111,17 @@ class InlineEngine(Engine):
         if isinstance(outcome, GiveUp):
             actor.worker.dead_letters.give_up(outcome.letter)
         elif isinstance(outcome, TryAgain):
-            self._put(replace(message, delay=outcome.after, failed=outcome.failed))
+            again = replace(message, delay=outcome.after, failed=outcome.failed)
+            self._put(again, held=not outcome.counts)
 
-    def _put(self, message: Message, *, asked_for: bool = False) -> None:
+    def _put(self, message: Message, *, asked_for: bool = False, held: bool = False) -> None:
         delay, events = message.delay, 0
         actor = self._actors.get(message.task)
         batch = None if actor is None or actor.subscription is None else actor.subscription.batch
         if batch is not None and is_batch(message.argument) and not message.failed:
             events = len(envelope.read_batch(message.argument))
             delay = self.windows.get(message.task, 0.0)
-        self._broker.put(Waiting(self, message, clock.timestamp() + delay, asked_for, events))
+        self._broker.put(Waiting(self, message, clock.timestamp() + delay, asked_for, events, held))
 
     def _unknown(self, message: Message) -> Actor:
         anyone: Any = next(iter(self._actors.values()))

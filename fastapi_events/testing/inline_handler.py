@@ -10,9 +10,11 @@ from fastapi_events.errors import NotPublished
 from fastapi_events.handlers.task_queue import Actor, Message, TaskQueueHandler
 from fastapi_events.process_loop import process_loop
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.storage.catalogue import Pause
 from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.subscriptions.subscription import Subscription
-from fastapi_events.testing.inline_engine import InlineBroker, InlineEngine
+from fastapi_events.testing.inline_broker import InlineBroker
+from fastapi_events.testing.inline_engine import InlineEngine
 from fastapi_events.testing.twin import twin_of
 
 _FLUSH_SECONDS = 60.0
@@ -37,10 +39,11 @@ class InlineHandler:
         self.original = original
         self._peers = peers
         self._broker = broker
-        self._engine = InlineEngine(original.engine, original, broker)
+        self._engine = InlineEngine(original.engine, original, broker, pause_of=self._pause_of)
         self._twin = twin_of(
-            original, self._engine, store, dead_letters=store.dead_letters, flush_deadline=_FLUSH_SECONDS
-        )
+            original, self._engine, store, dead_letters=store.dead_letters, flush_deadline=_FLUSH_SECONDS,
+            can_pause=original.catalogue is not None,
+        )  # fmt: skip
         self._relay = None if self._twin.outbox is None else self._twin.relay_thread()
         self._copied: list[tuple[Subscription, tuple[str, ...]]] = []
 
@@ -58,6 +61,23 @@ class InlineHandler:
         overrides.clear()
         overrides.update(self.original.dependency_overrides)
         return self._twin
+
+    def _pause_of(self, subscription: str) -> Pause | None:
+        """How somebody has paused a subscription; None where it is not, or goes on by itself."""
+        catalogue = self._twin.catalogue
+        if catalogue is None:
+            return None
+        known = catalogue.read(self._twin.name)
+        return next(
+            (
+                each
+                for each in known.paused
+                if each.subscription == subscription
+                and not each.half_open
+                and (each.until is None or each.until > known.now)
+            ),
+            None,
+        )
 
     def stands_in_by(self, handler: TaskQueueHandler) -> bool:
         """Whether a handler is the one that gets the events."""
@@ -88,8 +108,8 @@ class InlineHandler:
         )
 
     def deliver(self, message: Message) -> None:
-        """Handle a message, with the functions that there are by now."""
-        self.current()
+        """Handle a message, with the functions and pauses that there are by now."""
+        self.current().fleet.refresh()
         self._engine.deliver(message)
 
     def relay(self) -> int:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from fastapi_events import checks
 from fastapi_events.checks import counted
 from fastapi_events.event import Event, wire_name
 from fastapi_events.testing.dispatched import DispatchedEvents, Target, Where
+from fastapi_events.testing.function_results import Function, FunctionResults, shown
+from fastapi_events.testing.function_results import times as in_times
 from fastapi_events.testing.log import Entry
-
-Function: TypeAlias = Callable[..., Any] | str
-"""A function, or the name of its subscription."""
 
 _MOST_SHOWN = 8
 
@@ -29,75 +28,18 @@ class Names(Protocol):
         """
 
 
-class FunctionResults:
-    """What one function did.
+@dataclass(frozen=True)
+class Outstanding:
+    """What a worker leaves until a test asks for it.
 
     Parameters:
-        entries: What happened to it, in order.
+        delayed: Events that were dispatched with a delay: in how many seconds they are due, and their names.
+        paused: Functions that somebody has paused and for which events wait: for how many seconds more, or
+            None where until they are resumed.
     """
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._entries = entries
-
-    @property
-    def events(self) -> list[Event]:
-        """The events that it ran for, once each time that it came to be run; not again for a retry."""
-        again: Counter[str] = Counter()
-        found = []
-        for each in self._entries:
-            if each.event is None:
-                continue
-            if each.hook == "retried":
-                again[each.event.id] += 1
-            elif each.hook == "started" and again[each.event.id]:
-                again[each.event.id] -= 1
-            elif each.hook == "started":
-                found.append(each.event)
-        return found
-
-    @property
-    def times(self) -> int:
-        """How often it ran, retries not counted."""
-        return len(self.events)
-
-    @property
-    def attempts(self) -> int:
-        """How often it was called, retries counted."""
-        return len(self._of("started"))
-
-    @property
-    def waits(self) -> list[float]:
-        """Seconds before each of its retries, in order."""
-        return [each.wait for each in self._of("retried")]
-
-    @property
-    def errors(self) -> list[BaseException]:
-        """What it raised, in order."""
-        return [each.error for each in self._of("failed") if each.error is not None]
-
-    @property
-    def succeeded(self) -> list[Event]:
-        """The events for which it returned."""
-        return [each.event for each in self._of("succeeded") if each.event is not None]
-
-    @property
-    def skipped(self) -> list[Event]:
-        """The events that it had completed before, with `once=True`."""
-        return [each.event for each in self._of("skipped") if each.event is not None]
-
-    @property
-    def dead(self) -> list[str]:
-        """Why its messages were given up, in order."""
-        return [each.reason for each in self._of("dead")]
-
-    def __repr__(self) -> str:
-        said = [f"ran {_times(self.times)}", counted(self.attempts, "attempt")]
-        counts = {word: len(self._of(word)) for word in ("succeeded", "skipped", "dead")}
-        said += [f"{count} {word}" for word, count in counts.items() if count]
-        return f"<FunctionResults: {', '.join(said)}>"
-
-    def _of(self, hook: str) -> list[Entry]:
-        return [each for each in self._entries if each.hook == hook]
+    delayed: Sequence[tuple[float, str]] = ()
+    paused: Mapping[str, float | None] = field(default_factory=dict)
 
 
 class Run:
@@ -106,15 +48,13 @@ class Run:
     Parameters:
         entries: What happened, in order.
         names: Finds the subscriptions of a function.
-        delayed: What still waits for its time: seconds, and what it is.
+        outstanding: What still waits.
     """
 
-    def __init__(
-        self, entries: Sequence[Entry], names: Names, delayed: Sequence[tuple[float, str]] = ()
-    ) -> None:
+    def __init__(self, entries: Sequence[Entry], names: Names, outstanding: Outstanding) -> None:
         self._entries = entries
         self._names = names
-        self._delayed = delayed
+        self._outstanding = outstanding
 
     @property
     def dispatched(self) -> DispatchedEvents:
@@ -135,8 +75,16 @@ class Run:
 
     @property
     def delayed(self) -> list[tuple[float, str]]:
-        """What still waits for its time: how many seconds, and what it is."""
-        return list(self._delayed)
+        """What still waits for its time: how many seconds, and the event's name."""
+        return list(self._outstanding.delayed)
+
+    @property
+    def paused(self) -> dict[str, float | None]:
+        """The functions that somebody has paused and for which events wait: for how many seconds more.
+
+        None where that is until they are resumed.
+        """
+        return dict(self._outstanding.paused)
 
     def of(self, function: Function) -> FunctionResults:
         """What one function did.
@@ -188,11 +136,11 @@ class Run:
             skipped = (
                 f" It skipped {len(found.skipped)} that it had completed before." if found.skipped else ""
             )
-            raise AssertionError(f"{_shown(function)} did not run.{skipped} {self._what_happened()}")
+            raise AssertionError(f"{shown(function)} did not run.{skipped} {self._what_happened()}")
         if times is not None and found.times != times:
             events = ", ".join(f"{wire_name(each.name)} {each.payload!r}" for each in found.events)
             raise AssertionError(
-                f"{_shown(function)} ran {_times(found.times)}, not {_times(times)}: for {events}."
+                f"{shown(function)} ran {in_times(found.times)}, not {in_times(times)}: for {events}."
             )
 
     def assert_not_ran(self, function: Function) -> None:
@@ -205,7 +153,7 @@ class Run:
         found = self.of(function)
         if found.attempts:
             events = ", ".join(f"{wire_name(each.name)} {each.payload!r}" for each in found.events)
-            raise AssertionError(f"{_shown(function)} ran {_times(found.times)}: for {events}.")
+            raise AssertionError(f"{shown(function)} ran {in_times(found.times)}: for {events}.")
 
     def assert_succeeded(self, function: Function, *, attempts: int | None = None) -> None:
         """Assert that a function returned for every event that it ran for.
@@ -223,12 +171,12 @@ class Run:
         if found.dead or not found.succeeded:
             reason = (found.dead or [repr(each) for each in found.errors] or ["it has not returned yet"])[-1]
             raise AssertionError(
-                f"{_shown(function)} did not succeed after {counted(found.attempts, 'attempt')}: {reason}"
+                f"{shown(function)} did not succeed after {counted(found.attempts, 'attempt')}: {reason}"
             )
         if attempts is not None and found.attempts != attempts:
             waits = f" It waited for {found.waits} s in between." if found.waits else ""
             raise AssertionError(
-                f"{_shown(function)} took {counted(found.attempts, 'attempt')}, not {attempts}.{waits}"
+                f"{shown(function)} took {counted(found.attempts, 'attempt')}, not {attempts}.{waits}"
             )
 
     def assert_dead(
@@ -250,13 +198,13 @@ class Run:
         found = self.of(function)
         if not found.dead:
             what = f"it succeeded for {len(found.succeeded)}" if found.succeeded else self._what_happened()
-            raise AssertionError(f"No message to {_shown(function)} was given up: {what}")
+            raise AssertionError(f"No message to {shown(function)} was given up: {what}")
         if reason is not None and not any(reason in each for each in found.dead):
             given = "\n".join(f"  {each}" for each in found.dead)
-            raise AssertionError(f"{_shown(function)} was given up, not for {reason!r}:\n{given}")
+            raise AssertionError(f"{shown(function)} was given up, not for {reason!r}:\n{given}")
         if attempts is not None and found.attempts != attempts:
             raise AssertionError(
-                f"{_shown(function)} was given up after {counted(found.attempts, 'attempt')}, not {attempts}."
+                f"{shown(function)} was given up after {counted(found.attempts, 'attempt')}, not {attempts}."
             )
 
     def assert_nothing_dead(self) -> None:
@@ -300,22 +248,17 @@ class Run:
             said.append(f"Nobody listens to {', '.join(unmatched[:_MOST_SHOWN])}.")
         if lost := self.lost:
             said.append(f"Lost: {lost[0][0].name!r}, {lost[0][1]}.")
-        if self._delayed:
-            seconds, what = self._delayed[0]
+        if self.delayed:
+            seconds, what = self.delayed[0]
             said.append(f"{what} waits for {seconds:.0f} s more: worker.advance(seconds={seconds:.0f}).")
+        for subscription, left in self.paused.items():
+            until = "until it is resumed" if left is None else f"for {left:.0f} s more"
+            said.append(f"{subscription} is paused {until}.")
         if not ran and not self._of("dispatched"):
             said.append("Nothing was dispatched.")
         return " ".join(said)
 
 
-def _shown(function: Function) -> str:
-    return function if isinstance(function, str) else getattr(function, "__qualname__", repr(function))
-
-
 def _check_attempts(attempts: int | None) -> None:
     if attempts is not None:
         checks.whole("attempts", attempts, least=1)
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"

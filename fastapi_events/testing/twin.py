@@ -11,7 +11,7 @@ from fastapi_events.storage.memory import MemoryStore
 
 
 def twin_of(
-    handler: TaskQueueHandler, engine: Engine, store: MemoryStore, **changed: Any
+    handler: TaskQueueHandler, engine: Engine, store: MemoryStore, *, can_pause: bool = False, **changed: Any
 ) -> TaskQueueHandler:
     """A handler with the settings of another, and the parts that it has, in memory.
 
@@ -19,6 +19,7 @@ def twin_of(
         handler: The other.
         engine: Where its messages go.
         store: Where its stores are.
+        can_pause: Whether it has a catalogue, which keeps what is paused.
         changed: Settings that differ.
     """
     settings = handler.settings
@@ -27,4 +28,7 @@ def twin_of(
     # Nobody else works at it: it has no fleet to find, no relay of its own, and nobody looks at its journal.
     options |= {"store": None, "catalogue": None, "journal": None, "journal_payloads": False}
     options |= {"relay": False, "queue_type": "classic", **changed}
+    if can_pause:
+        del options["catalogue"]  # one that a store brings along makes no fleet of its handler
+        options["store"] = store
     return TaskQueueHandler(engine, **cast("TaskQueueOptions", options))

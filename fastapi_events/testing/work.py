@@ -18,10 +18,11 @@ from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.subscriptions.subscription import Subscription
 from fastapi_events.testing.application import Application
 from fastapi_events.testing.faults import Faults
-from fastapi_events.testing.inline_engine import InlineBroker
+from fastapi_events.testing.function_results import Function
+from fastapi_events.testing.inline_broker import InlineBroker
 from fastapi_events.testing.inline_handler import InlineHandler
 from fastapi_events.testing.log import Entry, Log, last_errors
-from fastapi_events.testing.results import Function
+from fastapi_events.testing.results import Outstanding
 
 MOST_MESSAGES = 10_000
 """After so many messages at once, functions are taken to call one another without end."""
@@ -207,6 +208,17 @@ class Work:
             each.close()
 
     # What came of it
+
+    def outstanding(self) -> Outstanding:
+        """What waits for a test to set the clock ahead, or to end a pause."""
+        now = clock.timestamp()
+        return Outstanding(
+            delayed=[(each.due - now, each.name) for each in self.broker.delayed()],
+            paused={
+                task: None if pause.until is None else pause.until - now
+                for task, pause in self.broker.paused().items()
+            },
+        )
 
     def news(self) -> list[Entry]:
         """What has happened since it was asked last."""

@@ -22,8 +22,9 @@ from fastapi_events.process_loop import running_loop
 from fastapi_events.scope import collect_events
 from fastapi_events.scope.config import checked_handlers
 from fastapi_events.testing.faults import CrashPoint, ErrorToRaise, checked_crash_point, checked_error
+from fastapi_events.testing.function_results import Function
 from fastapi_events.testing.local_faults import failing_locally
-from fastapi_events.testing.results import Function, Run
+from fastapi_events.testing.results import Run
 from fastapi_events.testing.stand_ins import installed
 from fastapi_events.testing.work import Work
 
@@ -244,10 +245,8 @@ class InlineWorker:
         try:
             _apart(work)
         finally:
-            now = clock.timestamp()
-            delayed = [(each.due - now, each.message.task) for each in self._work.broker.delayed()]
             news = self._work.news()
-            run = self.last_run = Run(news, self._names, delayed)
+            run = self.last_run = Run(news, self._names, self._work.outstanding())
             errors = self._work.errors_of(news)
         if raise_errors:
             raise_together(errors, "several functions failed")

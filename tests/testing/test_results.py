@@ -8,8 +8,9 @@ import pytest
 
 from fastapi_events.errors import InvalidSetting
 from fastapi_events.event import Event
+from fastapi_events.testing.function_results import Function
 from fastapi_events.testing.log import Entry
-from fastapi_events.testing.results import Function, Run
+from fastapi_events.testing.results import Outstanding, Run
 
 ONE, OTHER = Event("order-placed", {"number": 1}), Event("order-placed", {"number": 2})
 
@@ -22,8 +23,12 @@ def entry(hook: str, event: Event = ONE, by: str | None = "cook", **rest: Any) -
     return Entry(hook=hook, event=event, subscription=by, **rest)
 
 
-def run_of(*entries: Entry, delayed: list[tuple[float, str]] | None = None) -> Run:
-    return Run(entries, names, delayed or [])
+def run_of(
+    *entries: Entry,
+    delayed: list[tuple[float, str]] | None = None,
+    paused: dict[str, float | None] | None = None,
+) -> Run:
+    return Run(entries, names, Outstanding(delayed or [], paused or {}))
 
 
 NOTHING = "Nothing ran. Nothing was dispatched."
@@ -43,19 +48,6 @@ DEAD = run_of(
     entry("failed", error=ValueError("gas")),
     entry("dead", reason="ValueError: gas", attempt=1),
 )
-
-
-def test_a_retry_is_no_second_time() -> None:
-    cook = SUCCEEDED.of("cook")
-    assert (cook.times, cook.attempts, cook.waits) == (2, 3, [1.0])
-    assert cook.events == [ONE, OTHER]
-    assert cook.succeeded == [OTHER, ONE]
-    assert [str(each) for each in cook.errors] == ["oven"]
-    assert cook.dead == cook.skipped == []
-
-
-def test_a_second_delivery_is() -> None:
-    assert run_of(entry("started"), entry("succeeded"), entry("started")).of("cook").times == 2
 
 
 def test_what_is_so_is_not_refused() -> None:
@@ -92,8 +84,14 @@ def test_what_is_so_is_not_refused() -> None:
             "cook did not run. Nothing ran. Nobody listens to order-placed.",
         ),
         (
-            lambda: run_of(entry("dispatched", by=None), delayed=[(600.0, "fan_out")]).assert_ran("cook"),
-            "cook did not run. Nothing ran. fan_out waits for 600 s more: worker.advance(seconds=600).",
+            lambda: run_of(entry("dispatched", by=None), delayed=[(600.0, "reminder")]).assert_ran("cook"),
+            "cook did not run. Nothing ran. reminder waits for 600 s more: worker.advance(seconds=600).",
+        ),
+        (
+            lambda: run_of(entry("dispatched", by=None), paused={"cook": None, "eat": 9.0}).assert_ran(
+                "cook"
+            ),
+            "cook did not run. Nothing ran. cook is paused until it is resumed. eat is paused for 9 s more.",
         ),
         (
             lambda: run_of(entry("skipped")).assert_ran("cook"),
@@ -108,7 +106,7 @@ def test_what_is_so_is_not_refused() -> None:
             "cook did not succeed after 1 attempt: it has not returned yet",
         ),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_what_is_not_so_is_told(assertion: Any, said: str) -> None:
     with pytest.raises(AssertionError) as failing:
@@ -124,11 +122,6 @@ def test_what_was_discarded_was_not_dispatched() -> None:
 
 def test_it_says_what_happened() -> None:
     assert repr(DEAD) == "<Run: What ran: cook.>"
-
-
-def test_what_one_function_did_is_told() -> None:
-    assert repr(SUCCEEDED.of("cook")) == "<FunctionResults: ran 2 times, 3 attempts, 2 succeeded>"
-    assert repr(DEAD.of("cook")) == "<FunctionResults: ran once, 1 attempt, 1 dead>"
 
 
 def test_no_times_at_all_is_a_number_of_times() -> None:

@@ -200,7 +200,7 @@ def test_an_event_that_is_delayed_waits_for_the_test(queue: DramatiqHandler, wor
 
     run = worker.emit("reminder", delay=600)
 
-    with pytest.raises(AssertionError, match=r"fan_out waits for 600 s more: worker.advance\(seconds=600\)"):
+    with pytest.raises(AssertionError, match=r"reminder waits for 600 s more: worker.advance\(seconds=600\)"):
         run.assert_ran(remind)
     worker.advance(minutes=9).assert_not_ran(remind)
     worker.advance(timedelta(minutes=1)).assert_ran(remind, times=1)
@@ -225,6 +225,56 @@ def test_a_retry_within_the_time_runs_at_its_own(queue: DramatiqHandler, worker:
         run = worker.advance(seconds=115)
         assert run.of(cook).attempts == 2
         worker.run().assert_succeeded(cook)
+
+
+def test_a_function_that_is_paused_waits_until_it_is_resumed(
+    queue: DramatiqHandler, worker: InlineWorker
+) -> None:
+    queue.register(lambda event: None, event_name="x", name="bill")
+    queue.register(lambda event: None, event_name="x", name="cook")
+    there = worker.handler(queue)
+
+    there.pause("bill")
+    run = worker.emit("x")
+    run.assert_ran("cook", times=1)
+    assert run.paused == {"bill": None}
+    with pytest.raises(AssertionError, match="bill is paused until it is resumed"):
+        run.assert_ran("bill")
+    worker.advance(days=30).assert_not_ran("bill")
+
+    there.resume("bill")
+    worker.run().assert_succeeded("bill", attempts=1)
+
+
+def test_a_pause_for_a_while_ends_by_the_clock(queue: DramatiqHandler, worker: InlineWorker) -> None:
+    queue.register(lambda event: None, event_name="x", name="bill")
+    worker.handler(queue).pause("bill", duration=timedelta(hours=2))
+    worker.emit("x").assert_not_ran("bill")
+    worker.run().assert_not_ran("bill")
+    worker.advance(hours=1).assert_not_ran("bill")
+    worker.advance(hours=1, seconds=1).assert_succeeded("bill", attempts=1)
+
+
+def test_a_function_that_pauses_itself_is_tried_again_after_the_pause(
+    queue: DramatiqHandler, worker: InlineWorker
+) -> None:
+    times: list[float] = []
+
+    @queue.register(event_name="x", name="ship", pause_on=ConnectionError, pause_for=600.0)
+    def ship(event: Event) -> None:
+        times.append(clock.timestamp())
+        if len(times) == 1:
+            raise ConnectionError
+
+    worker.emit("x").assert_succeeded("ship")
+    assert 600 <= times[1] - times[0] < 660
+
+
+def test_where_no_catalogue_keeps_it_nothing_can_be_paused_as_in_production() -> None:
+    queue = handler(catalogue=None)
+    queue.register(lambda event: None, event_name="x", name="bill")
+    with InlineWorker(queue) as inline, pytest.raises(ConfigurationError, match="has no catalogue"):
+        inline.handler(queue).pause("bill")
 
 
 def test_once_skips_what_comes_again(worker: None) -> None:
