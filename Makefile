@@ -51,7 +51,7 @@ env: $(VENV)/.test $(VENV)/.check ## Make the environment for everything else, i
 demo: $(VENV)/.test ## Start a broker, a web app and workers, and print the URL (ARGS=--once: send, check, exit)
 	@$(BIN)/python -m examples.demo $(ARGS)
 
-# As many tests at once as there are processors; who has nothing left to do takes over from the others.
+# As many tests at once as tests/conftest.py says; who has nothing left to do takes over from the others.
 IN_PARALLEL := --numprocesses auto --dist worksteal
 
 .PHONY: test
@@ -119,8 +119,8 @@ docs: $(VENV)/.test $(VENV)/.check ## Serve the documentation, and rebuild it wh
 material: $(VENV)/.test $(VENV)/.check ## Build the documentation by Material for MkDocs instead, strictly
 	@$(BIN)/mkdocs --quiet build --strict
 
-# Two tests at once, which mostly wait; the next one goes to whoever is free.
-AT_ONCE := --numprocesses 2 --dist load --maxschedchunk 1
+# As many rows at once as tests/faults/conftest.py says; the next one goes to whoever is free.
+AT_ONCE := --numprocesses auto --dist load --maxschedchunk 1
 UNDER_FAULTS := tests/contract tests/handlers/task_queue tests/storage
 
 # A target only once it has something to run; the CI looks whether it is there.

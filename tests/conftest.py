@@ -41,6 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(FAULT_SEED, type=int, help="run among faults that change no outcome, drawn from a seed")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """More at once than there are processors: most of their time tests wait, for processes and servers."""
+    processors = os.cpu_count() or 1
+    return max(processors, min(2 * processors, 8))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Seed the order of tests, and not the draws of ports: two runs with one seed would meet."""
     config.option.randomly_reset_seed = False

@@ -32,6 +32,12 @@ PATIENT = {"resend_after": 60.0, "flush_deadline": 10.0}
 collect_ignore = [] if "FASTAPI_EVENTS_CHAOS_SEEDS" in os.environ else ["test_38_chaos.py"]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two rows at once with all events, which keep two processors busy; more with few, which mostly wait."""
+    return 2 if EVENTS > 200 else 4
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
