@@ -26,7 +26,8 @@ import sqlalchemy as sa
 
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.dead_letters import DeadLetter
-from fastapi_events.storage.journal import Count, bits_of
+from fastapi_events.storage.histories import bits_of
+from fastapi_events.storage.journal import Count
 from fastapi_events.storage.letters import group_id
 from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.storage.sqlalchemy.schema import (

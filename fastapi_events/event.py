@@ -99,6 +99,12 @@ class Event(tuple[EventName, Any]):
         return self._at
 
     @property
+    def timestamp(self) -> float:
+        """`dispatched_at` in seconds since 1970."""
+        at = self._at
+        return at if isinstance(at, float) else at.timestamp()
+
+    @property
     def time(self) -> str:
         """`dispatched_at` as it travels: RFC 3339."""
         at = self._at

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from fastapi_events import lifecycle, recorder
+from fastapi_events import lifecycle
 from fastapi_events.context import event_store
 from fastapi_events.dispatcher import dispatch
-from fastapi_events.errors import ConfigurationError, StorageError
+from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 from fastapi_events.lifecycle import Lifecycle, tell
-from fastapi_events.recorder import MAX_BUFFERED, recorder_of
+from fastapi_events.recorder import recorder_of
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.scope import collect_events
-from fastapi_events.storage.journal import Count, Record
 from fastapi_events.storage.memory import MemoryJournal, MemoryStore
 from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.whereabouts import journals
@@ -30,28 +27,13 @@ from tests.handlers.task_queue.broker import ListHandler
 from tests.processes import until
 
 
-class AwayJournal(MemoryJournal):
-    """A journal that a test takes away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error: Exception | None = None
-        self.batches: list[int] = []
-
-    def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:
-        if self.error is not None:
-            raise self.error
-        self.batches.append(len(records))
-        super().write(records, counts)
+@pytest.fixture
+def journal() -> MemoryJournal:
+    return MemoryJournal()
 
 
 @pytest.fixture
-def journal() -> AwayJournal:
-    return AwayJournal()
-
-
-@pytest.fixture
-def handler(journal: AwayJournal) -> Iterator[ListHandler]:
+def handler(journal: MemoryJournal) -> Iterator[ListHandler]:
     yield ListHandler(journal=journal)
     recorder_of(journal).flush(5.0)
 
@@ -70,7 +52,7 @@ def dispatched(handler: ListHandler, *names: str, **options: Any) -> list[Event]
     return events
 
 
-def test_the_life_of_an_event_is_recorded(journal: AwayJournal, handler: ListHandler) -> None:
+def test_the_life_of_an_event_is_recorded(journal: MemoryJournal, handler: ListHandler) -> None:
     handler.register(lambda event: None, name="cook", queue="kitchen")
 
     [event] = dispatched(handler, "order")
@@ -90,7 +72,7 @@ def test_the_life_of_an_event_is_recorded(journal: AwayJournal, handler: ListHan
     assert first.payload is None
 
 
-def test_of_a_chain_causes_are_recorded(journal: AwayJournal, handler: ListHandler) -> None:
+def test_of_a_chain_causes_are_recorded(journal: MemoryJournal, handler: ListHandler) -> None:
     handler.register(lambda event: dispatch("second"), event_name="first", name="cook")
 
     [event] = dispatched(handler, "first")
@@ -102,7 +84,7 @@ def test_of_a_chain_causes_are_recorded(journal: AwayJournal, handler: ListHandl
     assert (second.name, second.cause, second.correlation) == ("second", event.id, event.id)
 
 
-def test_failures_have_their_error_and_what_followed(journal: AwayJournal, handler: ListHandler) -> None:
+def test_failures_have_their_error_and_what_followed(journal: MemoryJournal, handler: ListHandler) -> None:
     def fail(event: Event) -> None:
         raise ValueError("no fish")
 
@@ -125,7 +107,7 @@ def test_failures_have_their_error_and_what_followed(journal: AwayJournal, handl
 
 
 def test_what_becomes_of_an_event_elsewhere_is_recorded_with_the_reason(
-    journal: AwayJournal, handler: ListHandler
+    journal: MemoryJournal, handler: ListHandler
 ) -> None:
     event = Event("order", {})
     tell(Lifecycle.stored, [event], handler=handler.name, reason="refused")
@@ -138,7 +120,7 @@ def test_what_becomes_of_an_event_elsewhere_is_recorded_with_the_reason(
     assert [each.error for each in journal.records(event.id)[:2]] == ["refused", "the broker is away"]
 
 
-def test_an_event_for_later_says_when(journal: AwayJournal) -> None:
+def test_an_event_for_later_says_when(journal: MemoryJournal) -> None:
     handler = ListHandler(store=MemoryStore(), journal=journal, relay=False)
 
     [event] = dispatched(handler, "order", delay=3_600)
@@ -149,13 +131,13 @@ def test_an_event_for_later_says_when(journal: AwayJournal) -> None:
     assert 3_500 < wait <= 3_600
 
 
-def test_it_writes_by_itself(journal: AwayJournal, handler: ListHandler) -> None:
+def test_it_writes_by_itself(journal: MemoryJournal, handler: ListHandler) -> None:
     [event] = dispatched(handler, "order")
 
     until(lambda: journal.records(event.id), "the journal is written")
 
 
-def test_payloads_are_recorded_where_they_are_asked_for(journal: AwayJournal) -> None:
+def test_payloads_are_recorded_where_they_are_asked_for(journal: MemoryJournal) -> None:
     handler = ListHandler(journal=journal, journal_payloads=True)
 
     [event] = dispatched(handler, "order")
@@ -169,92 +151,7 @@ def test_payloads_without_a_journal_are_refused() -> None:
         ListHandler(journal_payloads=True)
 
 
-def test_what_happens_is_counted_by_the_minute_with_histograms(
-    journal: AwayJournal, handler: ListHandler
-) -> None:
-    handler.register(lambda event: None, name="cook")
-    dispatched(handler, "order", "order")
-    handler.run()
-    recorder_of(journal).flush(5.0)
-
-    totals: dict[tuple[str, str, str], int] = {}
-    for each in journal.counts(datetime.now(UTC) - timedelta(minutes=5)):
-        key = each.event_name, each.subscription, each.measure.partition("<=")[0]
-        totals[key] = totals.get(key, 0) + each.count
-    assert totals == {
-        ("order", "", "dispatched"): 2,
-        ("order", "", "published"): 2,
-        ("order", "", "fanned_out"): 2,
-        ("order", "cook", "started"): 2,
-        ("order", "cook", "succeeded"): 2,
-        ("order", "cook", "age"): 2,
-        ("order", "cook", "duration"): 2,
-    }
-
-
-def test_names_without_bound_are_counted_as_one(
-    journal: AwayJournal, handler: ListHandler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder, "_MOST_NAMES", 2)
-    dispatched(handler, "a", "b", "c", "d", "a")
-    recorder_of(journal).flush(5.0)
-
-    counts = journal.counts(datetime.now(UTC) - timedelta(minutes=5))
-    found = {each.event_name: each.count for each in counts if each.measure == "dispatched"}
-    assert found == {"a": 2, "b": 1, "(other)": 2}
-
-
-def test_a_journal_that_is_away_costs_nothing_but_history(
-    journal: AwayJournal, handler: ListHandler, caplog: pytest.LogCaptureFixture
-) -> None:
-    journal.error = StorageError("gone")
-
-    with caplog.at_level(logging.WARNING):
-        events = dispatched(handler, *["order"] * 3)
-        recorder_of(journal).flush(5.0)
-        recorder_of(journal).flush(5.0)
-
-    assert len(handler.sent) == 1
-    # Recorders of other tests may say what they have dropped; this one has dropped nothing, see below.
-    said = [each for each in caplog.messages if not each.startswith("The journal has dropped")]
-    assert said == ["The journal cannot be written: gone"]
-    journal.error = None
-    until(lambda: journal.records(events[0].id), "it is written once the journal is back")
-    assert [each.what for each in journal.records(events[2].id)] == ["dispatched", "published"]
-    assert recorder_of(journal).dropped == 0
-
-
-def test_where_the_journal_does_not_keep_up_the_oldest_is_dropped_and_counted(
-    journal: AwayJournal, handler: ListHandler, caplog: pytest.LogCaptureFixture
-) -> None:
-    journal.error = StorageError("gone")
-    old = Event("old", None)
-    tell(Lifecycle.dispatched, old)
-    recorder_of(journal).flush(5.0)
-    for _ in range(MAX_BUFFERED + 10):
-        tell(Lifecycle.dispatched, Event("new", None))
-    journal.error = None
-
-    until(lambda: journal.batches, "the journal is written")
-    recorder_of(journal).flush(5.0)
-
-    assert recorder_of(journal).dropped == 11
-    assert journal.records(old.id) == []
-    assert sum(journal.batches) == MAX_BUFFERED
-    assert max(journal.batches) <= 1_000
-
-
-def test_a_fault_of_the_journal_harms_nobody(
-    journal: AwayJournal, handler: ListHandler, caplog: pytest.LogCaptureFixture
-) -> None:
-    journal.error = RuntimeError("a bug")
-    dispatched(handler, "order")
-    recorder_of(journal).flush(5.0)
-
-    assert "The journal cannot be written: a bug" in caplog.messages
-
-
-def test_handlers_with_one_journal_share_a_recorder(journal: AwayJournal) -> None:
+def test_handlers_with_one_journal_share_a_recorder(journal: MemoryJournal) -> None:
     one, other = ListHandler(journal=journal), ListHandler(queue="other", journal=journal)
 
     [event] = dispatched(one, "order")
@@ -263,7 +160,7 @@ def test_handlers_with_one_journal_share_a_recorder(journal: AwayJournal) -> Non
     assert other.journal is journal
 
 
-def test_a_collected_handler_is_recorded_no_more(journal: AwayJournal) -> None:
+def test_a_collected_handler_is_recorded_no_more(journal: MemoryJournal) -> None:
     handler = ListHandler(journal=journal)
     tell(Lifecycle.dispatched, Event("order"))  # to publish it would start a thread, which keeps the handler
     before = len(lifecycle.listeners(Lifecycle.dispatched))
@@ -292,7 +189,7 @@ def test_a_store_brings_its_journal() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_writes_its_own_and_nothing_of_its_parent(
-    handler: ListHandler, journal: AwayJournal
+    handler: ListHandler, journal: MemoryJournal
 ) -> None:
     dispatched(handler, "order")
     began = threading.active_count()
@@ -326,15 +223,3 @@ def test_two_stores_of_one_address_have_one_recorder(tmp_path: Path) -> None:
     assert [each.what for each in stores[1].journal.records(event.id)] == ["dispatched"]
     assert len(journals(handlers)) == 1
     assert SqlStore(f"{url}x").journal.place != stores[0].journal.place
-
-
-def test_what_cannot_be_recorded_is_counted_and_stops_nothing(
-    journal: AwayJournal, handler: ListHandler
-) -> None:
-    right, wrong = Event("cat"), Event("cat", dispatched_at=cast("Any", "yesterday"))
-
-    tell(Lifecycle.started, wrong, subscription="feed")
-    tell(Lifecycle.started, right, subscription="feed")
-
-    assert happened(journal, right.id) == ["started"]
-    assert recorder_of(journal).dropped == 1

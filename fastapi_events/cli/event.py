@@ -17,7 +17,8 @@ from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
 from fastapi_events.queue_contents import QueueContents, in_queues, places_now
 from fastapi_events.storage.base import moment
-from fastapi_events.storage.journal import HAPPENINGS, Journal, Record
+from fastapi_events.storage.histories import HAPPENINGS
+from fastapi_events.storage.journal import Journal, Record
 from fastapi_events.whereabouts import (
     Found,
     Life,

@@ -16,25 +16,13 @@ from pydantic_core import to_json
 
 from fastapi_events import checks
 from fastapi_events.storage.base import Store, check_aware, read_cursor, storable
+from fastapi_events.storage.histories import BITS, HAPPENINGS, NOTABLE, Happening, History, outcomes_of
 
 KEEP: Final = timedelta(days=3)
 """How long an event is kept after the last that happened to it."""
 
 MAX_EVENTS: Final = 100_000
 """Events that are kept."""
-
-Happening: TypeAlias = Literal[
-    "dispatched", "discarded", "stored", "published", "lost", "fanned_out", "unmatched", "started",
-    "skipped", "succeeded", "failed", "retried", "dead", "replayed",
-]  # fmt: skip
-"""What can happen to an event; the hooks of `Lifecycle` say when."""
-
-HAPPENINGS: Final[tuple[str, ...]] = get_args(Happening)
-
-_BITS: Final = {each: 1 << at for at, each in enumerate(HAPPENINGS)}
-
-NOTABLE: Final = frozenset(("lost", "failed", "retried", "dead", "replayed"))
-"""An event to which one of these has happened is kept longer than ordinary ones where room is scarce."""
 
 BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 """Upper bounds, in seconds, of the histograms; what takes longer is in one more."""
@@ -107,7 +95,7 @@ class Record:
         if self.error is None and self.payload is None:  # as of most, of which there are several an event
             text = f"{self.event_id}{self.event_name}{self.handler}{self.subscription}"
             text += f"{self.cause}{self.correlation}"
-            if len(text) <= _LONGEST_NAME and text.isascii() and text.isprintable():
+            if is_short(text):
                 return
         for name, longest in _LONGEST:
             _cut(self, name, longest)
@@ -136,6 +124,15 @@ class JournalEvent:
     cause: str | None = None
     correlation: str | None = None
     payload: str | None = None
+
+    @classmethod
+    def of(cls, history: History) -> JournalEvent:
+        """The event of which a history tells, as if that were all."""
+        return cls(
+            id=history.id, name=history.name, first_at=history.first_at, last_at=history.last_at,
+            outcomes=outcomes_of(history.bits), cause=history.cause, correlation=history.correlation,
+            payload=history.payload,
+        )  # fmt: skip
 
     @property
     def is_notable(self) -> bool:
@@ -244,9 +241,17 @@ class Journal(Store, ABC):
         self.keep_seconds: float = checks.seconds("keep", keep, positive=True)
         self.max_events: int = checks.whole("max_events", max_events, least=1)
 
-    @abstractmethod
     def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:
         """Add records, and add counts to those that there are."""
+        self.put(histories_of(records), counts)
+
+    @abstractmethod
+    def put(self, histories: Sequence[History], counts: Sequence[Count] = ()) -> None:
+        """Add to what is known of events, each of which is there once, and to counts.
+
+        Parameters:
+            histories: By the events' ids, lest two who write wait for each other.
+        """
 
     def events(
         self,
@@ -341,47 +346,24 @@ def bucket_of(measure: Histogram, seconds: float) -> str:
     return _BUCKETS_OF[measure][bisect.bisect_left(BUCKETS, seconds)]
 
 
-def summaries(records: Iterable[Record]) -> dict[str, JournalEvent]:
-    """Each event that records tell of, by its id."""
-    of_events = _by_event(records)
-    # In one order everywhere, lest two writers wait for each other.
-    return {id_: _summary(id_, of_events[id_]) for id_ in sorted(of_events)}
-
-
-def _summary(id_: str, records: Sequence[Record]) -> JournalEvent:
-    times = [each.at for each in records]
-    return JournalEvent(
-        id=id_, name=records[0].event_name, first_at=min(times), last_at=max(times),
-        outcomes=frozenset([each.what for each in records]),
-        cause=_first([each.cause for each in records]),
-        correlation=records[0].correlation,
-        payload=_first([each.payload for each in records]),
-    )  # fmt: skip
-
-
-def _first(texts: Iterable[str | None]) -> str | None:
-    return next(filter(None, texts), None)
-
-
-def texts_of(records: Iterable[Record]) -> dict[str, str]:
-    """The records of each event as JSON text, which `records_of` reads; the payload stands in the summary."""
-    return {
-        id_: to_json(
-            [
-                {name: value for name, value in zip(_WRITTEN, _written_of(each), strict=True)
-                 if value is not None and value != ()}
-                for each in some
-            ]
-        ).decode()
-        for id_, some in _by_event(records).items()
-    }  # fmt: skip
-
-
-def _by_event(records: Iterable[Record]) -> dict[str, Records]:
-    found: dict[str, Records] = {}
+def histories_of(records: Iterable[Record]) -> list[History]:
+    """What records add to what is known of their events."""
+    found: dict[str, History] = {}
     for each in records:
-        found.setdefault(each.event_id, []).append(each)
-    return found
+        history = found.get(each.event_id)
+        if history is None:
+            history = History(each.event_id, each.event_name, each.correlation, each.cause, each.at)
+            found[each.event_id] = history
+        history.add(BITS[each.what], each.at, record_text(each))
+        history.cause = history.cause or each.cause
+        history.payload = history.payload or each.payload
+    return [found[id_] for id_ in sorted(found)]
+
+
+def record_text(record: Record) -> str:
+    """A record as JSON text, without what its event's history says."""
+    values = zip(_WRITTEN, _written_of(record), strict=True)
+    return to_json({name: value for name, value in values if value is not None and value != ()}).decode()
 
 
 def records_of(event: JournalEvent, texts: Iterable[str]) -> Records:
@@ -400,16 +382,6 @@ def records_of(event: JournalEvent, texts: Iterable[str]) -> Records:
     return sorted(found, key=lambda each: each.at)
 
 
-def bits_of(outcomes: Iterable[str]) -> int:
-    """Outcomes as one number, a bit each."""
-    return sum([_BITS[each] for each in outcomes])
-
-
-def outcomes_of(bits: int) -> frozenset[str]:
-    """The outcomes whose bits are set."""
-    return frozenset(each for each, bit in _BITS.items() if bits & bit)
-
-
 def text_of_action(action: Action) -> str:
     """An action as JSON text, which `action_of` reads."""
     return json.dumps({each.name: getattr(action, each.name) for each in fields(Action)})
@@ -421,10 +393,23 @@ def action_of(text: str) -> Action:
     return Action(**{name: value for name, value in json.loads(text).items() if name in known})
 
 
+def is_short(text: str) -> bool:
+    """Whether a text is kept as it is, and all its parts."""
+    return len(text) <= _LONGEST_NAME and text.isascii() and text.isprintable()
+
+
+def cut_payload(text: str) -> str:
+    """A payload as it is kept: the start of a long one."""
+    return _shortened(text, _LONGEST_PAYLOAD)
+
+
 def _cut(made: object, name: str, longest: int) -> None:
     """Let a text be one that fits; the object is frozen for its users, and is still being made."""
     text = getattr(made, name)
-    if text is None or (len(text) <= longest and text.isascii() and text.isprintable()):
-        return
+    if text is not None:
+        object.__setattr__(made, name, _shortened(text, longest))
+
+
+def _shortened(text: str, longest: int) -> str:
     text = storable(text)
-    object.__setattr__(made, name, text if len(text) <= longest else f"{text[: longest - 1]}…")
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

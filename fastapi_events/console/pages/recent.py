@@ -9,7 +9,7 @@ from starlette.requests import Request
 from fastapi_events import clock
 from fastapi_events.console.page import Page
 from fastapi_events.console.state import State
-from fastapi_events.storage.journal import HAPPENINGS
+from fastapi_events.storage.histories import HAPPENINGS
 from fastapi_events.whereabouts import state_of
 
 _LIMIT = 100

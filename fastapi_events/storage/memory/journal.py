@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from fastapi_events.storage.base import Clock
+from fastapi_events.storage.histories import History
 from fastapi_events.storage.journal import (
     KEEP,
     MAX_ACTIONS,
@@ -20,9 +21,8 @@ from fastapi_events.storage.journal import (
     Journal,
     JournalEvent,
     JournalEvents,
-    Record,
     Records,
-    summaries,
+    records_of,
 )
 
 
@@ -40,17 +40,16 @@ class MemoryJournal(Journal):
         self._clock = clock
         self._lock = threading.Lock()
         self._events: dict[str, JournalEvent] = {}
-        self._records: dict[str, Records] = {}
+        self._texts: dict[str, list[str]] = {}
         self._counts: dict[tuple[int, str, str, str], Count] = {}
         self._actions: deque[Action] = deque(maxlen=MAX_ACTIONS)
 
-    def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:
+    def put(self, histories: Sequence[History], counts: Sequence[Count] = ()) -> None:
         with self._lock:
-            for id_, event in summaries(records).items():
-                known = self._events.get(id_)
-                self._events[id_] = event if known is None else known.and_then(event)
-            for each in records:
-                self._records.setdefault(each.event_id, []).append(each)
+            for each in histories:
+                event, known = JournalEvent.of(each), self._events.get(each.id)
+                self._events[each.id] = event if known is None else known.and_then(event)
+                self._texts.setdefault(each.id, []).append(each.text)
             for one in counts:
                 before = self._counts.get(one.key)
                 total = one.count + (0 if before is None else before.count)
@@ -69,7 +68,8 @@ class MemoryJournal(Journal):
 
     def records(self, event_id: str) -> Records:
         with self._lock:
-            return sorted(self._records.get(event_id, ()), key=lambda each: each.at)
+            event, texts = self._events.get(event_id), list(self._texts.get(event_id, ()))
+        return [] if event is None else records_of(event, texts)
 
     def counts(self, since: datetime) -> Counts:
         with self._lock:
@@ -91,7 +91,7 @@ class MemoryJournal(Journal):
             left = [each.id for each in by_worth if each.last_at >= end]
             gone = old + left[: max(0, len(left) - self.max_events)]
             for id_ in gone:
-                del self._events[id_], self._records[id_]
+                del self._events[id_], self._texts[id_]
             return len(gone)
 
     def _latest(

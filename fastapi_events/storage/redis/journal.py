@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from fastapi_events.storage.histories import History, outcomes_of
 from fastapi_events.storage.journal import (
     KEEP,
     MAX_ACTIONS,
@@ -21,15 +22,10 @@ from fastapi_events.storage.journal import (
     Journal,
     JournalEvent,
     JournalEvents,
-    Record,
     Records,
     action_of,
-    bits_of,
-    outcomes_of,
     records_of,
-    summaries,
     text_of_action,
-    texts_of,
 )
 from fastapi_events.storage.redis.scripts import COMMON
 from fastapi_events.storage.redis.server import RedisPart, Server, in_our_words, text_of
@@ -123,15 +119,13 @@ class RedisJournal(RedisPart, Journal):
         RedisPart.__init__(self, server)
         Journal.__init__(self, keep=keep, max_events=max_events)
 
-    def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:
-        texts = texts_of(records)
+    def put(self, histories: Sequence[History], counts: Sequence[Count] = ()) -> None:
         events = [
             (
-                each.id, each.name, repr(each.first_at), repr(each.last_at), bits_of(each.outcomes),
-                each.is_notable, each.cause or "", each.correlation or "", each.payload or "",
-                texts[each.id],
+                each.id, each.name, repr(each.first_at), repr(each.last_at), each.bits, each.is_notable,
+                each.cause or "", each.correlation or "", each.payload or "", each.text,
             )
-            for each in summaries(records).values()
+            for each in histories
         ]  # fmt: skip
         sums = [(each.minute, json.dumps(each.key[1:], ensure_ascii=False), each.count) for each in counts]
         for page in _pages(events):

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from fastapi_events.storage.histories import History, bits_of, outcomes_of
 from fastapi_events.storage.journal import (
     KEEP,
     MAX_ACTIONS,
@@ -20,15 +21,10 @@ from fastapi_events.storage.journal import (
     Journal,
     JournalEvent,
     JournalEvents,
-    Record,
     Records,
     action_of,
-    bits_of,
-    outcomes_of,
     records_of,
-    summaries,
     text_of_action,
-    texts_of,
 )
 from fastapi_events.storage.sqlalchemy.base import BATCH, SqlPart, among, begins_with
 from fastapi_events.storage.sqlalchemy.database import Database
@@ -55,16 +51,16 @@ class SqlJournal(SqlPart, Journal):
         SqlPart.__init__(self, database)
         Journal.__init__(self, keep=keep, max_events=max_events)
 
-    def write(self, records: Sequence[Record], counts: Sequence[Count] = ()) -> None:
+    def put(self, histories: Sequence[History], counts: Sequence[Count] = ()) -> None:
         events = [
             {
                 "id": each.id, "name": each.name, "first_at": each.first_at, "last_at": each.last_at,
-                "outcomes": bits_of(each.outcomes), "notable": each.is_notable, "cause": each.cause,
+                "outcomes": each.bits, "notable": each.is_notable, "cause": each.cause,
                 "correlation": each.correlation, "payload": each.payload,
             }
-            for each in summaries(records).values()
+            for each in histories
         ]  # fmt: skip
-        texts = [{"event_id": id_, "body": text} for id_, text in texts_of(records).items()]
+        texts = [{"event_id": each.id, "body": each.text} for each in histories]
         sums = [
             dict(zip(("minute", "event_name", "subscription", "measure"), each.key, strict=True))
             | {"count": each.count}
