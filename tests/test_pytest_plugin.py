@@ -238,13 +238,115 @@ def write(pytester: pytest.Pytester, files: dict[str, str]) -> None:
         file.write_text(textwrap.dedent(text))
 
 
-@pytest.mark.parametrize("ini", ["", "fastapi_events_handlers = app.events"], ids=["found", "named"])
-def test_the_fixtures_know_an_application_made_from_the_readme(pytester: pytest.Pytester, ini: str) -> None:
+def test_the_fixtures_know_the_handlers_that_the_settings_name(pytester: pytest.Pytester) -> None:
     write(pytester, {**README_APP, "test_orders": THREE_TESTS})
-    pytester.makeini(f"[pytest]\n{ini}")
+    pytester.makeini("[pytest]\nfastapi_events_handlers = app.events")
     pytester.syspathinsert()
-    run = pytester.runpytest_inprocess if ini else pytester.runpytest_subprocess
-    run("-p", "no:asyncio", "-W", "error").assert_outcomes(passed=3)
+    pytester.runpytest_inprocess("-p", "no:asyncio", "-W", "error").assert_outcomes(passed=3)
+
+
+# As where nobody has installed it: an import of it fails.
+WITHOUT = """
+    import sys
+
+    for name in {names}:
+        sys.modules[name] = None
+"""
+CELERY = {
+    "app/events": """
+        from celery import Celery
+        from fastapi_events.handlers.celery import CeleryHandler
+
+        celery_app = Celery("app", broker="redis://127.0.0.1:1/0")
+        events = CeleryHandler(celery_app)
+        """
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "without"),
+    [(README_APP, ["celery", "kombu"]), (README_APP | CELERY, ["dramatiq", "pika"])],
+    ids=["dramatiq", "celery"],
+)
+def test_the_fixtures_find_the_handlers_of_an_application_made_from_the_readme_with_one_engine(
+    pytester: pytest.Pytester, files: dict[str, str], without: list[str]
+) -> None:
+    write(pytester, {**files, "conftest": WITHOUT.format(names=without), "test_orders": THREE_TESTS})
+    pytester.syspathinsert()
+    pytester.runpytest_subprocess("-p", "no:asyncio", "-W", "error").assert_outcomes(passed=3)
+
+
+LOCAL_APP = """
+    from fastapi import FastAPI
+    from fastapi_events.dispatcher import dispatch
+    from fastapi_events.handlers.local import local_handler
+    from fastapi_events.middleware import EventHandlerASGIMiddleware
+
+    app = FastAPI()
+    app.add_middleware(EventHandlerASGIMiddleware, handlers=[local_handler])
+
+    @app.post("/orders", status_code=202)
+    def place(order: dict[str, int]) -> None:
+        dispatch("order-placed", {"number": order["n"]})
+
+    @local_handler.register(event_name="order-placed")
+    async def cook(event) -> None:
+        dispatch("order-cooked", event.payload)
+
+    @local_handler.register(event_name="order-cooked")
+    def serve(event) -> None:
+        pass
+"""
+
+
+def test_a_suite_needs_no_engine_and_may_be_of_unittest_or_let_pytest_asyncio_find_its_tests(
+    pytester: pytest.Pytester,
+) -> None:
+    write(
+        pytester,
+        {
+            "conftest": WITHOUT.format(names=["celery", "kombu", "dramatiq", "pika", "redis", "sqlalchemy"]),
+            "shop": LOCAL_APP,
+            "test_shop": """
+        import unittest
+
+        import httpx
+        from fastapi.testclient import TestClient
+        from fastapi_events.testing import InlineWorker, capture_events
+        from shop import app, cook, serve
+
+        def test_order(events):
+            TestClient(app).post("/orders", json={"n": 1})
+            assert events == [("order-placed", {"number": 1})]
+
+        def test_kitchen(worker):
+            TestClient(app).post("/orders", json={"n": 1})
+            run = worker.run()
+            run.assert_ran(serve, times=1)
+            run.assert_nothing_unmatched()
+
+        async def test_in_auto_mode(worker):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+                await client.post("/orders", json={"n": 1})
+            worker.run().assert_ran(serve, times=1)
+
+        class TestOrders(unittest.TestCase):
+            def test_order(self):
+                events = self.enterContext(capture_events())
+                TestClient(app).post("/orders", json={"n": 1})
+                events.assert_dispatched_once("order-placed", number=1)
+
+        class TestKitchen(unittest.IsolatedAsyncioTestCase):
+            async def test_cook(self):
+                worker = self.enterContext(InlineWorker())
+                worker.emit("order-placed", {"number": 1}).assert_ran(cook, times=1)
+        """,
+        },
+    )
+    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
+    pytester.syspathinsert()
+    pytester.runpytest_subprocess("-W", "error", "-p", "no:hypothesispytest").assert_outcomes(passed=5)
 
 
 def test_the_worker_works_in_async_tests_and_in_parallel(pytester: pytest.Pytester) -> None:

@@ -42,7 +42,7 @@ class InlineHandler:
         self._engine = InlineEngine(original.engine, original, broker, pause_of=self._pause_of)
         self._twin = twin_of(
             original, self._engine, store, dead_letters=store.dead_letters, flush_deadline=_FLUSH_SECONDS,
-            can_pause=original.catalogue is not None,
+            can_pause=original.may_have_catalogue,
         )  # fmt: skip
         self._relay = None if self._twin.outbox is None else self._twin.relay_thread()
         self._copied: list[tuple[Subscription, tuple[str, ...]]] = []

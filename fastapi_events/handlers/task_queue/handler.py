@@ -172,6 +172,11 @@ class TaskQueueHandler(Operations):
         return given if of_broker is None else of_broker
 
     @property
+    def may_have_catalogue(self) -> bool:
+        """Whether it has a catalogue as far as its settings say, which ask no broker."""
+        return self.settings.catalogue is not None or not self._catalogue_is_said
+
+    @property
     def knows_itself_only(self) -> bool:
         """Whether no other process can have its catalogue."""
         catalogue = self.catalogue
