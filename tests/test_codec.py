@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
+import tracemalloc
+import uuid
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -352,3 +355,19 @@ def test_whatever_is_accepted_is_strict_json(payload: Any) -> None:
     except UnserialisablePayload:
         return
     assert json.loads(encoded, parse_constant=no_such_constant) == decode(encoded)
+
+
+def test_what_was_read_is_not_remembered() -> None:
+    def read(texts: Sequence[str]) -> int:
+        for each in texts:
+            decode(each)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    first, second = ([json.dumps({"id": str(uuid.uuid4())}) for _ in range(2_000)] for _ in range(2))
+    tracemalloc.start(1)
+    try:
+        before = read(first)
+        assert read(second) - before < 20_000  # of a hundred times two thousand
+    finally:
+        tracemalloc.stop()

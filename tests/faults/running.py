@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import celery
 import dramatiq
+import pytest
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 
@@ -280,11 +281,16 @@ class Shop:
 
     # What comes of them
 
-    def wait_until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for something that happens by itself; workers that have ended are back meanwhile."""
+    def wait_until(self, condition: Callable[[], object], what: str | Callable[[], str]) -> None:
+        """Wait for something that happens by itself; workers that have ended are back meanwhile.
+
+        Parameters:
+            what: It is called so; or a function that says at the end what has not happened.
+        """
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
-            assert time.monotonic() < deadline, f"{what} did not happen\n{self.logs()}"
+            if time.monotonic() > deadline:
+                pytest.fail(f"{what if isinstance(what, str) else what()} did not happen\n{self.logs()}")
             self.tend()
             time.sleep(0.05)
 

@@ -103,7 +103,7 @@ def _is_usual(item: Any) -> bool:
     try:
         if b"__type__" in item:  # which kombu would make objects of
             return False
-        message = from_json(item)
+        message = from_json(item, cache_strings="keys")
         headers, properties = message["headers"], message["properties"]
         usual: bool = (
             properties["body_encoding"] == "base64"
