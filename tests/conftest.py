@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """More at once than there are processors: most of their time tests wait, for processes and servers."""
     processors = os.cpu_count() or 1
-    return max(processors, min(2 * processors, 8))
+    return min(3 * processors, processors + 6)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -96,6 +96,16 @@ class Node:
             self._process.wait(START_SECONDS)
             self._process = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its process is there, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it and to its children."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
     def close(self) -> None:
         """Kill it, and its port mapper."""
         self.kill()

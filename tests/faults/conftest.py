@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.brokers import BROKERS, Broker, VirtualHost, virtual_hosts
+from tests.faults.brokers import Broker, RabbitMQ, Valkey, virtual_hosts
 from tests.faults.history import Verdict
 from tests.faults.results import Result, record
 from tests.faults.running import Shop
@@ -21,6 +21,9 @@ from tests.rabbitmq import server_program
 
 EVENTS = int(os.environ.get("FASTAPI_EVENTS_FAULTS_EVENTS", "1000"))
 """Events that a row sends; fewer while one writes a test."""
+
+QUICK = EVENTS <= 200
+"""Whether this is the run of each change, rather than that before a release."""
 
 RESEND_AFTER_SECONDS = 20.0
 """Longer than a Celery worker takes for a thousand events, so that few are sent again without need."""
@@ -35,7 +38,7 @@ collect_ignore = [] if "FASTAPI_EVENTS_CHAOS_SEEDS" in os.environ else ["test_38
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Two rows at once with all events, which keep two processors busy; more with few, which mostly wait."""
-    return 2 if EVENTS > 200 else 4
+    return 6 if QUICK else 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -102,8 +105,8 @@ class Row:
 
 
 @pytest.fixture(scope="session")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[VirtualHost]]:
-    """Virtual hosts of RabbitMQ for tests that leave their broker alone."""
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[RabbitMQ]]:
+    """Virtual hosts of RabbitMQ, one for each row, of a node of this process."""
     with contextlib.closing(virtual_hosts(tmp_path_factory.mktemp("rabbitmq"))) as hosts:
         yield hosts
 
@@ -114,11 +117,8 @@ def _row(request: pytest.FixtureRequest, folder: Path) -> Iterator[Row]:
         if os.environ.get("CI") == "true":
             pytest.fail("rabbitmq-server must be installed in CI")
         pytest.skip("needs rabbitmq-server")
-    server: Broker
-    if broker == "rabbitmq" and request.node.get_closest_marker("shared_broker"):
-        server = next(request.getfixturevalue("hosts"))
-    else:
-        server = BROKERS[broker](folder / "broker")
+    in_rabbitmq = broker == "rabbitmq"
+    server: Broker = next(request.getfixturevalue("hosts")) if in_rabbitmq else Valkey(folder / "broker")
     try:
         row = Row(folder, engine, server, request.getfixturevalue("fork_server"))
         try:
@@ -131,9 +131,9 @@ def _row(request: pytest.FixtureRequest, folder: Path) -> Iterator[Row]:
 
 @pytest.fixture
 def seeds(request: pytest.FixtureRequest) -> range:
-    """Of the draws of faults: the one that was asked for, or fifty."""
+    """Of the draws of faults: the one that was asked for, or fifty; ten with few events."""
     seed = request.config.getoption("--fault-seed")
-    return range(50) if seed is None else range(seed, seed + 1)
+    return range(10 if QUICK else 50) if seed is None else range(seed, seed + 1)
 
 
 ON_VALKEY = [("dramatiq", "valkey"), ("celery", "valkey")]

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import threading
 
-import pytest
-
 from tests.faults.conftest import Row
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "connection cut in the middle of a flush"
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.faults.conftest import PATIENT, Row
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "worker killed (-9) in the middle of a subscription"
 

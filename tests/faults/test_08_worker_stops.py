@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.faults.conftest import PATIENT, Row
 from tests.faults.running import PATIENCE_SECONDS
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "worker stopped (SIGTERM) in the middle of a subscription"
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.faults.conftest import Row
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "subscription hangs"
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from fastapi_events.envelope import seal
 from fastapi_events.event import Event
 from tests.faults.conftest import Row
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "messages that nobody can read"
 

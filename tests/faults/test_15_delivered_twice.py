@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from fastapi_events.envelope import seal
 from fastapi_events.event import Event
 from tests.faults.conftest import Row
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "the same message delivered twice, and twice at once"
 

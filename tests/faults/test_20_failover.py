@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.brokers import Valkey, VirtualHost
+from tests.faults.brokers import RabbitMQ, Valkey
 from tests.faults.conftest import ON_ALL, Row, params
 from tests.faults.running import PATIENCE_SECONDS, Shop
 from tests.sentinel import MASTER, Servers
@@ -114,7 +114,7 @@ def test_all_go_on_with_the_next_of_several_brokers(
     first = row.proxy()
     with ExitStack() as stack:
         # Given two brokers
-        second: Valkey | VirtualHost
+        second: Valkey | RabbitMQ
         if row.broker.name == "rabbitmq":
             second = next(request.getfixturevalue("hosts"))
         else:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.faults.conftest import Row
 from tests.faults.running import Shop
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "web deployed before workers, and the reverse"
 

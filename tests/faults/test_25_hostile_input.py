@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import pickle
 
-import pytest
-
 from fastapi_events.envelope import seal
 from fastapi_events.event import Event
 from tests.faults.conftest import Row
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "hostile input"
 

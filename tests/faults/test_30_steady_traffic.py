@@ -20,7 +20,7 @@ from tests.faults.running import Process, Shop
 FAULT = "steady traffic"
 MINUTES = float(os.environ.get("FASTAPI_EVENTS_SOAK_MINUTES", "0"))
 
-pytestmark = [pytest.mark.timeout(MINUTES * 60 + 400), pytest.mark.shared_broker]
+pytestmark = pytest.mark.timeout(MINUTES * 60 + 400)
 
 _WARM_UP = 4
 _LEAST_ROUNDS = 12

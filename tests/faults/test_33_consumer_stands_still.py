@@ -5,12 +5,8 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 
-import pytest
-
 from tests.faults.conftest import Row
 from tests.faults.running import Shop
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "a worker's consumer stands still while its process lives"
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.faults.conftest import PATIENT, Row
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "the engine drops messages"
 DROPPED = 4

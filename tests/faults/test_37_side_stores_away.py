@@ -6,15 +6,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
-
 from tests.faults.brokers import Valkey
 from tests.faults.conftest import PATIENT, Row
 from tests.faults.running import Shop
 from tests.ports import free_port
 from tests.proxy import Proxy
-
-pytestmark = pytest.mark.shared_broker
 
 FAULT = "the store of catalogue and journal hangs, then is gone"
 

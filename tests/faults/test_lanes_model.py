@@ -43,6 +43,7 @@ from fastapi_events.storage.lanes import (
 from fastapi_events.storage.memory import MemoryLanes, MemoryOutbox
 from fastapi_events.storage.outbox import Outbox
 from fastapi_events.storage.sqlalchemy import SqlStore
+from tests.faults.conftest import QUICK
 from tests.handlers.task_queue.broker import ListEngine, ListHandler
 
 KEYS = ("x", "y")
@@ -277,7 +278,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_order_holds_whatever_happens_in_between(machine: type[LanesMachine], examples: int) -> None:
     test = machine.TestCase()
     test.settings = settings(
-        max_examples=examples, stateful_step_count=40, deadline=None,
+        max_examples=examples // 2 if QUICK else examples, stateful_step_count=40, deadline=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     test.runTest()

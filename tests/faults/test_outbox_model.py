@@ -22,6 +22,7 @@ from fastapi_events.handlers.task_queue.messages import Message
 from fastapi_events.storage.memory import MemoryOutbox
 from fastapi_events.storage.outbox import Entry, Outbox
 from fastapi_events.storage.sqlalchemy import SqlStore
+from tests.faults.conftest import QUICK
 from tests.handlers.task_queue.broker import ListEngine, ListHandler
 
 LEASE = 30.0
@@ -201,7 +202,7 @@ def test_nothing_accepted_is_lost_whatever_happens_in_between(
 ) -> None:
     test = machine.TestCase()
     test.settings = settings(
-        max_examples=examples, stateful_step_count=30, deadline=None,
+        max_examples=examples // 2 if QUICK else examples, stateful_step_count=30, deadline=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     test.runTest()
