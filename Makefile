@@ -70,14 +70,20 @@ matrix: $(VENV)/.check ## Run the test suite on every Python, with the oldest an
 	@$(BIN)/nox $(ARGS)
 
 .PHONY: check
-check: $(VENV)/.test $(VENV)/.check ## Lint, format, types, floors and doors, and the documentation
+check: lint types pyright floors site workflows ## Lint, format, types, floors and doors, and the documentation
+
+.PHONY: lint types pyright floors site
+lint: $(VENV)/.check
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+types: $(VENV)/.check
 	@$(BIN)/mypy
+pyright: $(VENV)/.check
 	@$(BIN)/python -m tests.typing
+floors: $(VENV)/.check
 	@$(BIN)/lint-imports
+site: $(VENV)/.check
 	@$(BIN)/zensical build --strict > .zensical.log 2>&1 || (cat .zensical.log; exit 1)
-	@$(MAKE) --no-print-directory workflows
 
 .PHONY: workflows
 workflows: $(VENV)/.check ## Check the workflows and forms of GitHub, against their schemas and for what could be stolen

@@ -13,12 +13,20 @@ import redis
 
 from fastapi_events.errors import StorageFull
 from fastapi_events.storage.dead_letters import DeadLetter
-from fastapi_events.storage.redis import RedisStore
+from fastapi_events.storage.redis import RedisStore, dead_letters
+from fastapi_events.storage.sqlalchemy import base
 from fastapi_events.testing.contracts import DeadLettersContract
 
 
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand letters take seconds to add to a database."""
+    monkeypatch.setattr(base, "BATCH", 50)
+    monkeypatch.setattr(dead_letters, "_PAGE", 50)
+
+
 class TestDeadLetters(DeadLettersContract):
-    pass
+    more_than_a_page = 51
 
 
 def letter(id_: str, **more: Any) -> DeadLetter:
