@@ -103,7 +103,9 @@ class Gate:
 
         async def with_token(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start" and csrf.token_in(request) is None:
-                MutableHeaders(scope=message).append("set-cookie", csrf.cookie(request, token))
+                headers = MutableHeaders(scope=message)
+                if headers.get("content-type", "").startswith("text/html"):  # an asset may be cached
+                    headers.append("set-cookie", csrf.cookie(request, token))
             await send(message)
 
         await self._app(scope, receive, with_token)

@@ -60,6 +60,16 @@ def test_every_answer_forbids_what_pages_do_not_need(client: TestClient) -> None
     assert client.get("/").headers["cache-control"] == "no-store"
 
 
+def test_pages_give_a_browser_its_token_and_what_may_be_cached_gives_none(shop: Shop) -> None:
+    with TestClient(console(shop.handlers, auth=reader)) as client:
+        asset = client.get("/assets/console.css").headers
+        page = client.get("/").headers
+
+    assert "max-age" in asset["cache-control"]
+    assert "set-cookie" not in asset
+    assert page["set-cookie"].startswith("fastapi_events_token=")
+
+
 def test_no_page_has_an_inline_script_or_style(shop: Shop, look: Look) -> None:
     shop.live("event-1")
     shop.letter()
