@@ -1,12 +1,14 @@
-"""Time what each page of the console asks of a full store.
+"""Time each page of the console before a full store, from the request to the last byte of its HTML.
 
 ```console
 $ python -m benchmarks.console_load
 $ python -m benchmarks.console_load --url postgresql://events@localhost/events
 ```
 
-It fills a journal with 1,000,000 events and a store with 100,000 dead letters, and then asks each question
-several times. An existing database is filled only once, so that the second run is quick.
+It fills a journal with 1,000,000 events and a store with 100,000 dead letters, and then asks for each page
+several times, each time anew. Of each page it prints the shortest time, by which it judges, since other
+processes only make it longer, and the median. An existing database is filled only once, but for the counts of
+the last hour, so that the second run is quick.
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import sqlalchemy as sa
+from dramatiq.brokers.stub import StubBroker
+from starlette.testclient import TestClient
 
+from fastapi_events.console import console
+from fastapi_events.handlers.dramatiq import DramatiqHandler
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.histories import bits_of
-from fastapi_events.storage.journal import Count
 from fastapi_events.storage.letters import group_id
 from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.storage.sqlalchemy.schema import (
@@ -44,15 +49,22 @@ LIMIT_SECONDS: Final = 0.3
 
 _CHUNK: Final = 5_000
 _TIMES: Final = 5
+_PATIENCE_SECONDS: Final = 60.0
 _HANDLER: Final = "dramatiq:events"
 _NAMES: Final = tuple(f"{one}-{two}" for one in ("order", "card", "user", "mail") for two in range(10))
 _BEGIN: Final = time.time() - 86_400.0
+_NO_ANSWERS: Final = ("has not answered within", "cannot be asked", "does not answer")
+_OF_EVENTS: Final = ("dispatched", "published", "fanned_out")
+_OF_CALLS: Final = (
+    "started", "succeeded", "failed", "retried", *(f"duration<={each}" for each in (0.01, 0.05, 0.1, 0.25)),
+    *(f"age<={each}" for each in (0.01, 0.05, 0.1, 0.25)),
+)  # fmt: skip
 _ERRORS: Final = ("ValueError", "KeyError", "TimeoutError", "httpx.ConnectError", "OSError")
 
 
 def main() -> int:
-    """Fill, ask, and print a table; 1 where a question takes too long."""
-    parser = argparse.ArgumentParser(description="Time what each page of the console asks of a full store.")
+    """Fill, ask, and print a table; 1 where a page takes too long."""
+    parser = argparse.ArgumentParser(description="Time each page of the console before a full store.")
     parser.add_argument("--url", help="the database; a SQLite file that is removed afterwards if not given")
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--letters", type=int, default=LETTERS)
@@ -68,61 +80,88 @@ def main() -> int:
 
 
 def _ask(store: SqlStore) -> list[str]:
+    broker = StubBroker()
+    handler = DramatiqHandler(broker, queue="events", store=store, catalogue=store.catalogue, relay=False)
+    app = console([handler], local=("see_payloads",))
+    app.state.console.reads.deadline = _PATIENCE_SECONDS  # type: ignore[attr-defined]
     slow = []
-    for name, question in _questions(store).items():
-        seconds = []
-        for _ in range(_TIMES):
-            begun = time.perf_counter()
-            question()
-            seconds.append(time.perf_counter() - begun)
-        took = statistics.median(seconds)
-        verdict = "" if took < LIMIT_SECONDS else "  too slow"
-        sys.stdout.write(f"{name:<52}{took * 1_000:8.1f} ms{verdict}\n")
-        if verdict:
-            slow.append(name)
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1)) as client:
+        for name, path in _pages(store).items():
+            seconds = [_seconds(client, path) for _ in range(_TIMES)]
+            took, mostly = min(seconds), statistics.median(seconds)
+            verdict = "" if took < LIMIT_SECONDS else "  too slow"
+            sys.stdout.write(f"{name:<56}{took * 1_000:8.1f} ms{mostly * 1_000:8.1f} ms{verdict}\n")
+            if verdict:
+                slow.append(name)
+    broker.close()
     return slow
 
 
-def _questions(store: SqlStore) -> dict[str, Callable[[], Any]]:
-    """What the pages ask, by the page."""
+def _seconds(client: TestClient, path: str) -> float:
+    """How long a whole page takes whose answers nobody has asked for lately."""
+    client.app.state.console.reads.forget()  # type: ignore[attr-defined]
+    begun = time.perf_counter()
+    answer = client.get(path)
+    took = time.perf_counter() - begun
+    if answer.status_code not in (200, 404) or any(each in answer.text for each in _NO_ANSWERS):
+        raise RuntimeError(f"{path} answered {answer.status_code} without all that it asks for")
+    return took
+
+
+def _pages(store: SqlStore) -> dict[str, str]:
+    """The address of each page, by its name."""
     letters, journal = store.dead_letters, store.journal
-    since = datetime.now(UTC) - timedelta(hours=1)
     last = journal.events(limit=100)[-1]
     [group, *_] = letters.groups(handler=_HANDLER)
     [letter] = letters.list(limit=1, handler=_HANDLER)
     deep = letters.list(limit=1, handler=_HANDLER, after=f"{_BEGIN + 86_400 / 2!r}/")[0].cursor
     return {
-        "header: count of dead letters": lambda: letters.count(handler=_HANDLER),
-        "Now: counts of the last hour": lambda: journal.counts(since),
-        "Now: the last notable events": lambda: journal.events(limit=20, outcome="failed"),
-        "Events: the latest": lambda: journal.events(limit=100),
-        "Events: the next page": lambda: journal.events(limit=100, after=last.cursor),
-        "Events: of one name": lambda: journal.events(limit=100, name="order-3"),
-        "Events: of a pattern": lambda: journal.events(limit=100, name="*-9"),
-        "Events: of a name that there is none of": lambda: journal.events(limit=100, name="nobody"),
-        "Events: lost, of which there are few": lambda: journal.events(limit=100, outcome="lost"),
-        "Events: discarded, of which there are none": lambda: journal.events(limit=100, outcome="discarded"),
-        "One event: its records": lambda: journal.records(last.id),
-        "One event: its chain": lambda: journal.chain(last.id),
-        "Search: the beginning of an event's id": lambda: journal.find(last.id[:8]),
-        "Search: an id that there is none of": lambda: journal.find("zzz"),
-        "Search: an event among the dead letters": lambda: letters.find(
-            letter.event_id or "", handler=_HANDLER
+        "Now": "/",
+        "Events": "/events",
+        "Recent events": "/events/recent",
+        "Recent events, the next page": f"/events/recent?{urlencode({'after': last.cursor})}",
+        "Recent events, of one name": "/events/recent?name=order-3",
+        "Recent events, of a pattern": "/events/recent?name=*-9",
+        "Recent events, of a name that there is none of": "/events/recent?name=nobody",
+        "Recent events, lost, of which there are few": "/events/recent?outcome=lost",
+        "Recent events, discarded, of which there are none": "/events/recent?outcome=discarded",
+        "Recent events, of a name, failed, of this hour": (
+            "/events/recent?name=order-*&outcome=failed&since=1h"
         ),
-        "Dead letters: groups": lambda: letters.groups(handler=_HANDLER),
-        "Dead letters: a group's first page": lambda: letters.list(handler=_HANDLER, group=group.id),
-        "Dead letters: a group's later page": lambda: letters.list(
-            handler=_HANDLER, group=group.id, after=deep
-        ),
-        "Dead letters: a group's count": lambda: letters.count(handler=_HANDLER, group=group.id),
-        "Dead letters: the first page": lambda: letters.list(handler=_HANDLER),
-        "Dead letters: a later page": lambda: letters.list(handler=_HANDLER, after=deep),
-        "Dead letters: of a subscription": lambda: letters.list(
-            handler=_HANDLER, subscription="app.handlers.f7"
-        ),
-        "Dead letters: of an event": lambda: letters.list(handler=_HANDLER, event_name="mail-3"),
-        "Dead letters: one": lambda: letters.get(letter.id),
-        "Audit": lambda: journal.actions(limit=100),
+        "One event": f"/event/{last.id}",
+        "One event that died": f"/event/{letter.event_id}",
+        "Subscriptions": "/subscriptions",
+        "Dead letters": "/dead",
+        "Dead letters, of this hour": "/dead?since=1h",
+        "Dead letters, of a subscription": "/dead?subscription=app.handlers.f7",
+        "Dead letters, of an event": "/dead?event=mail-3",
+        "Dead letters, by the text of the error": "/dead?error=KeyError",
+        "Dead letters, by an error that there is none of": "/dead?error=nobody",
+        "Dead letters, by a field that one has": "/dead?field=order&value=99000",
+        "Dead letters, by a field that many have": "/dead?field=country&value=DE",
+        "Letters": "/dead/letters",
+        "Letters, a later page": f"/dead/letters?{urlencode({'after': deep})}",
+        "Letters, of a group": f"/dead/letters?group={group.id}",
+        "Letters, of a group, a later page": f"/dead/letters?{urlencode({'group': group.id, 'after': deep})}",
+        "Letters, of a group by the start of its id": f"/dead/letters?group={group.id[:6]}",
+        "Letters, of this hour": "/dead/letters?since=1h",
+        "Letters, by the text of the error": "/dead/letters?error=KeyError",
+        "Letters, by an error that one has": "/dead/letters?error=order+99000+is",
+        "Letters, by an error that there is none of": "/dead/letters?error=nobody",
+        "Letters, by a field that one has": "/dead/letters?field=order&value=99000",
+        "Letters, by a field that many have": "/dead/letters?field=country&value=DE",
+        "Letters, by a field that there is none of": "/dead/letters?field=nothing&value=1",
+        "One letter": f"/letter/{letter.id}",
+        "Jobs": "/jobs",
+        "Outbox": "/outbox",
+        "Lanes": "/lanes",
+        "Queues and workers": "/queues",
+        "Doctor": "/doctor",
+        "Audit": "/audit",
+        "Search, the start of an id": f"/search?q={last.id[:8]}",
+        "Search, what there is none of": "/search?q=nobody",
+        "Search, a name": "/search?q=order-*",
+        "Search, an event that died": f"/search?q={letter.event_id}",
     }
 
 
@@ -132,15 +171,14 @@ def _questions(store: SqlStore) -> dict[str, Callable[[], Any]]:
 def _fill(store: SqlStore, events: int, letters: int) -> None:
     database = store.journal._database
     chance = random.Random(1)
-    there = database.read(lambda c: c.scalar(sa.select(sa.func.count()).select_from(journal_events)))
-    if there:
-        return
-    for chunk in _chunks(events):
+    is_filled = database.read(lambda c: c.scalar(sa.select(journal_events.c.id).limit(1)))
+    for chunk in _chunks(0 if is_filled else events):
         rows, bodies = zip(*(_event(at, chance) for at in chunk), strict=True)
         database.write(_inserting(journal_events, rows))
         database.write(_inserting(journal_records, bodies))
-    for chunk in _chunks(letters):
+    for chunk in _chunks(0 if is_filled else letters):
         database.write(_inserting(dead_letters, [_letter(at, chance) for at in chunk]))
+    database.write(lambda connection: connection.execute(sa.delete(journal_counts)))
     counts = list(_counts())
     for begin in range(0, len(counts), _CHUNK):
         database.write(_inserting(journal_counts, counts[begin : begin + _CHUNK]))
@@ -184,10 +222,11 @@ def _letter(at: int, chance: random.Random) -> dict[str, Any]:
         f'  File "/srv/app/{module}.py", line {at % 90}, in {function}\n    raise {error}\n'
         for module in ("handlers", "orders", "prices", "clients")
     )
+    data = {"order": at, "country": "DE" if at % 3 else "FR", "note": "x" * 300}
     letter = DeadLetter(
         id=_id(chance), handler=_HANDLER, subscription=f"app.handlers.{function}", queue="events",
         event_id=_id(chance), event_name=_NAMES[at % len(_NAMES)],
-        argument=json.dumps({"specversion": "1.0", "id": str(at), "data": {"order": at, "note": "x" * 300}}),
+        argument=json.dumps({"specversion": "1.0", "id": str(at), "data": data}),
         reason=f"{error}: order {at} is not there",
         traceback=f"Traceback (most recent call last):\n{frames}{error}: order {at} is not there\n",
         attempts=6, first_at=moment(when - 60), last_at=moment(when),
@@ -198,21 +237,18 @@ def _letter(at: int, chance: random.Random) -> dict[str, Any]:
 
 
 def _counts() -> Iterator[dict[str, Any]]:
+    """Three hours of 40 names with two functions each, and what a recorder counts of them in a minute."""
     now = int(time.time() // 60) * 60
     for minute in range(now - 3 * 3_600, now + 60, 60):
         for at, name in enumerate(_NAMES):
-            for measure in ("started", "succeeded", "failed", "duration<=0.05", "duration<=0.1", "age<=0.1"):
-                count = Count(
-                    minute=minute,
-                    event_name=name,
-                    subscription=f"app.handlers.f{at}",
-                    measure=measure,
-                    count=9,
-                )
-                yield {
-                    "minute": count.minute, "event_name": count.event_name,
-                    "subscription": count.subscription, "measure": count.measure, "count": count.count,
-                }  # fmt: skip
+            for subscription, measures in (
+                ("", _OF_EVENTS), (f"app.handlers.f{at}", _OF_CALLS), ("app.handlers.audit", _OF_CALLS)
+            ):  # fmt: skip
+                for measure in measures:
+                    yield {
+                        "minute": minute, "event_name": name, "subscription": subscription,
+                        "measure": measure, "count": 9,
+                    }  # fmt: skip
 
 
 if __name__ == "__main__":

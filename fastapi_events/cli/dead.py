@@ -30,7 +30,7 @@ from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.worker.replay import rate_of
 from fastapi_events.inspection import handlers_in
 from fastapi_events.storage.dead_letters import DeadLetter
-from fastapi_events.storage.letters import group_id, groups_of
+from fastapi_events.storage.letters import group_id
 
 
 def add_parser(commands: Any) -> None:
@@ -179,10 +179,13 @@ def _show(arguments: argparse.Namespace) -> int:
 def _groups(arguments: argparse.Namespace) -> int:
     stores = list(stores_of(arguments.target))
     matching = filter_of(arguments)
-    if matching.is_empty:
-        kept = (group for handler, letters in stores for group in letters.groups(handler=handler.name))
-        found = sorted(kept, key=lambda each: -each.count)
-    elif not (found := groups_of(matching_letters(stores, matching))):
+    kept = (
+        group
+        for handler, letters in stores
+        for group in letters.groups(handler=handler.name, wanted=matching)
+    )
+    found = sorted(kept, key=lambda each: -each.count)
+    if not found and not matching.is_empty:
         check_filters(arguments, stores)
     if arguments.json:
         for group in found:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from fastapi_events.console.reads import Told
 from fastapi_events.console.state import HandlerStatus, State
-from fastapi_events.console.tallies import Tallies
 from fastapi_events.console.words import Tone, number, seconds
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.status import Status
@@ -48,19 +47,15 @@ class Header:
 
 async def read_header(state: State) -> Header:
     """Ask for all that stands there."""
-    statuses = await state.statuses()
-    counts = await state.counts(WINDOW)
+    statuses, lost = await asyncio.gather(state.statuses(), state.lost(WINDOW))
     troubles = [each.told.trouble for each in statuses if each.told.trouble is not None]
-    if counts is not None and counts.trouble is not None:
-        troubles.append(counts.trouble)
-    return Header([*_figures(statuses, counts)], troubles)
+    if lost is not None and lost.trouble is not None:
+        troubles.append(lost.trouble)
+    return Header([*_figures(statuses, None if lost is None else lost.value)], troubles)
 
 
-def _figures(statuses: Iterable[HandlerStatus], counts: Told[Tallies] | None) -> Iterator[Figure]:
+def _figures(statuses: Iterable[HandlerStatus], lost: int | None) -> Iterator[Figure]:
     found = [each.told.value for each in statuses if each.told.value is not None]
-    lost = None
-    if counts is not None and counts.value is not None:
-        lost = counts.value.all.happened["lost"]
     yield _count("lost", lost, "bad", "events/recent?outcome=lost", "Events lost within the last hour")
     dead = _sum([*(each.dead_letters for each in found), *(depth.dead for depth in _depths(found))])
     yield _count("dead", dead, "bad", "dead", "Messages that were given up, and wait for somebody to decide")

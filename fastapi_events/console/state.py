@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from fastapi_events import clock
 from fastapi_events.console.reads import Reads, Told
-from fastapi_events.console.tallies import Tallies, tallies_of
+from fastapi_events.console.tallies import Tallies, tallies_since
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.status import Status, StatusReader
 from fastapi_events.storage.catalogue import Snapshot
@@ -105,10 +105,22 @@ class State:
         return await self.reads.ask(
             "The journal",
             ("counts", window),
-            lambda: tallies_of(
-                count for each in self.journals for count in each.counts(clock.now() - window)
-            ),
+            lambda: tallies_since(self.journals, clock.now() - window),
             good_for=_COUNTS_GOOD_FOR_SECONDS,
+        )
+
+    async def lost(self, window: timedelta) -> Told[int] | None:
+        """How many events were lost lately; None where there is no journal."""
+        if not self.journals:
+            return None
+        return await self.reads.ask(
+            "The journal",
+            ("lost", window),
+            lambda: sum(
+                count.count
+                for each in self.journals
+                for count in each.sums(clock.now() - window, by=(), measures=("lost",))
+            ),
         )
 
     def named(self, name: str | None) -> TaskQueueHandler | None:

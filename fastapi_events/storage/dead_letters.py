@@ -12,7 +12,7 @@ from fastapi_events import checks
 from fastapi_events.storage.base import Store, check_aware, storable
 
 if TYPE_CHECKING:
-    from fastapi_events.storage.letters import LetterGroup
+    from fastapi_events.storage.letters import LetterFilter, LetterGroup
 
 MAX_LETTERS = 1_000_000
 """Dead letters that are kept."""
@@ -104,12 +104,14 @@ class DeadLetters(Store, ABC):
         event_name: str | None = None,
         handler: str | None = None,
         group: str | None = None,
+        wanted: LetterFilter | None = None,
     ) -> Letters:
         """Show letters, the one that was given up first at the head.
 
         Parameters:
             group: The whole id of their group, as `group_id` gives it.
             after: Begin behind the letter with this `cursor`, which may have gone meanwhile.
+            wanted: Letters that this filter does not mean may be left out.
         """
 
     @abstractmethod
@@ -147,5 +149,11 @@ class DeadLetters(Store, ABC):
         """Count letters."""
 
     @abstractmethod
-    def groups(self, *, handler: str | None = None, limit: int = 100) -> LetterGroups:
-        """The groups of letters that have one cause, the largest first, as they are kept."""
+    def groups(
+        self, *, handler: str | None = None, limit: int = 100, wanted: LetterFilter | None = None
+    ) -> LetterGroups:
+        """The groups of letters that have one cause, the largest first.
+
+        Parameters:
+            wanted: Only letters that this filter means; of all if not given, as they are kept.
+        """

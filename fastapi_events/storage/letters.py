@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,10 @@ _NOT_THE_APPLICATION = re.compile(
     r"[/\\](site-packages|dist-packages|lib[/\\]python[\d.]+t?|fastapi_events)[/\\]|^<"
 )
 _MISSING = object()
+_SIMPLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ -]*")
+"""What JSON writes in one way, a number without a fraction among it."""
+_COLONS = (":", ": ", " : ")
+"""As programs write JSON."""
 _PAGE = 1_000
 _GROUP_LENGTH = 10
 
@@ -76,8 +80,21 @@ class LetterFilter:
             and (self.before is None or letter.last_at < self.before)
             and (self.since is None or letter.last_at >= self.since)
             and (self.group is None or group_id(letter).startswith(self.group))
-            and (not self.fields or _has(payload_of(letter), self.fields))
+            and self.has_fields(letter.argument)
         )
+
+    def has_fields(self, argument: str) -> bool:
+        """Whether the payload in a letter's argument has the fields."""
+        return not self.fields or _has(_payload_in(argument), self.fields)
+
+    @property
+    def texts(self) -> Sequence[Sequence[str]]:
+        """For each field, texts of which one stands in the argument of each letter that is meant.
+
+        A store that can look for texts reads fewer letters then. There are none of a field whose name or
+        value JSON may write in more than one way.
+        """
+        return [found for name, value in self.fields.items() if (found := _texts_of(name, value))]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +135,7 @@ def matching_letters(
     """
     wanted = matching or LetterFilter()
     while page := letters.list(
-        limit=_PAGE, handler=handler, after=after,
+        limit=_PAGE, handler=handler, after=after, wanted=wanted,
         subscription=wanted.subscription, event_name=wanted.event_name, group=wanted.whole_group,
     ):  # fmt: skip
         yield from filter(wanted.matches, page)
@@ -126,21 +143,23 @@ def matching_letters(
 
 
 def groups_of(letters: Iterable[DeadLetter]) -> list[LetterGroup]:
-    """The groups of letters, the largest first."""
-    found: dict[str, LetterGroup] = {}
+    """The groups of letters, each of one handler, the largest first."""
+    found: dict[tuple[str, str], LetterGroup] = {}
     for each in letters:
-        id_ = group_id(each)
-        known = found.get(id_)
-        latest = known is None or each.last_at >= known.last_at
-        error, place = _cause(each.reason, each.traceback)
-        found[id_] = LetterGroup(
-            id=id_, subscription=each.subscription, error=error, place=place,
-            count=1 if known is None else known.count + 1,
-            first_at=each.last_at if known is None else min(known.first_at, each.last_at),
-            last_at=each.last_at if known is None or latest else known.last_at,
-            sample=each.id if known is None or latest else known.sample,
-            reason=each.reason if known is None or latest else known.reason,
-        )  # fmt: skip
+        of = each.handler, group_id(each)
+        known = found.get(of)
+        if known is None:
+            found[of] = group_like(each, count=1, first_at=each.last_at)
+            continue
+        latest = each if each.last_at >= known.last_at else None
+        found[of] = replace(
+            known,
+            count=known.count + 1,
+            first_at=min(known.first_at, each.last_at),
+            last_at=known.last_at if latest is None else latest.last_at,
+            sample=known.sample if latest is None else latest.id,
+            reason=known.reason if latest is None else latest.reason,
+        )
     return sorted(found.values(), key=lambda group: (-group.count, group.subscription, group.id))
 
 
@@ -171,7 +190,11 @@ def fingerprint(subscription: str, reason: str, traceback: str) -> str:
 
 def payload_of(letter: DeadLetter) -> Any:
     """The payload in a letter, of its first event; None where it cannot be read."""
-    envelope = _envelope(letter)
+    return _payload_in(letter.argument)
+
+
+def _payload_in(argument: str) -> Any:
+    envelope = _envelope(argument)
     return None if envelope is None else envelope.get("data")
 
 
@@ -182,7 +205,7 @@ def edited(letter: DeadLetter, payload: Any) -> DeadLetter:
         ConfigurationError: When the letter is not about one event that can be read, or a value is to be
             changed that is encrypted.
     """
-    envelope = _envelope(letter)
+    envelope = _envelope(letter.argument)
     if envelope is None:
         raise ConfigurationError(f"The dead letter {letter.id} is not about one event that can be read.")
     before = envelope.get("data")
@@ -217,9 +240,9 @@ def _merged(
     return after
 
 
-def _envelope(letter: DeadLetter) -> dict[str, Any] | None:
+def _envelope(argument: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(letter.argument)
+        value = json.loads(argument)
     except ValueError:
         return None
     if isinstance(value, list) and len(value) == 1:
@@ -237,6 +260,16 @@ def _cause(reason: str, traceback: str) -> tuple[str, str]:
     file, function = own[-1]
     name = "/".join(re.split(r"[/\\]", file)[-2:])
     return error[0] if error else "", f"{name}:{function}"
+
+
+def _texts_of(name: str, value: Any) -> Sequence[str]:
+    key = name.rpartition(".")[2]
+    if key.isdigit() or not _SIMPLE.fullmatch(key):  # the index of a list, or what may be escaped
+        return ()
+    written = value if isinstance(value, str) else json.dumps(value)
+    if not _SIMPLE.fullmatch(written):
+        return (f'"{key}"',)
+    return [f'"{key}"{colon}{quote}{written}' for colon in _COLONS for quote in ("", '"')]
 
 
 def _has(payload: Any, wanted: Mapping[str, Any]) -> bool:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from fastapi_events.console.tallies import Tally, tallies_of
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from fastapi_events.console.tallies import Tallies, Tally, tallies_since
 from fastapi_events.storage.journal import Count
+from fastapi_events.storage.memory import MemoryJournal
 
 
 def count(
     measure: str, number: int, *, minute: int = 60, subscription: str = "", name: str = "order"
 ) -> Count:
     return Count(minute=minute, event_name=name, subscription=subscription, measure=measure, count=number)
+
+
+def tallies_of(*several: Sequence[Count]) -> Tallies:
+    journals = [MemoryJournal() for _ in several]
+    for journal, counts in zip(journals, several, strict=True):
+        journal.write([], counts)
+    return tallies_since(journals, datetime.fromtimestamp(0, UTC))
+
+
+def test_counts_of_several_journals_are_added_up() -> None:
+    found = tallies_of([count("dispatched", 3)], [count("dispatched", 4), count("started", 1)])
+
+    assert found.all.happened == {"dispatched": 7, "started": 1}
+    assert found.events["order"].minutes == {60: {"dispatched": 7}}
 
 
 def test_counts_are_added_up_in_all_by_name_and_by_subscription() -> None:

@@ -22,7 +22,7 @@ from fastapi_events.console.state import State
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
-from fastapi_events.storage.letters import LetterFilter, LetterGroup, group_id, groups_of, matching_letters
+from fastapi_events.storage.letters import LetterFilter, LetterGroup, group_id, matching_letters
 
 _LIMIT = 100
 _GROUPS = 200
@@ -102,7 +102,7 @@ class Groups:
     """The groups of a handler."""
 
     handler: TaskQueueHandler
-    told: Told[Sequence[LetterGroup]] | None
+    told: Told[list[LetterGroup]] | None
     """None where the handler leaves its dead letters to the engine."""
 
 
@@ -117,7 +117,7 @@ async def read_groups(state: State, request: Request) -> Page:
             return Groups(handler, None)
         told = await state.reads.ask(
             f"The store of dead letters of {handler.name}", ("groups", asked.query),
-            lambda: _grouped(letters, handler.name, asked.matching),
+            lambda: letters.groups(handler=handler.name, limit=_GROUPS, wanted=asked.matching),
         )  # fmt: skip
         return Groups(handler, told)
 
@@ -208,13 +208,6 @@ def _handlers(state: State, asked: Asked) -> Sequence[TaskQueueHandler]:
     if name and named is None:
         raise HTTPException(404, f"There is no handler {name!r} here.")
     return state.handlers if named is None else (named,)
-
-
-def _grouped(store: DeadLetters, handler: str, matching: LetterFilter) -> Sequence[LetterGroup]:
-    """The groups that the store keeps, or of the letters that filters leave."""
-    if matching.is_empty:
-        return store.groups(handler=handler, limit=_GROUPS)
-    return groups_of(matching_letters(store, handler, matching))[:_GROUPS]
 
 
 def _listing(

@@ -15,7 +15,7 @@ from fastapi_events.storage.dead_letters import (
     LetterGroups,
     Letters,
 )
-from fastapi_events.storage.letters import group_id, groups_of
+from fastapi_events.storage.letters import LetterFilter, group_id, groups_of
 
 
 class MemoryDeadLetters(DeadLetters):
@@ -41,6 +41,7 @@ class MemoryDeadLetters(DeadLetters):
         event_name: str | None = None,
         handler: str | None = None,
         group: str | None = None,
+        wanted: LetterFilter | None = None,
     ) -> Letters:
         begin = None if after is None else read_cursor(after)
         letters = sorted(self._matching(subscription, event_name, handler, group), key=_place)
@@ -80,14 +81,11 @@ class MemoryDeadLetters(DeadLetters):
     ) -> int:
         return sum(1 for _ in self._matching(subscription, event_name, handler, group))
 
-    def groups(self, *, handler: str | None = None, limit: int = 100) -> LetterGroups:
-        letters = list(self._matching(None, None, handler, None))
-        found = [
-            group
-            for owner in {each.handler for each in letters}
-            for group in groups_of(each for each in letters if each.handler == owner)
-        ]
-        return sorted(found, key=lambda each: -each.count)[:limit]
+    def groups(
+        self, *, handler: str | None = None, limit: int = 100, wanted: LetterFilter | None = None
+    ) -> LetterGroups:
+        letters = self._matching(None, None, handler, None)
+        return groups_of(letters if wanted is None else filter(wanted.matches, letters))[:limit]
 
     def _matching(
         self, subscription: str | None, event_name: str | None, handler: str | None, group: str | None

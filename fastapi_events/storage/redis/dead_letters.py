@@ -17,7 +17,7 @@ from fastapi_events.storage.dead_letters import (
     LetterGroups,
     Letters,
 )
-from fastapi_events.storage.letters import group_id, group_like
+from fastapi_events.storage.letters import LetterFilter, group_id, group_like, groups_of
 from fastapi_events.storage.redis.scripts import COMMON
 from fastapi_events.storage.redis.server import RedisPart, Server, in_our_words, text_of
 
@@ -170,8 +170,11 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         event_name: str | None = None,
         handler: str | None = None,
         group: str | None = None,
+        wanted: LetterFilter | None = None,
     ) -> Letters:
         begin = None if after is None else read_cursor(after)
+        if wanted is not None and wanted.since is not None:
+            begin = max(begin or (0.0, ""), (wanted.since.timestamp(), ""))
         found: Letters = []
         for letter in self._matching(begin, subscription, event_name, handler, group):
             if len(found) >= limit:
@@ -243,7 +246,13 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         with in_our_words():
             return int(self._server.client.zcard(self._index(subscription, event_name, handler, group)))
 
-    def groups(self, *, handler: str | None = None, limit: int = 100) -> LetterGroups:
+    def groups(
+        self, *, handler: str | None = None, limit: int = 100, wanted: LetterFilter | None = None
+    ) -> LetterGroups:
+        if wanted is not None and not wanted.is_empty:
+            since = None if wanted.since is None else (wanted.since.timestamp(), "")
+            asked = wanted.subscription, wanted.event_name, handler, wanted.whole_group
+            return groups_of(filter(wanted.matches, self._matching(since, *asked)))[:limit]
         client, prefix = self._server.client, self._server.prefix
         self._regroup()
         with in_our_words():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fastapi_events.errors import StorageFull
-from fastapi_events.storage.base import moment, read_cursor
+from fastapi_events.storage.base import moment, read_cursor, storable
 from fastapi_events.storage.dead_letters import (
     MAX_LETTERS,
     DeadLetter,
@@ -18,7 +18,7 @@ from fastapi_events.storage.dead_letters import (
     LetterGroups,
     Letters,
 )
-from fastapi_events.storage.letters import group_id, group_like
+from fastapi_events.storage.letters import LetterFilter, group_id, group_like
 from fastapi_events.storage.sqlalchemy.base import CHUNK, Room, SqlPart, among, begins_with, delete_in_batches
 from fastapi_events.storage.sqlalchemy.database import Database
 from fastapi_events.storage.sqlalchemy.schema import KEY_LENGTH, dead_letters
@@ -67,11 +67,12 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         event_name: str | None = None,
         handler: str | None = None,
         group: str | None = None,
+        wanted: LetterFilter | None = None,
     ) -> Letters:
         place = dead_letters.c.last_at, dead_letters.c.id
         query = (
             sa.select(dead_letters)
-            .where(*_matching(subscription, event_name, handler, group))
+            .where(*_matching(subscription, event_name, handler, group), *self._meant(wanted))
             .order_by(*place)
             .limit(limit)
         )
@@ -146,26 +147,65 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         )
         return self._database.read(lambda connection: connection.scalar(query) or 0)
 
-    def groups(self, *, handler: str | None = None, limit: int = 100) -> LetterGroups:
-        of, time, count = dead_letters.c.fingerprint, dead_letters.c.last_at, sa.func.count()
-        query = (
-            sa.select(dead_letters.c.handler, of, count, sa.func.min(time), sa.func.max(time))
-            .where(*_matching(None, None, handler, None))
-            .group_by(of, dead_letters.c.handler)
-            .order_by(count.desc(), of)
+    def groups(
+        self, *, handler: str | None = None, limit: int = 100, wanted: LetterFilter | None = None
+    ) -> LetterGroups:
+        of = dead_letters.c.handler, dead_letters.c.fingerprint
+        time, count = dead_letters.c.last_at, sa.func.count()
+        meant = *_matching(None, None, handler, None), *self._meant(wanted)
+        sizes = (
+            sa.select(*of, count, sa.func.min(time), sa.func.max(time))
+            .where(*meant)
+            .group_by(*of)
+            .order_by(count.desc(), of[1])
             .limit(limit)
         )
 
         def read(connection: sa.Connection) -> LetterGroups:
-            found = []
-            for owner, id_, size, first, last in connection.execute(query):
+            if wanted is not None and wanted.fields:
+                rows = connection.execute(sa.select(*of, time, dead_letters.c.argument).where(*meant))
+                found = _counted(rows, wanted)[:limit]
+            else:
+                found = [tuple(row) for row in connection.execute(sizes)]
+            groups = []
+            for owner, id_, size, first, last in found:
                 one = sa.select(dead_letters).where(*_matching(None, None, owner, id_), time == last)
                 row = connection.execute(one.order_by(dead_letters.c.id.desc()).limit(1)).first()
                 if row is not None:  # another transaction may have taken the last one away meanwhile
-                    found.append(group_like(_letter(row), count=size, first_at=moment(first)))
-            return found
+                    groups.append(group_like(_letter(row), count=size, first_at=moment(first)))
+            return groups
 
         return self._database.read(read)
+
+    def _meant(self, wanted: LetterFilter | None) -> Iterator[sa.ColumnElement[bool]]:
+        """That a filter means a letter; of its fields, that it may mean it."""
+        if wanted is None:
+            return
+        column, is_in = (
+            dead_letters.c,
+            sa.func.strpos if self._database.dialect == "postgresql" else sa.func.instr,
+        )
+        yield from _matching(wanted.subscription, wanted.event_name, None, wanted.whole_group)
+        if wanted.group is not None:
+            yield sa.func.substr(column.fingerprint, 1, len(wanted.group)) == wanted.group
+        if wanted.error is not None:
+            yield is_in(column.reason, storable(wanted.error)) > 0
+        if wanted.since is not None:
+            yield column.last_at >= wanted.since.timestamp()
+        if wanted.before is not None:
+            yield column.last_at < wanted.before.timestamp()
+        for texts in wanted.texts:
+            yield sa.or_(*(is_in(column.argument, each) > 0 for each in texts))
+
+
+def _counted(rows: Iterable[Any], wanted: LetterFilter) -> list[tuple[str, str, int, float, float]]:
+    """The sizes of groups by the payloads of their letters, which the database cannot read."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for owner, id_, at, argument in rows:
+        if wanted.has_fields(argument):
+            found.setdefault((owner, id_), []).append(at)
+    sizes = ((*of, len(times), min(times), max(times)) for of, times in found.items())
+    return sorted(sizes, key=lambda each: (-each[2], each[1]))
 
 
 def _chunks(ids: Collection[str]) -> Iterator[list[str]]:

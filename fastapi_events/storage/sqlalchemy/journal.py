@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,12 +11,14 @@ import sqlalchemy as sa
 
 from fastapi_events.storage.histories import History, bits_of, outcomes_of
 from fastapi_events.storage.journal import (
+    COUNT_PARTS,
     KEEP,
     MAX_ACTIONS,
     MAX_EVENTS,
     Action,
     Actions,
     Count,
+    CountPart,
     Counts,
     Journal,
     JournalEvent,
@@ -34,6 +36,8 @@ from fastapi_events.storage.sqlalchemy.schema import (
     journal_events,
     journal_records,
 )
+
+_COUNTED = list(journal_counts.primary_key)
 
 
 class SqlJournal(SqlPart, Journal):
@@ -101,11 +105,31 @@ class SqlJournal(SqlPart, Journal):
         return records_of(found[0], texts) if found else []
 
     def counts(self, since: datetime) -> Counts:
-        query = (
-            sa.select(journal_counts)
-            .where(journal_counts.c.minute > since.timestamp() - 60)
-            .order_by(*journal_counts.primary_key)
-        )
+        return self._counts(sa.select(*_COUNTED, journal_counts.c.count), since, _COUNTED)
+
+    def sums(
+        self,
+        since: datetime,
+        *,
+        by: Collection[CountPart] = ("event_name", "subscription"),
+        measures: Collection[str] | None = None,
+    ) -> Counts:
+        apart = [
+            journal_counts.c[name] for name in (*(part for part in COUNT_PARTS if part in by), "measure")
+        ]
+        said = [
+            journal_counts.c[part] if part in by else sa.literal(kind()) for part, kind in COUNT_PARTS.items()
+        ]
+        total = sa.cast(sa.func.sum(journal_counts.c.count), sa.BigInteger)
+        query = sa.select(*said, journal_counts.c.measure, total).group_by(*apart)
+        if measures is not None:
+            query = query.where(journal_counts.c.measure.in_(measures))
+        return self._counts(query, since, apart)
+
+    def _counts(
+        self, query: sa.Select[Any], since: datetime, order: Sequence[sa.ColumnElement[Any]]
+    ) -> Counts:
+        query = query.where(journal_counts.c.minute > since.timestamp() - 60).order_by(*order)
         rows = self._database.read(lambda connection: connection.execute(query).all())
         return [
             Count(minute=minute, event_name=name, subscription=subscription, measure=measure, count=count)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.letters import LetterFilter, groups_of, matching_letters
 
 BEGIN = datetime(2026, 7, 1, 12, 0, 0, 123457, tzinfo=UTC)
 
@@ -118,6 +119,55 @@ class DeadLettersContract:
         assert letters.count(**group) == 3
         assert letters.count(group=values.id) == 4
         assert _ids(letters.list(group=values.id, event_name="unknown")) == []
+
+    @pytest.mark.parametrize(
+        ("wanted", "meant"),
+        [
+            ({}, "1 2 3 4"),
+            ({"subscription": "app.handlers.feed"}, "1 2 3"),
+            ({"event_name": "dog-barked"}, "4"),
+            ({"error": "fish"}, "1 2"),
+            ({"error": "FISH"}, ""),
+            ({"error": "%"}, "3"),
+            ({"error": "\0"}, ""),
+            ({"since": BEGIN + timedelta(minutes=2)}, "2 3 4"),
+            ({"before": BEGIN + timedelta(minutes=2)}, "1"),
+            ({"fields": {"order": "7"}}, "1 3"),
+            ({"fields": {"order": 7}}, "1"),
+            ({"fields": {"order": "70"}}, "2"),
+            ({"fields": {"cat.name": "Tom"}}, "2"),
+            ({"fields": {"cat.name": "Käthe"}}, "4"),
+            ({"fields": {"cat.name": 'O"Hara'}}, "3"),
+            ({"fields": {"weight": "1.5", "order": "8"}}, "4"),
+            ({"fields": {"fish.1": "eel"}}, "1"),
+            ({"fields": {"nothing": "null"}}, "3"),
+            ({"fields": {"order": "7"}, "error": "fish"}, "1"),
+        ],
+    )
+    def test_filters_leave_those_that_are_meant_and_their_groups(
+        self, store: Any, wanted: dict[str, Any], meant: str
+    ) -> None:
+        letters, matching = store.dead_letters, LetterFilter(**wanted)
+        for id_, payload, settings in (
+            ("1", '{"order":7,"fish":["cod","eel"]}', {}),
+            ("2", '{"order": 70, "cat" : {"name" : "Tom"}}', {"minutes": 2}),
+            (
+                "3", '{"order":"7","cat":{"name":"O\\"Hara"},"nothing":null}',
+                {"minutes": 3, "reason": "100 %"},
+            ),
+            (
+                "4", '{"order": 8, "cat": {"name": "K\\u00e4the"}, "weight": 1.50}',
+                {"minutes": 4, "reason": "KeyError", "subscription": "x", "event_name": "dog-barked"},
+            ),
+        ):  # fmt: skip
+            letters.add(_letter(id_, argument=f'{{"specversion":"1.0","data":{payload}}}', **settings))
+        letters.add(_letter("5", handler="celery:events"))
+        found = list(matching_letters(letters, "dramatiq:events", matching))
+        assert _ids(found) == meant.split()
+        groups = letters.groups(handler="dramatiq:events", wanted=matching)
+        assert sorted((each.id, each.count, each.sample) for each in groups) == sorted(
+            (each.id, each.count, each.sample) for each in groups_of(found)
+        )
 
     def test_a_group_has_what_is_left_of_it(self, store: Any) -> None:
         letters = store.dead_letters

@@ -144,6 +144,24 @@ class JournalContract:
         ]
         assert store.journal.counts(_at(1_020.0)) == [_count(1, minute=1_020)]
 
+    def test_counts_are_added_up_over_what_is_not_told_apart(self, store: Any) -> None:
+        store.journal.write([], [_count(2), _count(3, minute=1_020), _count(4, subscription="shop.clean")])
+        store.journal.write([], [_count(1, "duration<=0.5"), _count(9, minute=600)])
+        sums, since = store.journal.sums, _at(961.0)
+
+        assert sums(since) == [
+            _count(4, minute=0, subscription="shop.clean"),
+            _count(1, "duration<=0.5", minute=0),
+            _count(5, minute=0),
+        ]
+        [in_all] = sums(since, by=(), measures=[_count(1).measure])
+        assert (in_all.minute, in_all.event_name, in_all.subscription, in_all.count) == (0, "", "", 9)
+        by_minute = sums(since, by=("minute",), measures=[_count(1).measure])
+        assert [(each.minute, each.subscription, each.count) for each in by_minute] == [
+            (960, "", 6), (1_020, "", 3),
+        ]  # fmt: skip
+        assert sums(since, measures=["lost"]) == []
+
     def test_what_is_old_is_removed(self, store: Any, clock: Any) -> None:
         now = clock.now
         minute = int(now // 60) * 60
