@@ -89,12 +89,12 @@ class LetterFilter:
 
     @property
     def texts(self) -> Sequence[Sequence[str]]:
-        """For each field, texts of which one stands in the argument of each letter that is meant.
+        """Of each of these, one text stands in the argument of each letter whose payload has the fields.
 
         A store that can look for texts reads fewer letters then. There are none of a field whose name or
         value JSON may write in more than one way.
         """
-        return [found for name, value in self.fields.items() if (found := _texts_of(name, value))]
+        return [texts for name, value in self.fields.items() for texts in _texts_of(name, value)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,14 +262,17 @@ def _cause(reason: str, traceback: str) -> tuple[str, str]:
     return error[0] if error else "", f"{name}:{function}"
 
 
-def _texts_of(name: str, value: Any) -> Sequence[str]:
+def _texts_of(name: str, value: Any) -> Iterator[Sequence[str]]:
+    """What a field can be looked for by, what is looked for most quickly first."""
     key = name.rpartition(".")[2]
     if key.isdigit() or not _SIMPLE.fullmatch(key):  # the index of a list, or what may be escaped
-        return ()
+        return
     written = value if isinstance(value, str) else json.dumps(value)
-    if not _SIMPLE.fullmatch(written):
-        return (f'"{key}"',)
-    return [f'"{key}"{colon}{quote}{written}' for colon in _COLONS for quote in ("", '"')]
+    if _SIMPLE.fullmatch(written):
+        yield (written,)
+        yield [f'"{key}"{colon}{quote}{written}' for colon in _COLONS for quote in ("", '"')]
+    else:
+        yield (f'"{key}"',)
 
 
 def _has(payload: Any, wanted: Mapping[str, Any]) -> bool:

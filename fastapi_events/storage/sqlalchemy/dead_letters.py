@@ -153,11 +153,13 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         of = dead_letters.c.handler, dead_letters.c.fingerprint
         time, count = dead_letters.c.last_at, sa.func.count()
         meant = *_matching(None, None, handler, None), *self._meant(wanted)
+        # Of some letters an index would group all, and fetch each: the table is read from end to end instead.
+        grouped = of if wanted is None or wanted.is_empty else [sa.func.coalesce(each, "") for each in of]
         sizes = (
-            sa.select(*of, count, sa.func.min(time), sa.func.max(time))
+            sa.select(*(sa.func.min(each) for each in of), count, sa.func.min(time), sa.func.max(time))
             .where(*meant)
-            .group_by(*of)
-            .order_by(count.desc(), of[1])
+            .group_by(*grouped)
+            .order_by(count.desc(), sa.func.min(of[1]))
             .limit(limit)
         )
 
@@ -169,7 +171,7 @@ class SqlDeadLetters(SqlPart, DeadLetters):
                 found = [tuple(row) for row in connection.execute(sizes)]
             groups = []
             for owner, id_, size, first, last in found:
-                one = sa.select(dead_letters).where(*_matching(None, None, owner, id_), time == last)
+                one = sa.select(dead_letters).where(*_matching(None, None, owner, id_), *meant, time == last)
                 row = connection.execute(one.order_by(dead_letters.c.id.desc()).limit(1)).first()
                 if row is not None:  # another transaction may have taken the last one away meanwhile
                     groups.append(group_like(_letter(row), count=size, first_at=moment(first)))
@@ -181,10 +183,8 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         """That a filter means a letter; of its fields, that it may mean it."""
         if wanted is None:
             return
-        column, is_in = (
-            dead_letters.c,
-            sa.func.strpos if self._database.dialect == "postgresql" else sa.func.instr,
-        )
+        column = dead_letters.c
+        is_in = sa.func.strpos if self._database.dialect == "postgresql" else sa.func.instr
         yield from _matching(wanted.subscription, wanted.event_name, None, wanted.whole_group)
         if wanted.group is not None:
             yield sa.func.substr(column.fingerprint, 1, len(wanted.group)) == wanted.group
