@@ -84,6 +84,7 @@ floors: $(VENV)/.check
 	@$(BIN)/lint-imports
 site: $(VENV)/.check
 	@$(BIN)/zensical build --strict > .zensical.log 2>&1 || (cat .zensical.log; exit 1)
+	@$(BIN)/python -m tests.site
 
 .PHONY: workflows
 workflows: $(VENV)/.check ## Check the workflows and forms of GitHub, against their schemas and for what could be stolen
@@ -119,6 +120,11 @@ screenshots: $(VENV)/.test ## Take the pictures of the console for the documenta
 .PHONY: docs
 docs: $(VENV)/.test $(VENV)/.check ## Serve the documentation, and rebuild it while you write
 	@$(BIN)/zensical serve $(ARGS)
+
+.PHONY: pages
+pages: $(VENV)/.test $(VENV)/.check ## Measure each page of the documentation in Chromium, at three widths
+	@$(BIN)/zensical build --strict > .zensical.log 2>&1 || (cat .zensical.log; exit 1)
+	@$(BIN)/python -m tests.site --browser
 
 # The one mkdocs.yml serves both: whoever prefers Material, or has to go back to it, can.
 .PHONY: material
