@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from fastapi_events import envelope
 from fastapi_events.errors import NotPublished
+from fastapi_events.event import wire_name
 from fastapi_events.handlers.task_queue import Actor, Message, TaskQueueHandler
 from fastapi_events.process_loop import process_loop
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.catalogue import Pause
 from fastapi_events.storage.memory import MemoryStore
+from fastapi_events.storage.outbox import MAX_ENTRIES as MOST_ENTRIES
 from fastapi_events.subscriptions.subscription import Subscription
 from fastapi_events.testing.inline_broker import InlineBroker
 from fastapi_events.testing.inline_engine import InlineEngine
@@ -122,12 +125,16 @@ class InlineHandler:
         except (ConnectionError, NotPublished):  # as a relay, it tries again
             return rung
 
-    def next_due(self) -> float | None:
-        """When the next entry of the outbox is due."""
+    def delayed(self) -> list[tuple[float, str]]:
+        """What waits in the outbox for its time: when it is due, and the event's name; the next one first."""
         if self._twin.outbox is None:
-            return None
-        entries = self._twin.outbox.list(limit=1_000)
-        return min((each.due.timestamp() for each in entries if each.due is not None), default=None)
+            return []
+        entries = self._twin.outbox.list(limit=MOST_ENTRIES)
+        return sorted(
+            (each.due.timestamp(), wire_name(envelope.unseal(each.envelope).name))
+            for each in entries
+            if each.due is not None
+        )
 
     def broker_is_back(self) -> None:
         """Let the next flush find out that the broker is there, rather than wait for it."""

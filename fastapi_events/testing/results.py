@@ -197,7 +197,8 @@ class Run:
             checks.text("reason", reason, such_as="TimeoutError")
         found = self.of(function)
         if not found.dead:
-            what = f"it succeeded for {len(found.succeeded)}" if found.succeeded else self._what_happened()
+            succeeded = f"it succeeded for {counted(len(found.succeeded), 'event')}."
+            what = succeeded if found.succeeded else self._what_happened()
             raise AssertionError(f"No message to {shown(function)} was given up: {what}")
         if reason is not None and not any(reason in each for each in found.dead):
             given = "\n".join(f"  {each}" for each in found.dead)

@@ -157,9 +157,9 @@ class Work:
         for _ in range(MOST_MESSAGES):
             if self._step():
                 continue
-            dues = [self.broker.next_due(asked_for=True)]
-            dues += [each.next_due() for each in self.inline.values()]
-            due = min((each for each in dues if each is not None), default=end)
+            due = min([due for due, _ in self._delayed_in_outboxes()], default=end)
+            in_broker = self.broker.next_due(asked_for=True)
+            due = due if in_broker is None else min(due, in_broker)
             if due > end or clock.timestamp() >= end or self.faults.is_away(None):
                 _set_clock(end)
                 return
@@ -212,13 +212,18 @@ class Work:
     def outstanding(self) -> Outstanding:
         """What waits for a test to set the clock ahead, or to end a pause."""
         now = clock.timestamp()
+        delayed = [(each.due, each.name) for each in self.broker.delayed()] + self._delayed_in_outboxes()
         return Outstanding(
-            delayed=[(each.due - now, each.name) for each in self.broker.delayed()],
+            delayed=[(due - now, name) for due, name in sorted(delayed)],
             paused={
                 task: None if pause.until is None else pause.until - now
                 for task, pause in self.broker.paused().items()
             },
         )
+
+    def _delayed_in_outboxes(self) -> list[tuple[float, str]]:
+        now = clock.timestamp()
+        return [each for handler in self.inline.values() for each in handler.delayed() if each[0] > now]
 
     def news(self) -> list[Entry]:
         """What has happened since it was asked last."""

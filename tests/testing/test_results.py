@@ -70,7 +70,10 @@ def test_what_is_so_is_not_refused() -> None:
             "cook took 3 attempts, not 1. It waited for [1.0] s in between.",
         ),
         (lambda: DEAD.assert_succeeded("cook"), "cook did not succeed after 1 attempt: ValueError: gas"),
-        (lambda: SUCCEEDED.assert_dead("cook"), "No message to cook was given up: it succeeded for 2"),
+        (
+            lambda: SUCCEEDED.assert_dead("cook"),
+            "No message to cook was given up: it succeeded for 2 events.",
+        ),
         (lambda: DEAD.assert_dead("serve"), "No message to serve was given up: What ran: cook."),
         (
             lambda: DEAD.assert_dead("cook", reason="Key"),

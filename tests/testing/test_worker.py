@@ -615,7 +615,11 @@ def test_a_delayed_event_in_the_outbox_waits_for_the_test() -> None:
     queue = handler(store=MemoryStore())
     queue.register(lambda event: None, event_name="x", name="f")
     with InlineWorker(queue) as inline:
-        inline.emit("x", delay=timedelta(days=30)).assert_not_ran("f")
+        run = inline.emit("x", delay=timedelta(days=30))
+        [(seconds, name)] = run.delayed
+        assert (round(seconds), name) == (30 * 86_400, "x")
+        with pytest.raises(AssertionError, match=r"x waits for 2\d* s more: worker.advance"):
+            run.assert_ran("f")
         inline.advance(days=29).assert_not_ran("f")
         inline.advance(days=1, seconds=1).assert_ran("f", times=1)
 
