@@ -262,14 +262,14 @@ def report_unreported(
             report_failure(events, handler=handler, error=each, subscription=subscription)
 
 
-def mark_reported(error: BaseException) -> None:
-    """Say that the observers know of this error, for as long as this delivery takes.
+def mark_reported(*errors: BaseException) -> None:
+    """Say that the observers know of these errors, for as long as this delivery takes.
 
     The errors are remembered here rather than marked: they are not ours, and some take no attributes.
     """
     known = reported.get()
     if known is not None:
-        known.update({id(each): each for each in leaves(error)})
+        known.update({id(each): each for error in errors for each in leaves(error)})
 
 
 for _kind in default_observers:

@@ -246,9 +246,11 @@ class TaskQueueHandler(Operations):
                 tell(Lifecycle.lost, Event.of(each), handler=self.name, reason=str(refused))
             errors.append(refused)
         errors += failed
-        for reported in errors:
-            lifecycle.mark_reported(reported)  # as lost or dead, which says more than failed
-        raise_together(errors, f"errors in {self.name}")
+        lifecycle.mark_reported(*errors)  # as lost or dead, which says more than failed
+        try:
+            raise_together(errors, f"errors in {self.name}")
+        finally:
+            del errors, failed  # they hold this frame by their tracebacks
 
     async def handle(self, event: Event) -> None:
         """Publish one event."""

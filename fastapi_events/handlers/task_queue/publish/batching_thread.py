@@ -69,12 +69,15 @@ class BatchingThread(Generic[T]):
         """
         future: Future[None] = answer or Future()
         taken = asyncio.wrap_future(future)
-        self._put(future, item, size)  # last: the thread cannot run before this one lets go of the GIL
         try:
+            self._put(future, item, size)  # last: the thread cannot run before this one lets go of the GIL
             await taken
         except asyncio.CancelledError:
             future.cancel()  # at once, rather than in the loop's next round
             raise
+        finally:
+            taken.cancel()  # where it was refused: the two futures would hold each other
+            del future, taken, answer  # they hold an error, which holds this frame
 
     def submit(self, item: T, *, size: int) -> Future[None]:
         """Hand over an item. Cancel the future to take it back, as long as it has not been sent.

@@ -79,6 +79,7 @@ class Flusher:
                 await _both(self._flush(others), self._flush_in_order(ordered, self._lanes))
         finally:
             self._running.discard(task)
+            del task  # it will hold an error, which holds this frame
 
     async def settle(self, timeout: float) -> None:
         """Wait for the flushes that are under way.

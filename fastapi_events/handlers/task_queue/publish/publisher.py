@@ -92,20 +92,30 @@ class Publisher:
         if not is_last_resort and not self.breaker.allows():
             raise NotAsked("the broker is known to be away")
         flush = Flush(events, self._sealer.seal(events))
+        # The error of the timeout is not to be the context of ours: it holds the task, which holds ours.
+        if await self._sent_in_time(flush):
+            return
+        self.breaker.failed()
+        if not flush.is_under_way:
+            raise NotPublished(f"no room at the broker within {self.deadline} s")
+        reason = f"no answer from the broker within {self.deadline} s; it may have it"
+        if flush.answer is None:
+            raise NotPublished(reason)
+        raise NoAnswerYet(reason, flush.answer)
+
+    async def _sent_in_time(self, flush: Flush) -> bool:
+        deadline = asyncio.timeout(self.deadline)
         try:
-            async with asyncio.timeout(self.deadline) as deadline:
+            async with deadline:
                 if not await self._sent_on_loop(flush):
                     await self._send_by_thread(flush)
         except TimeoutError:
             if not deadline.expired():
                 raise
-            self.breaker.failed()
-            if not flush.is_under_way:
-                raise NotPublished(f"no room at the broker within {self.deadline} s") from None
-            reason = f"no answer from the broker within {self.deadline} s; it may have it"
-            if flush.answer is None:
-                raise NotPublished(reason) from None
-            raise NoAnswerYet(reason, flush.answer) from None
+            return False
+        finally:
+            del deadline  # it holds the task
+        return True
 
     async def _sent_on_loop(self, flush: Flush) -> bool:
         """Publish from the event loop, where the engine can and nobody waits for the thread.
@@ -136,9 +146,10 @@ class Publisher:
         flush.answer = Future()
         try:
             await self._thread.send(flush, size=len(flush.events), answer=flush.answer)
-        except NotPublished:
-            raise
         except Exception as error:  # whatever the broker's client raises
+            flush.answer = None  # it holds the error, which holds this frame
+            if isinstance(error, NotPublished):
+                raise
             raise NotPublished(f"{type(error).__name__}: {error}") from error
 
     def take_batch(self, items: Sequence[Flush]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -309,6 +311,68 @@ def test_a_full_buffer_refuses_at_once_and_does_not_blame_the_broker(broker: Bro
     asyncio.run(main())
 
     assert [names(each) for each in broker.messages] == [["in hand"], ["a", "b"]]
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def refused(it: Publisher) -> weakref.ref[NotPublished]:
+    """The error of a flush in a task of its own, as handlers flush, once nobody has it any more."""
+
+    async def flush() -> NotPublished:
+        try:
+            await it.publish([Event("refused")])
+        except NotPublished as error:  # pytest.raises would keep it, and with it this frame
+            return error
+        raise AssertionError("it was published")
+
+    left = weakref.ref(await asyncio.create_task(flush()))
+    await asyncio.sleep(0)  # the loop has the task until its next round
+    return left
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_what_the_broker_refuses_is_gone_without_the_garbage_collector(broker: Broker) -> None:
+    broker.refusing = ConnectionError("connection refused")
+
+    async def main() -> None:
+        assert (await refused(publishing(broker)))() is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_what_finds_no_room_is_gone_without_the_garbage_collector(broker: Broker) -> None:
+    it = publishing(broker, max_pending=1)
+
+    async def main() -> None:
+        first = await in_hand(it, broker, Event("in hand"))
+        second = asyncio.ensure_future(it.publish([Event("a")]))
+        while it.pending < 1:
+            await asyncio.sleep(0)
+        assert (await refused(it))() is None
+        broker.door.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_what_is_late_is_gone_without_the_garbage_collector(broker: Broker) -> None:
+    it = publishing(broker)
+
+    async def main() -> None:
+        first = await in_hand(it, broker, Event("in hand"))
+        it.deadline = AT_ONCE
+        assert (await refused(it))() is None
+        broker.door.set()
+        await first
+
+    asyncio.run(main())
 
 
 def test_what_waits_meanwhile_is_one_trip_of_a_message_for_each_flush(broker: Broker) -> None:
