@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 from pydantic_core import to_json
 
 from fastapi_events import codec, green_threads, redaction
+from fastapi_events.checks import counted
 from fastapi_events.errors import FastapiEventError
 from fastapi_events.event import Event, wire_name
 from fastapi_events.process_loop import running_loop
@@ -172,7 +173,9 @@ class JournalWriter:
             else:
                 self._failures = 0
             dropped = self.dropped
-            if dropped > self._said_dropped and self._say("%d records of the journal were dropped.", dropped):
+            if dropped > self._said_dropped and self._say(
+                "The journal has dropped %s.", counted(dropped, "record")
+            ):
                 self._said_dropped = dropped
         finally:
             self._working.release()
@@ -252,8 +255,8 @@ class JournalWriter:
                     raise
                 self._refused += 1
                 self._not_written += sum(len(each.texts) for each in histories)
-                self._say("The journal's store refuses what happened to %d events, the last: %s",
-                          self._refused, error)  # fmt: skip
+                self._say("The journal's store refuses what happened to %s, the last: %s",
+                          counted(self._refused, "event"), error)  # fmt: skip
             else:
                 in_a_row = 0
             for each in histories:

@@ -170,7 +170,7 @@ def test_what_the_store_refuses_is_left_out_counted_and_told_and_the_rest_is_wri
     written = {each.id for each in journal.events(limit=100)}
     assert written == {each.id for each in events if each.name not in journal.refused}
     assert recorder_of(journal).dropped == 4
-    assert "The journal's store refuses what happened to 1 events, the last: no" in caplog.messages
+    assert "The journal's store refuses what happened to 1 event, the last: no" in caplog.messages
     counts = journal.counts(datetime.now(UTC) - timedelta(minutes=5))
     assert {each.event_name for each in counts} == {"good", "fine"}
 
