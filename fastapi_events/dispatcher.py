@@ -231,7 +231,7 @@ def _mark(event: Event, options: DispatchOptions | None) -> None:
     if options is not None:
         options.put_on(event)
     if tracing.has_context():
-        tracing.inject(event.headers)
+        tracing.inject(event)
 
 
 def _payload_of(model: Any, dump: bool, dump_arguments: Mapping[str, Any] | None) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -58,14 +59,14 @@ def dispatch_span(event_name: EventName) -> Span:
     return _NO_SPAN if spans is None else spans.dispatch_span(event_name)
 
 
-def handle_span(event: Event, handler: object) -> Span:
-    """A span named `handling event NAME with HANDLER`, around the handling of one event.
+def handle_span(event: Event, handler: object, batch: Sequence[Event] = ()) -> Span:
+    """A span named `handling event NAME with HANDLER`, around the handling of one event, or of a batch.
 
     It links to the span that dispatched the event; with FASTAPI_EVENTS_USE_SPAN_LINKING off it is the child
     of that span, and links to the current one.
     """
     spans = _api() if records() else None
-    return _NO_SPAN if spans is None else spans.handle_span(event, handler)
+    return _NO_SPAN if spans is None else spans.handle_span(event, handler, batch)
 
 
 def record_failure(error: BaseException, event: Event) -> None:
@@ -99,7 +100,7 @@ def concerns_events() -> bool:
     return records() or has_context()
 
 
-def inject(headers: dict[str, Any]) -> None:
+def inject(event: Event) -> None:
     """Write the current span's context into an event's headers: `traceparent`, and `tracestate` if any."""
     if (spans := _api()) is not None and spans.has_context():
-        spans.inject(headers)
+        spans.inject(event)

@@ -15,6 +15,7 @@ from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 from fastapi_events.handlers.local import LocalHandler
+from fastapi_events.otel import tracing
 from fastapi_events.scope import collect_events
 from tests.places import QueuePlace, dramatiq_on_stub
 from tests.recording import Recorder
@@ -36,7 +37,21 @@ def test_dispatching_and_handling_make_spans(spans: Any, payload: Any) -> None:
     [handled] = spans("handling event hello with LocalHandler")
     assert dispatched.kind is trace.SpanKind.PRODUCER
     assert handled.kind is trace.SpanKind.CONSUMER
-    assert handled.attributes == {"fastapi_events.handler": "fastapi_events.handlers.local.LocalHandler"}
+    [event_id] = {each.attributes["messaging.message.id"] for each in (dispatched, handled)}
+    assert dispatched.attributes == {
+        "messaging.system": "fastapi_events",
+        "messaging.operation.name": "dispatch",
+        "messaging.operation.type": "create",
+        "messaging.destination.name": "hello",
+        "messaging.message.id": event_id,
+        "messaging.message.conversation_id": event_id,
+    }
+    assert handled.attributes == {
+        **dispatched.attributes,
+        "messaging.operation.name": "handle",
+        "messaging.operation.type": "process",
+        "fastapi_events.handler": "fastapi_events.handlers.local.LocalHandler",
+    }
     assert [link.context.span_id for link in handled.links] == [dispatched.context.span_id]
 
 
@@ -111,6 +126,7 @@ def test_a_failure_in_a_worker_is_recorded_on_the_span(spans: Any) -> None:
     for handled in attempts:
         assert handled.status.status_code is trace.StatusCode.ERROR
         assert [each.attributes["exception.type"] for each in handled.events] == ["ValueError"]
+        assert handled.attributes["error.type"] == "ValueError"
 
 
 def test_an_error_that_leaves_dispatch_is_recorded_on_its_span(spans: Any) -> None:
@@ -145,6 +161,27 @@ def test_a_worker_continues_the_trace(spans: Any, queue_place: QueuePlace) -> No
         spans(f"handling event hello with {type(queue_place.handler).__name__}"),
     )
     assert [link.context.span_id for link in handled.links] == [dispatched.context.span_id]
+    assert handled.attributes["messaging.system"] == queue_place.handler.engine.name
+    assert handled.attributes["messaging.destination.subscription.name"] == "work"
+    assert handled.attributes["fastapi_events.attempt"] == 1
+    assert handled.attributes["messaging.message.id"] == dispatched.attributes["messaging.message.id"]
+
+
+def test_a_batch_links_to_all_that_dispatched_its_events(spans: Any) -> None:
+    handler, events = LocalHandler(), []
+    for name in ("one", "other"):
+        recorder = Recorder()
+        with collect_events([recorder]):
+            dispatch(name)
+        events += recorder.events
+
+    with tracing.handle_span(events[0], handler, events):
+        pass
+
+    [handled] = spans("handling event one with LocalHandler")
+    dispatched = [*spans("Event one dispatched"), *spans("Event other dispatched")]
+    assert [link.context.span_id for link in handled.links] == [each.context.span_id for each in dispatched]
+    assert handled.attributes["messaging.batch.message_count"] == 2
 
 
 @pytest.mark.parametrize("configured", ["", "none", "one-that-is-not-installed"])
@@ -155,8 +192,9 @@ def test_the_context_of_a_span_that_somebody_else_made_travels_without_an_sdk(co
         "from fastapi_events.otel import tracing\n"
         "span = trace.NonRecordingSpan(trace.SpanContext(0xab, 0xcd, True, trace.TraceFlags(1)))\n"
         "context.attach(trace.set_span_in_context(span))\n"
-        "headers = {}; tracing.inject(headers)\n"
-        "print(headers)\n"
+        "from fastapi_events.event import Event\n"
+        "event = Event('a', headers={}); tracing.inject(event)\n"
+        "print(event.headers)\n"
     )
     environment = {**os.environ, "OTEL_PROPAGATORS": configured}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

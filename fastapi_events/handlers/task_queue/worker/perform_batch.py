@@ -176,7 +176,7 @@ class PerformBatch:
         claim = current_claim.set(None)
         errors: list[Exception | None] = [None] * len(events)
         try:
-            with tracing.handle_span(events[0], self._handler):
+            with tracing.handle_span(events[0], self._handler, events):
                 call = partial(batch.call, items, events[0], overrides=self._overrides)
                 ids = NamedIds(self._handler.name, *[each.id for each in events], subscription.name)
                 self._chained.run(call, ids=ids, is_async=batch.is_async)
