@@ -87,13 +87,13 @@ def replace_between(page: Path, name: str, text: str) -> None:
 
 
 def _table(rows: list[Result]) -> Iterator[str]:
-    yield "| # | name | work | measured | least – greatest | goal | | ours | peer |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    yield "| work | measured | goal | ours | peer |"
+    yield "| --- | --- | --- | --- | --- |"
     for row in rows:
-        name = f"| {row['number']} | `{row['name']}` "
+        name = f"{row['number']} `{row['name']}`"
         against = f", against {row['peer']}" if row["peer"] else ""
         note = f" *not run: {row['reason'].splitlines()[0]}* " if row.get("reason") else " "
-        yield f"{name}| **{row['what']}**{against} |{note}| | | | | |"
+        yield f"| {name}: **{row['what']}**{against} |{note}| | | |"
         for each in row["comparisons"]:
             yield _line(each)
 
@@ -106,7 +106,8 @@ def _line(each: Result) -> str:
         goal += f" ({number(each['stretch'])})"
     spread = f"{number(each['least'])} – {number(each['greatest'])}"
     ours, peer = (time(each["ours"]), time(each["peer"])) if has_times(each) else ("", "")
-    return f"| | | {each['what']} | {shown(each)} | {spread} | {goal} | {mark} | {ours} | {peer} |"
+    judged = " ".join(filter(None, (mark, goal)))
+    return f"| {each['what']} | {shown(each)}<br>{spread} | {judged} | {ours} | {peer} |"
 
 
 def has_times(comparison: Result) -> bool:
@@ -114,15 +115,19 @@ def has_times(comparison: Result) -> bool:
     return comparison["peer"] is not None and comparison["figure"] in ("seconds", "lag", "p99")
 
 
-def conditions(run: Result) -> Iterator[str]:
-    """What a run was measured on, and when."""
+def conditions(run: Result, *, of: str | None = None) -> Iterator[str]:
+    """What a run was measured on, and when.
+
+    Parameters:
+        of: The only row that is shown, if it is one; what others were measured on says nothing of it.
+    """
     machine = run["machine"]
     yield (
         f"Run of {run['date']}, {run['minutes']:.0f} minutes, {run['mode']} mode, commit `{run['commit']}`: "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}; load average "
         f"{machine['load']} when it began."
     )
-    for note in run.get("again", ()):
+    for note in (each for each in run.get("again", ()) if of is None or of in each["rows"]):
         yield ""
         yield (
             f"Measured by itself on {note['date']}, {note['mode']} mode, commit `{note['commit']}`, "
