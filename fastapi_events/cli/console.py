@@ -12,8 +12,6 @@ from fastapi_events.cli.text import say
 from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.inspection import handlers_in
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def add_parser(commands: Any) -> None:
     """Add the command to those of `fastapi-events`."""
@@ -38,19 +36,20 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.auth is None and arguments.host not in _LOOPBACK:
+    try:
+        import uvicorn  # an extra, which no other command needs
+    except ImportError as missing:
+        raise MissingDependencyError("uvicorn", "console") from missing
+    from fastapi_events.console import console  # likewise
+    from fastapi_events.console.permissions import LOCAL_NAMES
+
+    if arguments.auth is None and arguments.host not in LOCAL_NAMES:
         raise ConfigurationError(
             f"--host {arguments.host} is not this machine alone: whoever reaches it would see all events. "
             "Pass --auth MODULE:NAME, a function that gets the request and returns a Visitor."
         )
     auth = None if arguments.auth is None else _function(arguments.auth)
     handlers = handlers_in(arguments.target)
-    try:
-        import uvicorn  # an extra, which no other command needs
-    except ImportError as missing:
-        raise MissingDependencyError("uvicorn", "console") from missing
-    from fastapi_events.console import console  # likewise
-
     allowed = [each.strip() for each in arguments.allow.split(",") if each.strip()]
     app = console(handlers, auth=auth, local=allowed)
     shown = f"[{arguments.host}]" if ":" in arguments.host else arguments.host

@@ -28,7 +28,9 @@ ASGIApp: TypeAlias = Callable[..., Awaitable[None]]
 PERMISSIONS: Final = frozenset(("replay", "discard", "pause", "edit", "see_payloads"))
 """What may be granted. Dispatching an event again needs `replay`, cancelling one `discard`."""
 
-_LOCAL_NAMES: Final = frozenset(("localhost", "127.0.0.1", "::1"))
+LOCAL_NAMES: Final = frozenset(("localhost", "127.0.0.1", "::1"))
+"""The hosts under which only this machine is reached."""
+
 LOCAL: Final = "somebody on this machine"
 """The name of a visitor where there is no `auth`."""
 
@@ -202,7 +204,7 @@ def _check_local(request: Request) -> None:
         raise HTTPException(
             403, "This console has no auth=, so that only this machine may look at it, and no proxy."
         )
-    if request.url.hostname not in _LOCAL_NAMES:
+    if request.url.hostname not in LOCAL_NAMES:
         raise HTTPException(
             403, "This console has no auth=: open it as http://localhost, with no other name."
         )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
 from fastapi_events import clock
 from fastapi_events.storage.base import moment
+
+AGES: Final = {
+    "15m": timedelta(minutes=15), "1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7),
+}  # fmt: skip
+"""What can be chosen as `since`."""
 
 UNKNOWN: Final = "\u2013"
 """What nobody could tell."""

@@ -304,29 +304,24 @@ class Catalogue(Store, ABC):
 
     def go_on(self, destination: str, subscription: str) -> bool:
         """Let a subscription go on whose event was tried; False where it has been paused once more."""
-        went_on = False
-
-        def decide(found: Fields, now: float) -> Change | None:
-            nonlocal went_on
-            pause = _pause_in(found, subscription, now)
-            went_on = pause is not None and _is_over(pause, now)
-            return Change({}, [_PAUSE + subscription]) if went_on else None
-
-        self._change(destination, decide)
-        return went_on
+        return self._end_pause(destination, subscription, only_if_over=True)
 
     def resume(self, destination: str, subscription: str) -> bool:
         """Let a subscription go on; whether it was paused."""
-        resumed = False
+        return self._end_pause(destination, subscription, only_if_over=False)
+
+    def _end_pause(self, destination: str, subscription: str, *, only_if_over: bool) -> bool:
+        ended = False
+        name = _PAUSE + subscription
 
         def decide(found: Fields, now: float) -> Change | None:
-            nonlocal resumed
-            resumed = _pause_in(found, subscription, now) is not None
-            name = _PAUSE + subscription
-            return Change({}, [name]) if name in found else None
+            nonlocal ended
+            pause = _pause_in(found, subscription, now)
+            ended = pause is not None and (_is_over(pause, now) or not only_if_over)
+            return Change({}, [name]) if ended or (name in found and not only_if_over) else None
 
         self._change(destination, decide)
-        return resumed
+        return ended
 
     def jobs(self, destination: str) -> list[Job]:
         """What is done to many dead letters, and was lately; the latest first."""

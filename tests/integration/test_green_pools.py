@@ -146,10 +146,19 @@ def end(worker: subprocess.Popen[Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", WORKERS)
-def test_functions_of_every_kind_run_side_by_side(project: Project, start: Start, kind: str) -> None:
+def test_functions_of_every_kind_run_side_by_side_and_one_that_wants_to_end_the_process_has_failed(
+    project: Project, start: Start, kind: str
+) -> None:
     numbers = {str(number) for number in range(12)}
-    start(kind)
+    worker = start(kind)
 
+    # When functions want to end the process, then they have failed
+    project.dispatch("leave")
+    project.dispatch("leave-sync")
+    failed = {project.told("failed"), project.told("failed")}
+    assert failed == {"leave FunctionExited", "leave-sync FunctionExited"}
+
+    # And nobody else notices
     project.run(
         "from app.events import events; from fastapi_events.dispatcher import dispatch;"
         "from fastapi_events.scope import collect_events\n"
@@ -161,22 +170,6 @@ def test_functions_of_every_kind_run_side_by_side(project: Project, start: Start
     assert {project.told("sync") for _ in numbers} == numbers
     assert {project.told("last") for _ in numbers} == {f"acme {each}" for each in numbers}
     assert project.redis.lrange("failed", 0, -1) == []
-
-
-@pytest.mark.parametrize("kind", WORKERS)
-def test_a_function_that_wants_to_end_the_process_has_failed_and_nobody_else_notices(
-    project: Project, start: Start, kind: str
-) -> None:
-    worker = start(kind)
-
-    project.dispatch("leave")
-    project.dispatch("leave-sync")
-    failed = {project.told("failed"), project.told("failed")}
-    project.dispatch("async", {"n": 1})
-
-    assert failed == {"leave FunctionExited", "leave-sync FunctionExited"}
-    assert project.told("async") == project.told("sync") == "1"
-    assert project.told("last") == "acme 1"
     worker.send_signal(signal.SIGTERM)
     worker.wait(PATIENCE_SECONDS)
 

@@ -7,7 +7,6 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import islice
 from urllib.parse import urlencode
 
@@ -19,6 +18,7 @@ from fastapi_events.console.page import Page
 from fastapi_events.console.permissions import Visitor
 from fastapi_events.console.reads import Told
 from fastapi_events.console.state import State
+from fastapi_events.console.words import AGES
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
@@ -26,9 +26,6 @@ from fastapi_events.storage.letters import LetterFilter, LetterGroup, group_id, 
 
 _LIMIT = 100
 _GROUPS = 200
-AGES = {"1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
-"""What can be chosen as `since`."""
-
 _NAMES = ("handler", "subscription", "event", "error", "group", "since", "field", "value")
 
 

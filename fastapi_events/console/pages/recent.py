@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from starlette.requests import Request
 
 from fastapi_events import clock
 from fastapi_events.console.page import Page
 from fastapi_events.console.state import State
+from fastapi_events.console.words import AGES
 from fastapi_events.storage.histories import HAPPENINGS
 from fastapi_events.whereabouts import state_of
 
 _LIMIT = 100
-AGES = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "1d": timedelta(days=1)}
-"""What can be chosen."""
 
 
 async def read(state: State, request: Request) -> Page:
