@@ -68,6 +68,14 @@ class Recorded(Protocol):
     def subscriptions(self) -> Subscriptions:
         """The functions that this process has."""
 
+    @property
+    def has_worker_here(self) -> bool:
+        """Whether this process is one of its workers."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
     queue: str
     """Where the messages of subscriptions wait that name no queue of their own."""
 
@@ -354,18 +362,19 @@ class JournalWriter:
         said = dict(details) if measured is None else {**details, measured[0]: measured[1]}
         if "error" in said:
             said["error"] = redaction.scrubbed(said["error"], [event])
+        owner, queue = self._owner_of(subscription)
         return record_text(
             Record(
-                event_id="", event_name="", what=what, at=at, process=self._process, handler=handler,
-                subscription=subscription, queue=self._queue_of(subscription), **said,
+                event_id="", event_name="", what=what, at=at, process=self._process,
+                handler=handler or owner, subscription=subscription, queue=queue, **said,
             )
         )  # fmt: skip
 
     def _head(self, what: Happening, handler: str | None, subscription: str | None) -> str:
         """How the JSON of a record begins of which only numbers are its own."""
-        queue = self._queue_of(subscription)
+        owner, queue = self._owner_of(subscription)
         cut = Record(
-            event_id="", event_name="", what=what, at=0.0, process=self._process, handler=handler,
+            event_id="", event_name="", what=what, at=0.0, process=self._process, handler=handler or owner,
             subscription=subscription, queue=queue,
         )  # fmt: skip
         said = {name: getattr(cut, name) for name in ("what", "process", "handler", "subscription", "queue")}
@@ -374,13 +383,18 @@ class JournalWriter:
             self._heads[what, handler, subscription] = head
         return head
 
-    def _queue_of(self, subscription: str | None) -> str | None:
+    def _owner_of(self, subscription: str | None) -> tuple[str | None, str | None]:
+        """The handler whose function it is, and the queue of its messages.
+
+        Handlers of two engines may have functions of one name: it is that whose worker this process is.
+        """
         if subscription is not None:
-            for handler in tuple(self._source.handlers):
+            handlers = sorted(self._source.handlers, key=lambda each: not each.has_worker_here)
+            for handler in handlers:
                 found = handler.subscriptions.named(subscription)
                 if found is not None:
-                    return str(found.queue or handler.queue)
-        return None
+                    return handler.name, str(found.queue or handler.queue)
+        return None, None
 
     def _payload_of(self, event: Event) -> str | None:
         try:

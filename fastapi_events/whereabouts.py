@@ -45,7 +45,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class Fate:
-    """What became of an event in one subscription.
+    """What became of an event in one subscription of one handler.
 
     Parameters:
         subscription: Its name.
@@ -54,6 +54,7 @@ class Fate:
         since: Since when; seconds since 1970.
         attempts: All that are known, the first one first.
         reason: Why it is dead.
+        handler: Whose it is, where that is known: another one may have a function of this name, too.
     """
 
     subscription: str
@@ -62,6 +63,7 @@ class Fate:
     since: float
     attempts: list[Attempt] = field(default_factory=list)
     reason: str | None = None
+    handler: str | None = None
 
 
 @dataclass(slots=True)
@@ -244,13 +246,19 @@ def _life(journal: Journal, event: JournalEvent, chain: Sequence[JournalEvent], 
 
 
 def _fates(records: Iterable[Record]) -> list[Fate]:
-    fates: dict[str, Fate] = {}
+    fates: dict[tuple[str | None, str], Fate] = {}
     for each in records:
         for name in each.to:
-            fates.setdefault(name, Fate(name, None, "waiting", each.at))
+            fates.setdefault((each.handler, name), Fate(name, None, "waiting", each.at, handler=each.handler))
         if each.subscription is None:
             continue
-        fate = fates.setdefault(each.subscription, Fate(each.subscription, each.queue, "waiting", each.at))
+        of = each.handler, each.subscription
+        if of not in fates:  # not all that happens to a function names the handler
+            same = (known for known in fates if known[1] == of[1] and None in (known[0], of[0]))
+            of = next(same, of)
+        fate = fates.setdefault(
+            of, Fate(each.subscription, each.queue, "waiting", each.at, handler=each.handler)
+        )
         fate.queue = each.queue or fate.queue
         _follow(fate, each)
     return list(fates.values())

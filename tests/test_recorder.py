@@ -72,6 +72,24 @@ def test_the_life_of_an_event_is_recorded(journal: MemoryJournal, handler: ListH
     assert first.payload is None
 
 
+def test_of_two_functions_of_one_name_it_is_that_of_the_handler_whose_worker_this_is(
+    journal: MemoryJournal,
+) -> None:
+    web, worker = ListHandler(journal=journal, queue="web"), ListHandler(journal=journal, queue="worker")
+    for handler in (web, worker):
+        handler.register(lambda event: None, name="cook")
+    worker.fleet.boot(["worker"], engine="list")
+    try:
+        event = Event("order-placed", {})
+        tell(Lifecycle.started, event, subscription="cook")
+        assert happened(journal, event.id) == ["started"]
+    finally:
+        worker.fleet.leave()
+
+    [started] = journal.records(event.id)
+    assert (started.handler, started.queue) == (worker.name, "worker")
+
+
 def test_of_a_chain_causes_are_recorded(journal: MemoryJournal, handler: ListHandler) -> None:
     handler.register(lambda event: dispatch("second"), event_name="first", name="cook")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.demo.journal import Journal
+from examples.demo.look import CLICKS, follow
 from fastapi_events.embedded import EmbeddedServer, Supervisor
 from fastapi_events.embedded.probe import free_port
 from fastapi_events.settings import Settings
@@ -38,6 +39,7 @@ EXPECTED: dict[Happening, int] = {
         ("cat-requested-a-fish", "feed", "handled", CATS),
         ("cat-requested-a-fish", "cook", "handled", CATS),
         ("cat-requested-a-fish", "charge", "handled", CATS),
+        ("cat-was-fed", "purr", "handled", CATS),
         ("cat-lost-its-ball", "search", "retried", 1),
         ("cat-lost-its-ball", "search", "handled", 1),
         ("cat-dreamt-of-a-mouse", "catch", "retried", 1),
@@ -92,24 +94,41 @@ def main() -> int:
         )  # fmt: skip
         url, console = f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{console_port}/"
         if not options.once:
-            print(  # noqa: T201
-                f"broker   {broker_url}\nweb      {url}\nconsole  {console}\nCtrl-C ends it.", flush=True
-            )
+            _say_where(broker_url, journal_url, url, console)
             threading.Thread(target=_traffic, args=(url,), daemon=True).start()
             supervisor.run()
             return 0
         found: Counter[Happening] = Counter()
+        pages: list[str] = []
         with supervisor:
             try:
                 found = _send_and_wait(url, journal_url)
                 _wait_for(console, time.monotonic() + PATIENCE_SECONDS)
+                pages = follow(console, patience=PATIENCE_SECONDS)
             except OSError as error:
-                print(f"The web process did not answer: {error}", file=sys.stderr)  # noqa: T201
+                print(f"A process did not answer: {error}", file=sys.stderr)  # noqa: T201
         _print_table(found)
-        if found != EXPECTED and output is not None:
+        print("In the console:", " > ".join(("Now", *CLICKS[: len(pages) - 1])), flush=True)  # noqa: T201
+        is_well = found == EXPECTED and len(pages) == len(CLICKS) + 1
+        if not is_well and output is not None:
             output.seek(0)
             print(output.read(), file=sys.stderr)  # noqa: T201
-        return 0 if found == EXPECTED else 1
+        return 0 if is_well else 1
+
+
+def _say_where(broker_url: str, journal_url: str, url: str, console: str) -> None:
+    """The addresses, and how commands find what runs here."""
+    folder = os.path.relpath(sys.prefix) if sys.prefix != sys.base_prefix else sys.prefix
+    command = f"{folder}/bin/fastapi-events"
+    lines = (
+        f"broker   {broker_url}", f"web      {url}", f"console  {console}", "",
+        "Commands in another terminal:", "",
+        f"  export FASTAPI_EVENTS_BROKER_URL={broker_url}",
+        f"  export FASTAPI_EVENTS_JOURNAL_URL={journal_url} FASTAPI_EVENTS_STORE_URL={journal_url}",
+        f"  {command} status examples.demo.web", f"  {command} event list examples.demo.web",
+        f"  {command} dead groups examples.demo.web", "", "Ctrl-C ends it.",
+    )  # fmt: skip
+    print("\n".join(lines), flush=True)  # noqa: T201
 
 
 def _traffic(url: str) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from pydantic import BaseModel
 
 from examples.demo.journal import write_down_what_happens
+from fastapi_events.dispatcher import dispatch
 from fastapi_events.event import Event
 from fastapi_events.retry import RetryPolicy
 from workers.events import events
@@ -24,8 +25,14 @@ class CatRequestedAFish(BaseModel):
 
 @events.register(event_name="cat-requested-*")
 async def feed(event: Event) -> None:
-    """Succeeds at once."""
+    """Succeeds at once, and dispatches an event itself: the child of the one that it handles."""
     await asyncio.sleep(0)
+    dispatch("cat-was-fed", payload=event.payload)
+
+
+@events.register(event_name="cat-was-fed")
+def purr(event: Event) -> None:
+    """Hears of it."""
 
 
 @events.register(CatRequestedAFish)

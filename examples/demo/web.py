@@ -80,7 +80,7 @@ code{font-size:.8em;color:#666}
 </style>
 <h1>What a cat wishes for</h1>
 <p>Each button dispatches an event, which a Dramatiq worker and a Celery worker handle, each for itself. Both
-handle a <em>fish</em> at once, and workers of another kind <em>charge</em> for it. A <em>ball</em> is
-found at the second attempt, and a <em>mouse</em> never caught.
+handle a <em>fish</em> at once, which causes another event; workers of another kind <em>charge</em> for it.
+A <em>ball</em> is found at the second attempt, and a <em>mouse</em> never caught.
 <p>{buttons}
 <table><thead><tr><th>event<th>subscription<th>engine<th>outcome<th>id</thead><tbody>{rows}</table>"""

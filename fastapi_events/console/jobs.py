@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, cast
 
 from fastapi_events.background_thread import BackgroundThread
@@ -30,6 +32,27 @@ class _Run:
     def __init__(self, job: Job) -> None:
         self.done, self.total = job.done, job.total
         self.stopping = threading.Event()
+        self.thread: threading.Thread | None = None
+
+
+class _Watch:
+    """Looks after the jobs of one handler, in a thread of its own: a store that hangs holds up no other's.
+
+    Parameters:
+        look: Called again and again, and at once where `wake` is set.
+        name: The thread's name.
+    """
+
+    def __init__(self, look: Callable[[], None], *, name: str) -> None:
+        self._look = look
+        self.wake = threading.Event()
+        self.thread = BackgroundThread(self._work, name=name)
+
+    def _work(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            self._look()
+            self.wake.wait(_LOOK_SECONDS)
+            self.wake.clear()
 
 
 class Jobs:
@@ -46,17 +69,28 @@ class Jobs:
         self._memory = MemoryCatalogue()
         self._me = random_id()
         self._runs: dict[str, _Run] = {}
-        self._wake = threading.Event()
-        self._thread = BackgroundThread(self._work, name="fastapi-events-console-jobs")
+        self._watches = {
+            each.name: _Watch(partial(self._look, each), name=f"fastapi-events-console-jobs-{each.name}")
+            for each in self._handlers
+        }
 
     def start(self) -> None:
         """Begin to look for jobs, unless this process does already."""
-        self._thread.start()
+        for each in self._watches.values():
+            each.thread.start()
 
     def stop(self) -> None:
-        """Leave the jobs to another process, or to a later one."""
-        self._wake.set()
-        self._thread.stop(_STOP_SECONDS)
+        """Leave the jobs to another process, or to a later one, and wait until they are left."""
+        end = time.monotonic() + _STOP_SECONDS
+        for watch in self._watches.values():
+            watch.wake.set()
+            watch.thread.stop(max(end - time.monotonic(), 0.0))
+        runs = list(self._runs.values())
+        for run in runs:
+            run.stopping.set()
+        for run in runs:
+            if run.thread is not None:
+                run.thread.join(max(end - time.monotonic(), 0.0))
 
     def begin(self, handler: TaskQueueHandler, job: Job) -> Job:
         """Begin a job, unless there is one with its id; it is done from now on, whoever looks."""
@@ -65,7 +99,7 @@ class Jobs:
         )
         assert kept is not None  # noqa: S101 - it was added, or there
         handler.audit.note(f"began to {job.verb}", str(job.wanted), count=0, by=job.by)
-        self._now()
+        self._now(handler)
         return kept
 
     def interrupt(self, handler: TaskQueueHandler, id_: str, *, by: str) -> bool:
@@ -104,31 +138,25 @@ class Jobs:
             handler.audit.note(
                 {"stopped": "stopped"}.get(after, "went on with"), f"job {id_}", count=0, by=by
             )
-            self._now()
+            self._now(handler)
         return turned
 
     def _catalogue(self, handler: TaskQueueHandler) -> Catalogue:
         return handler.catalogue or self._memory
 
-    def _now(self) -> None:
+    def _now(self, handler: TaskQueueHandler) -> None:
         self.start()
-        self._wake.set()
+        self._watches[handler.name].wake.set()
 
-    # In the thread
-
-    def _work(self, stopping: threading.Event) -> None:
-        while not stopping.is_set():
-            for handler in self._handlers:
-                try:
-                    self._look(handler)
-                except Exception as error:  # of a store or a broker's client; they may be back in a while
-                    logger.warning("The jobs of %s cannot be looked at: %s", handler.name, error)
-            self._wake.wait(_LOOK_SECONDS)
-            self._wake.clear()
-        for run in list(self._runs.values()):
-            run.stopping.set()
+    # In threads
 
     def _look(self, handler: TaskQueueHandler) -> None:
+        try:
+            self._look_at(handler)
+        except Exception as error:  # of a store or a broker's client; they may be back in a while
+            logger.warning("The jobs of %s cannot be looked at: %s", handler.name, error)
+
+    def _look_at(self, handler: TaskQueueHandler) -> None:
         catalogue = self._catalogue(handler)
         for job in catalogue.jobs(handler.name):
             run = self._runs.get(job.id)
@@ -157,15 +185,19 @@ class Jobs:
         if kept is None or kept.owner != self._me:
             return
         run = self._runs[job.id] = _Run(kept)
-        threading.Thread(
+        run.thread = threading.Thread(
             target=self._do, args=(handler, kept, run), name=f"fastapi-events-job-{job.id}", daemon=True
-        ).start()
+        )
+        run.thread.start()
 
     def _do(self, handler: TaskQueueHandler, job: Job, run: _Run) -> None:
         state, trouble = "running", ""
         try:
+            left = _count(handler, job.wanted)
             if run.total is None:
-                run.total = run.done + _count(handler, job.wanted)
+                run.total = run.done + left
+            run.done = max(run.done, run.total - left)  # by a process that could not say so any more
+            self._catalogue(handler).change_job(handler.name, job.id, self._progress(run))
             with closing(cast("Generator[int, None, None]", _steps(handler, job))) as steps:
                 for count in steps:
                     run.done += count

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fastapi_events.console.jobs import Jobs
-from fastapi_events.storage.jobs import Job
+from fastapi_events.storage.jobs import LEASE_SECONDS, Job
+from fastapi_events.storage.memory import MemoryStore
 from tests.console.conftest import Shop
+from tests.handlers.task_queue.broker import ListHandler
 from tests.processes import until
 
 
@@ -71,7 +75,8 @@ def test_another_process_goes_on_where_one_has_stopped(shop: Shop, jobs: Jobs) -
     jobs.begin(shop.events, job(rate=40.0))
     until(lambda: len(shop.events.sent) >= 2, "it has begun")
     jobs.stop()
-    until(lambda: not jobs._runs, "the first process has let it go")
+    assert not any(each.name == "fastapi-events-job-1" for each in threading.enumerate())
+    assert jobs._runs == {}  # the first process has let it go
     sent = [each.id for each in shop.events.sent]
     assert len(sent) < 40
 
@@ -87,6 +92,49 @@ def test_another_process_goes_on_where_one_has_stopped(shop: Shop, jobs: Jobs) -
     )
     assert len(shop.events.sent) == 40
     assert [each.done for _, each in other.all()] == [40]
+
+
+def test_who_takes_over_from_a_process_that_was_killed_counts_what_that_one_has_done(
+    shop: Shop, jobs: Jobs
+) -> None:
+    for number in range(1, 4):
+        shop.letter(number)
+    # Given a job of five letters, of which a process has done two, and told of none before it was killed
+    killed = job().held("somebody else", time.time() - LEASE_SECONDS, total=5)
+    shop.store.catalogue.change_job(shop.events.name, "1", lambda before, now: killed)
+
+    jobs.start()
+
+    until(lambda: state(jobs) == "done", "it is done")
+    [(_, done)] = jobs.all()
+    assert (done.done, done.total) == (5, 5)
+    assert len(shop.events.sent) == 3
+
+
+def test_a_store_that_hangs_holds_up_no_lease_of_another_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, answers = threading.Event(), threading.Event()
+
+    def hang(handler: str) -> Sequence[Job]:
+        is_asked.set()
+        answers.wait(60)
+        return ()
+
+    store = MemoryStore()
+    monkeypatch.setattr(store.catalogue, "jobs", hang)
+    slow = ListHandler(queue="slow", store=store, catalogue=store.catalogue, relay=False)
+    shop.letter()
+    kept = shop.store.catalogue
+    kept.change_job(shop.events.name, "1", lambda before, now: replace(job(), changed=now))
+    jobs = Jobs([slow, shop.events])
+    jobs.start()
+    try:
+        assert is_asked.wait(60)
+        until(lambda: kept.jobs(shop.events.name)[0].state == "done", "it is done meanwhile")
+    finally:
+        answers.set()
+        jobs.stop()
 
 
 def test_one_that_fails_says_why_and_can_go_on(shop: Shop, jobs: Jobs) -> None:

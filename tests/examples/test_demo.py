@@ -27,6 +27,7 @@ def test_once_shows_that_everything_happened() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Everything happened." in run.stdout
     assert "cat-dreamt-of-a-mouse" in run.stdout
+    assert "Now > Events > Recent events > cat-requested-a-fish > cat-was-fed" in run.stdout
 
 
 @pytest.mark.rabbitmq

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,20 +137,21 @@ def _stretches(life: Life, now: float | None = None) -> Iterator[Stretch]:
         if each.subscription is None:
             kind = "bad" if each.what == "lost" else "step"
             yield Stretch("on its way", each.what.replace("_", " "), each.at, each.at, kind)
+    names = Counter(each.subscription for each in life.fates)
     for fate in life.fates:
+        is_one_of_several = names[fate.subscription] > 1
+        row = f"{fate.subscription}, {fate.handler}" if is_one_of_several else fate.subscription
         if not fate.attempts:
-            yield Stretch(fate.subscription, fate.state, fate.since, fate.since, "step")
+            yield Stretch(row, fate.state, fate.since, fate.since, "step")
         for number, attempt in enumerate(fate.attempts, 1):
             runs = attempt.duration is None and attempt.error is None and fate.state == "running"
             end = now if runs else attempt.at + (attempt.duration or 0.0)
             kind = "bad" if attempt.error else "busy" if runs else "good"
             took = "" if attempt.duration is None else f", {seconds(attempt.duration)}"
             said = "failed" if attempt.error else "running" if runs else "succeeded"
-            yield Stretch(fate.subscription, f"attempt {number} {said}{took}", attempt.at, end, kind)
+            yield Stretch(row, f"attempt {number} {said}{took}", attempt.at, end, kind)
             if attempt.wait is not None:
-                yield Stretch(
-                    fate.subscription, f"waits {seconds(attempt.wait)}", end, end + attempt.wait, "wait"
-                )
+                yield Stretch(row, f"waits {seconds(attempt.wait)}", end, end + attempt.wait, "wait")
     for child in life.children:
         yield Stretch(
             "caused", f"{child.event.name} dispatched", child.event.first_at, child.event.first_at, "step"

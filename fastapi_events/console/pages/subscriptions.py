@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -31,6 +31,8 @@ class Row:
         workers: How many live workers run it; None where nobody can tell.
         pause: Since when and until when it is paused.
         tally: What was counted; None where there is no journal.
+        counted_with: The handler that has a function of this name, too, and the same journal, which counts by
+            name: the numbers of both stand there.
     """
 
     handler: TaskQueueHandler
@@ -39,6 +41,7 @@ class Row:
     workers: int | None
     pause: Pause | None
     tally: Tally | None
+    counted_with: str | None
 
     @property
     def in_flight(self) -> int | None:
@@ -54,7 +57,8 @@ async def read(state: State, request: Request) -> Page:
     fleets, statuses, counts = await asyncio.gather(state.fleets(), state.statuses(), state.counts(WINDOW))
     tallies = None if counts is None else counts.value
     by_name = {each.handler.name: each for each in statuses}
-    rows = [row for each in fleets for row in _rows(each, by_name[each.handler.name], tallies)]
+    first: dict[tuple[Hashable, str], str] = {}
+    rows = [row for each in fleets for row in _rows(each, by_name[each.handler.name], tallies, first)]
     wanted = request.query_params.get("state", "")
     shown = [each for each in rows if each.state == wanted] if wanted in STATES else rows
     return Page(
@@ -66,11 +70,20 @@ async def read(state: State, request: Request) -> Page:
     )  # fmt: skip
 
 
-def _rows(fleet: HandlerFleet, status: HandlerStatus, tallies: Tallies | None) -> Iterator[Row]:
+def _rows(
+    fleet: HandlerFleet,
+    status: HandlerStatus,
+    tallies: Tallies | None,
+    first: dict[tuple[Hashable, str], str],
+) -> Iterator[Row]:
+    """The functions of a handler; `first` has those of the handlers before it."""
+    journal, handler = fleet.handler.journal, fleet.handler.name
     known = {} if status.told.value is None else {each.name: each for each in status.told.value.subscriptions}
     pauses = {} if fleet.told.value is None else {each.subscription: each for each in fleet.told.value.paused}
     for listing in listings_of(fleet.handler, fleet.told.value):
         one = known.get(listing.name)
+        place = None if journal is None else journal.place
+        counted_with = first.setdefault((place, listing.name), handler)
         yield Row(
             fleet.handler,
             listing,
@@ -78,4 +91,5 @@ def _rows(fleet: HandlerFleet, status: HandlerStatus, tallies: Tallies | None) -
             None if one is None else one.workers,
             pauses.get(listing.name),
             None if tallies is None else tallies.subscriptions.get(listing.name, Tally()),
+            None if tallies is None or counted_with == handler else counted_with,
         )

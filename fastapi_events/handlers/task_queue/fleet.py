@@ -207,6 +207,11 @@ class Fleet:
 
     # A worker's life
 
+    @property
+    def has_worker_here(self) -> bool:
+        """Whether this process is a worker, or one that a worker has forked to run functions."""
+        return self._announcement is not None
+
     def boot(self, queues: Collection[str], *, engine: str) -> None:
         """A worker starts in this process: announce what it runs, and warn of what may surprise.
 

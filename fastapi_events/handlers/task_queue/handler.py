@@ -177,6 +177,11 @@ class TaskQueueHandler(Operations):
         return self.settings.catalogue is not None or not self._catalogue_is_said
 
     @property
+    def has_worker_here(self) -> bool:
+        """Whether this process is one of its workers."""
+        return self.fleet.has_worker_here
+
+    @property
     def knows_itself_only(self) -> bool:
         """Whether no other process can have its catalogue."""
         catalogue = self.catalogue

@@ -26,6 +26,23 @@ def test_it_is_followed_from_the_request_to_the_children_of_its_functions(shop: 
     assert "caused by order-placed retried, succeeded" in look("/event/child").text
 
 
+def test_functions_of_one_name_of_two_handlers_have_a_fate_each(shop: Shop, look: Look) -> None:
+    for handler, process in (("dramatiq:events", "one:1"), ("celery:mail", "two:2")):
+        at = {"handler": handler, "subscription": "shop.cook", "process": process}
+        shop.write(
+            shop.record("event-1", "fanned_out", 9.0, handler=handler, to=("shop.cook",)),
+            shop.record("event-1", "started", 8.0, **at),
+            shop.record("event-1", "succeeded", 7.0, duration=1.0, **at),
+        )
+
+    page = look("/event/event-1")
+
+    assert "shop.cook succeeded dramatiq:events" in page.text
+    assert "shop.cook succeeded celery:mail" in page.text
+    assert page.text.count("attempt 1") == 4  # in the tree and along time
+    assert "attempt 2" not in page.text
+
+
 def test_its_attempts_stand_along_time(shop: Shop, look: Look) -> None:
     shop.live("event-1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.console.conftest import Page, Shop
+from tests.console.conftest import Page, Shop, cook
 
 Look = Callable[[str], Page]
 
@@ -21,6 +21,18 @@ def test_each_has_its_pattern_queue_policy_and_how_it_fares(shop: Shop, look: Lo
     [lonely] = [each for each in rows if each.startswith("shop.lonely")]
     assert "paused by ada@example.org" in lonely
     assert "fastapi-events resume APP shop.lonely" in lonely
+
+
+def test_what_a_shared_journal_counts_by_name_stands_at_one_of_two_handlers(shop: Shop, look: Look) -> None:
+    shop.live("event-1")
+    shop.mail.register(cook, event_name="order-*", name="shop.cook")
+
+    page = look("/subscriptions")
+
+    first, second = (each for each in page.rows() if each.startswith("shop.cook"))
+    assert "10 min 1 0 1 1" in first
+    assert "counted with dramatiq:events" in second
+    assert "A journal counts by the function's name" in page.text
 
 
 def test_one_state_can_be_chosen(shop: Shop, look: Look) -> None:
