@@ -14,7 +14,7 @@ from benchmarks.measuring import take_turns
 from benchmarks.results import Result
 from benchmarks.rows import Row
 from benchmarks.servers import services
-from benchmarks.words import OURS, PEERS, PREDECESSOR, RABBITMQ, VALKEY, Scale, Services
+from benchmarks.words import OURS, PEERS, POSTGRES, PREDECESSOR, RABBITMQ, VALKEY, Scale, Services
 
 FULL = Scale(rounds=9, round_seconds=0.3, quick=False)
 QUICK = Scale(rounds=3, round_seconds=0.08, quick=True)
@@ -37,7 +37,8 @@ def run(rows: Sequence[Row], scale: Scale, tell: Callable[[str], None]) -> Resul
     }
     needs = {need for row in rows for need in row.needs}
     pythons, missing = _environments(needs, tell)
-    with services(valkey=VALKEY in needs, rabbitmq=RABBITMQ in needs) as (available, without):
+    wanted = {each: each in needs for each in (VALKEY, RABBITMQ, POSTGRES)}
+    with services(**wanted) as (available, without):
         missing.update(without)
         for row in rows:
             reasons = [missing[need] for need in row.needs if need in missing]

@@ -1,4 +1,4 @@
-"""Servers of our own: a Valkey, the same some milliseconds away, and RabbitMQ where it is installed."""
+"""Servers of our own: a Valkey, the same some milliseconds away, RabbitMQ and PostgreSQL where installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import redis
 
-from benchmarks.words import RABBITMQ, VALKEY, Services
+from benchmarks.postgres import postgres_server
+from benchmarks.words import POSTGRES, RABBITMQ, VALKEY, Services
 from fastapi_events.embedded import EmbeddedServer
 from fastapi_events.embedded.probe import free_port
 from fastapi_events.errors import ConfigurationError
@@ -27,7 +28,9 @@ _DEBIAN = "/usr/lib/rabbitmq/bin"
 
 
 @contextlib.contextmanager
-def services(*, valkey: bool, rabbitmq: bool) -> Iterator[tuple[Services, dict[str, str]]]:
+def services(
+    *, valkey: bool, rabbitmq: bool, postgres: bool = False
+) -> Iterator[tuple[Services, dict[str, str]]]:
     """Start what is asked for, and stop it afterwards.
 
     Returns:
@@ -36,7 +39,7 @@ def services(*, valkey: bool, rabbitmq: bool) -> Iterator[tuple[Services, dict[s
     missing: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        near = at_1_ms = at_5_ms = amqp = ""
+        near = at_1_ms = at_5_ms = amqp = sql = ""
         if valkey:
             try:
                 near = stack.enter_context(EmbeddedServer(folder / "valkey")).url
@@ -53,7 +56,12 @@ def services(*, valkey: bool, rabbitmq: bool) -> Iterator[tuple[Services, dict[s
                 )
             except RuntimeError as error:
                 missing[RABBITMQ] = str(error)
-        yield Services(near, at_1_ms, at_5_ms, amqp), missing
+        if postgres:
+            try:
+                sql = stack.enter_context(postgres_server(folder / "postgres"))
+            except RuntimeError as error:
+                missing[POSTGRES] = str(error)
+        yield Services(near, at_1_ms, at_5_ms, amqp, sql), missing
 
 
 def _keep_no_file(url: str) -> None:

@@ -15,6 +15,7 @@ PEERS = "peers"
 
 VALKEY = "valkey"
 RABBITMQ = "rabbitmq"
+POSTGRES = "postgres"
 
 
 class Kind(Enum):
@@ -126,6 +127,7 @@ class Services:
     at_1_ms: str = ""
     at_5_ms: str = ""
     rabbitmq: str = ""
+    postgres: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.groups import (
+    durable,
     growth,
     importing,
     latency,
@@ -18,7 +19,8 @@ from benchmarks.groups import (
 from benchmarks.rows import Row
 
 _MODULES = (
-    requests, listening, publishing, web, latency, workers, settings, outages, growth, importing, limits,
+    requests, listening, publishing, web, durable, latency, workers, settings, outages, growth, importing,
+    limits,
 )  # fmt: skip
 
 ROWS: tuple[Row, ...] = tuple(

@@ -143,6 +143,57 @@ class EndToEndOnRabbitmq(Row):
         ]
 
 
+class Backlog(Row):
+    number = 23
+    name = "backlog"
+    group = "workers"
+    what = "a worker while a million calls wait in Valkey (a quick run: 100,000)"
+    peer = "the same while 10,000 wait"
+    needs = (VALKEY,)
+
+    def rounds(self, scale: Scale) -> int:
+        return 2 if scale.quick else 5
+
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        calls = _calls(scale)
+        return [
+            Variant(
+                name=f"{engine} {size}",
+                target="worker:with_backlog",
+                options={
+                    "url": services.near.replace("/0", f"/{number}"),
+                    "engine": engine,
+                    "ours": True,
+                    "waiting": waiting,
+                    "calls": calls,
+                },
+                operations=calls,
+            )
+            for number, (engine, size, waiting) in enumerate(
+                (engine, size, waiting)
+                for engine in ("dramatiq", "celery")
+                for size, waiting in (("many", 100_000 if scale.quick else 1_000_000), ("few", 10_000))
+            )
+        ]
+
+    def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        found = []
+        for engine in ("dramatiq", "celery"):
+            many, title = f"{engine} many", engine.title()
+            found += [
+                Comparison(what=f"{title}, calls", ours=many, peer=f"{engine} few", goal=Goal(at_least=0.9)),
+                Comparison(
+                    what=f"{title}, memory of the worker",
+                    ours=many,
+                    peer=f"{engine} few",
+                    figure="memory",
+                    kind=Kind.COST,
+                    goal=Goal(at_most=1.1),
+                ),
+            ]
+        return found
+
+
 class Once(Workers):
     number = 20
     name = "once"
@@ -248,6 +299,7 @@ ROWS: tuple[Row, ...] = (
     EndToEndAlone(),
     EndToEndOnRabbitmq(),
     Performing(),
+    Backlog(),
     Once(),
     InOrder(),
     Journalled(),

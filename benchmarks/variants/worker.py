@@ -172,6 +172,65 @@ def working_off_rabbitmq(
         end(process)
 
 
+@contextmanager
+def with_backlog(
+    url: str, engine: str, ours: bool, waiting: int, calls: int
+) -> Iterator[Callable[[int], dict[str, float]]]:
+    """Seconds a call while so many messages wait behind it, and the memory of the worker.
+
+    The worker stands still while the queue is filled up; its first calls of a round are not counted.
+    """
+    hears = redis.Redis.from_url(url, socket_timeout=None)
+    hears.flushdb()
+    options = {"engine": engine, "ours": ours, "calls": calls, "dependency": False, "transport": True}
+    os.environ["BENCH"] = json.dumps({**options, "url": url})
+    import worker_functions
+
+    queue = {"dramatiq": "dramatiq:events", "celery": "events"}[engine]
+
+    def fill() -> None:
+        _fill_with_ours(worker_functions.handler, waiting - hears.llen(queue), "perform", 100)
+
+    def run(_: int) -> dict[str, float]:
+        os.killpg(process.pid, signal.SIGSTOP)
+        fill()
+        hears.delete(_DONE)
+        os.killpg(process.pid, signal.SIGCONT)
+        moments = []
+        for _ in range(2):
+            if hears.blpop([_DONE], timeout=_PATIENCE_SECONDS) is None:
+                raise TimeoutError("not done")
+            moments.append(time.perf_counter())
+        return {"seconds": (moments[1] - moments[0]) / calls, "memory": _resident(process.pid) / 2**20}
+
+    fill()
+    consumed = ["-Q", "events,celery"] if engine == "celery" else []
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command_of(engine, "worker_functions"), *consumed],
+        cwd=Path(__file__).parent, stdout=sys.stderr, start_new_session=True,
+    )  # fmt: skip
+    try:
+        time.sleep(3)  # a process that stands still before it has set its signals up may never go on
+        run(1)
+        yield run
+    finally:
+        os.killpg(process.pid, signal.SIGCONT)
+        end(process)
+
+
+def _resident(session: int) -> float:
+    """Bytes of memory that the processes of a session occupy."""
+    pages = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(fields[3]) == session:
+            pages += int(fields[21])
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
+
+
 def _fill_with_ours(handler: Any, calls: int, mode: str, batch: int, keys: int = 0) -> None:
     from fastapi_events import envelope
     from fastapi_events.event import Event
@@ -188,7 +247,7 @@ def _fill_with_ours(handler: Any, calls: int, mode: str, batch: int, keys: int =
         return
     for _ in range(calls // batch):
         events = [Event(NAME, PAYLOAD) for _ in range(batch)]
-        handler.fan_out(f"[{','.join(envelope.seal(each, source='bench') for each in events)}]")
+        handler.worker.fan_out(f"[{','.join(envelope.seal(each, source='bench') for each in events)}]")
 
 
 def queues(client: Any) -> list[bytes]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 
-from benchmarks import servers
+from benchmarks import postgres, servers
 from benchmarks.servers import delayed, services
-from benchmarks.words import RABBITMQ
+from benchmarks.words import POSTGRES, RABBITMQ
 
 
 @pytest.mark.valkey
@@ -27,6 +27,22 @@ def test_a_broker_that_is_not_installed_is_missing_with_a_reason(monkeypatch: py
     monkeypatch.delenv("FASTAPI_EVENTS_TEST_AMQP_URL", raising=False)
     monkeypatch.setattr(servers, "_rabbitmq_path", lambda: "/nowhere")
 
-    with services(valkey=False, rabbitmq=True) as (available, missing):
+    with services(valkey=False, rabbitmq=True, postgres=False) as (available, missing):
         assert available.rabbitmq == ""
         assert "not installed" in missing[RABBITMQ]
+
+
+def test_a_database_that_is_not_installed_is_missing_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FASTAPI_EVENTS_TEST_POSTGRES_URL", raising=False)
+    monkeypatch.setattr(postgres, "_programs", lambda: None)
+
+    with services(valkey=False, rabbitmq=False, postgres=True) as (available, missing):
+        assert available.postgres == ""
+        assert "not installed" in missing[POSTGRES]
+
+
+def test_a_database_that_somebody_names_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTAPI_EVENTS_TEST_POSTGRES_URL", "postgresql://cats@fish/tuna")
+
+    with services(valkey=False, rabbitmq=False, postgres=True) as (available, missing):
+        assert (available.postgres, missing) == ("postgresql://cats@fish/tuna", {})
