@@ -106,6 +106,13 @@ class Node:
         assert self._process is not None
         os.killpg(self._process.pid, number)
 
+    def alarm(self, *, on: bool) -> None:
+        """Let it be short of memory, so that it takes nothing, or let it have plenty again."""
+        share = "0.000001" if on else "0.6"
+        program = DEBIAN.parent / "rabbitmqctl" if DEBIAN.exists() else "rabbitmqctl"
+        command = [str(program), "set_vm_memory_high_watermark", share]
+        subprocess.run(command, env=self._env, capture_output=True, timeout=3 * START_SECONDS, check=True)
+
     def close(self) -> None:
         """Kill it, and its port mapper."""
         self.kill()

@@ -115,6 +115,10 @@ class RabbitMQ(Broker):
     def signal(self, number: int) -> None:
         self._node.signal(number)
 
+    def alarm(self, *, on: bool) -> None:
+        """Let it be short of memory, or have plenty again."""
+        self._node.alarm(on=on)
+
     def close(self) -> None:
         """Leave the node to the next row as this one has found it."""
         if self._node.is_running:

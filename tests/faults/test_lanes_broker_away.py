@@ -8,10 +8,8 @@ from collections import defaultdict
 
 import pytest
 
-from tests.faults.conftest import Row
+from tests.faults.conftest import Row, params
 from tests.faults.running import Shop
-
-pytestmark = pytest.mark.shared_broker
 
 KEYS = ("a", "b", "c", "d")
 AWAY_SECONDS = 3.0
@@ -46,6 +44,7 @@ class Steps:
         return all(set(handled.get(key, ())) >= set(self.taken[key]) for key in KEYS)
 
 
+@pytest.mark.parametrize("row", params([("dramatiq", "valkey"), ("celery", "rabbitmq")]), indirect=True)
 def test_every_lane_goes_on_soon_and_in_its_order(row: Row) -> None:
     # Given a web process, a worker, and lanes that are not in the broker
     proxy = row.proxy()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,12 +17,15 @@ from celery.worker.consumer import Consumer
 
 from fastapi_events.handlers.celery.foreign_messages import fault_of
 from fastapi_events.handlers.celery.passed_on import opened
+from fastapi_events.handlers.celery.publisher import speaks_amqp
 from fastapi_events.handlers.celery.unclaimed import Responsible, unclaimed_of
 from fastapi_events.handlers.task_queue.worker.reporter import reporter
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 _CELERYS = "celery.worker.consumer:Consumer"
+
+_GOODBYE_SECONDS = 5.0
 
 
 class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without types
@@ -40,6 +46,23 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
             return receive(opened(message, self.strategies))
 
         return on_task_received
+
+    def shutdown(self) -> None:
+        """Stop, and wait for no goodbye of a broker that does not answer, as RabbitMQ with an alarm."""
+        hang_up = threading.Timer(_GOODBYE_SECONDS, self._hang_up)
+        hang_up.daemon = True
+        hang_up.start()
+        try:
+            super().shutdown()
+        finally:
+            hang_up.cancel()
+
+    def _hang_up(self) -> None:
+        """Shut the connection down on which Celery tells other workers of itself: it alone publishes."""
+        dispatcher = self.event_dispatcher
+        if dispatcher is not None and speaks_amqp(self.app):
+            with contextlib.suppress(Exception):  # whatever a client raises that has lost its connection
+                dispatcher.connection.connection.sock.shutdown(socket.SHUT_RDWR)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Publish a message that no task has the name of to the task that waits for a worker which has it."""

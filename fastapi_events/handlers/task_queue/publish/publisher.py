@@ -132,12 +132,20 @@ class Publisher:
         if not self._sender.sends_on_loop():
             return False
         flush.is_under_way = True
-        messages = list(self._messages(flush, clock.now()))
+        sending = asyncio.ensure_future(self._confirmed_on_loop(list(self._messages(flush, clock.now()))))
         try:
-            confirmed = await self._sender.send_on_loop(messages)
+            return await asyncio.shield(sending)
+        except asyncio.CancelledError:  # at the deadline; what is under way may still arrive
+            flush.answer = _answer_of(sending)
+            raise
+
+    async def _confirmed_on_loop(self, messages: Sequence[Message]) -> bool:
+        try:
+            async with asyncio.timeout(2 * self.deadline):
+                confirmed = await self._sender.send_on_loop(messages)
         except Exception as error:  # the thread meets it, too, or does better
             logger.debug("Not sent from the event loop: %r", error)
-            confirmed = False
+            return False
         if confirmed:
             self.breaker.succeeded()
         return confirmed
@@ -214,6 +222,20 @@ class Publisher:
         for (queue, due), part in parts.items():
             delay = 0.0 if due is None else max((due - now).total_seconds(), 0.0)
             yield from _batches(queue, *part, delay=delay)
+
+
+def _answer_of(sending: asyncio.Future[bool]) -> Future[None]:
+    """The broker's answer to what is being sent, as soon as there is one."""
+    answer: Future[None] = Future()
+
+    def tell(sent: asyncio.Future[bool]) -> None:
+        if not sent.cancelled() and sent.result():
+            answer.set_result(None)
+        else:
+            answer.set_exception(NotPublished("the broker did not confirm it"))
+
+    sending.add_done_callback(tell)
+    return answer
 
 
 def _batches(

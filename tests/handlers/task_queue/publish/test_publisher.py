@@ -21,7 +21,7 @@ from fastapi_events.handlers.task_queue.messages import (
     Message,
 )
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
-from fastapi_events.handlers.task_queue.publish.publisher import Publisher
+from fastapi_events.handlers.task_queue.publish.publisher import NoAnswerYet, Publisher
 from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.handlers.task_queue.sender import Sender
@@ -455,6 +455,7 @@ class LoopBroker(Broker):
     """One whose engine can send from the event loop, and says `answer` there."""
 
     answer: bool | None = True
+    opened: asyncio.Event
 
     def sends_on_loop(self) -> bool:
         return True
@@ -514,6 +515,32 @@ def test_no_answer_on_the_loop_is_no_answer() -> None:
 
     assert it.breaker.is_open
     assert broker.tried == 1
+
+
+def test_what_the_broker_confirms_on_the_loop_after_the_deadline_is_known() -> None:
+    class Late(LoopBroker):
+        async def send_on_loop(self, messages: Sequence[Message]) -> bool:
+            await self.opened.wait()
+            return await super().send_on_loop(messages)
+
+    async def story(*, answer: bool) -> None:
+        broker = Late()
+        broker.opened, broker.answer = asyncio.Event(), answer
+        it = publishing(broker, deadline=0.2)
+
+        with pytest.raises(NoAnswerYet, match="it may have it") as late:
+            await it.publish([Event("a")])
+        broker.opened.set()
+
+        if answer:
+            await asyncio.wrap_future(late.value.answer)
+            assert not it.breaker.is_open
+        else:
+            with pytest.raises(NotPublished, match="did not confirm"):
+                await asyncio.wrap_future(late.value.answer)
+
+    asyncio.run(story(answer=True))
+    asyncio.run(story(answer=False))
 
 
 # What an outbox held
