@@ -58,7 +58,7 @@ class BoundedCall(Generic[T]):
         return future.result() if done else None
 
     def wait(self, *, timeout: float) -> Answer[T] | None:
-        """The same in a thread."""
+        """Wait, in a thread, for a call that may never return."""
         try:
             return self._latest().result(timeout)
         except TimeoutError:

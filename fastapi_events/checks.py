@@ -47,7 +47,7 @@ def guess(word: str, known: Iterable[str]) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """So many of something, in words that agree: `1 letter`, `2 letters`."""
+    """A number with its noun in singular or plural: `1 letter`, `2 letters`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

@@ -275,7 +275,7 @@ class _Way:
         return self.text(written) if isinstance(written, str) else self.plain(written)
 
     def from_model(self) -> Any:
-        """What the model around us writes here, if it can: it may have a serialiser for JSON only."""
+        """What the surrounding model writes here, if it can: it may have a serialiser for JSON only."""
         if self.model is None:
             return None
         model, start = self.model

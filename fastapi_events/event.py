@@ -135,7 +135,7 @@ class Event(tuple[EventName, Any]):
         return self[1] if self.model is None else self.model
 
     def with_payload(self, payload: Any) -> Event:
-        """The same event, whose payload has been rebuilt as another type."""
+        """A copy of the event whose payload has been rebuilt as another type."""
         rebuilt = Event(
             self.name, payload, id=self.id, dispatched_at=self.dispatched_at, headers=self.headers,
             encoded=self.encoded,

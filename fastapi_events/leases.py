@@ -59,7 +59,7 @@ class _Line:
 
 
 class _Lines:
-    """Those of one process."""
+    """The leases that one process holds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -83,7 +83,7 @@ class Keeper:
 
     @contextmanager
     def keep(self, extend: Callable[[], bool], *, of: object = None) -> Iterator[None]:
-        """Call `extend` again and again while the block runs; it says whether the lease is still ours.
+        """Call `extend` regularly while the block runs; it returns whether the lease is still held.
 
         Parameters:
             of: The store that it asks.

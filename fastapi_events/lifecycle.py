@@ -49,7 +49,7 @@ class Lifecycle:
         """The event entered a scope, or a transaction, or was handed over at once outside of any scope."""
 
     def discarded(self, event: Event) -> None:
-        """It is not to be handled: the flush policy said so, or its transaction was not committed."""
+        """An event is not handled: the flush policy forbids it, or its transaction was not committed."""
 
     def published(self, events: Sequence[Event], *, handler: str) -> None:
         """The broker has confirmed the events."""
@@ -78,7 +78,7 @@ class Lifecycle:
         """A subscription with `once=True` had completed the event before; or any, of one sent once more."""
 
     def succeeded(self, event: Event, *, subscription: str) -> None:
-        """It returned, and what it dispatched has been published."""
+        """A subscription has returned, and the events that it dispatched are published."""
 
     def failed(
         self, events: Sequence[Event], *, handler: str, subscription: str | None, error: BaseException

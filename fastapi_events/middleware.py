@@ -212,7 +212,7 @@ class EventHandlerASGIMiddleware:
                 logger.exception("%s could not shut down properly.", name_of(handler))
 
     def _handlers(self) -> list[BaseEventHandler]:
-        """Those that it starts and stops; not those that something stands in for, in a test."""
+        """The handlers to start and stop, without those that a test has replaced."""
         own = handler_store.get(self._id, ())
         in_force = set(map(id, under_test.in_force(own)))
         return [each for each in own if isinstance(each, BaseEventHandler) and id(each) in in_force]

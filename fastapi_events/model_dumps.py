@@ -39,7 +39,7 @@ def dump(model: BaseModel) -> Any:
 
 
 def dump_dataclass(instance: Any) -> Any:
-    """The same, of a dataclass of pydantic."""
+    """The data from which a pydantic dataclass can be rebuilt."""
     kind: Any = type(instance)
     return _adapter(kind).dump_python(instance, by_alias=False, round_trip=True, warnings=False)
 

@@ -145,7 +145,7 @@ class _MetricsApp:
 
 
 class _Gauges(Collector):
-    """What readers say, whenever it is collected."""
+    """Gauges that are read whenever metrics are collected."""
 
     def __init__(self, readers: Sequence[StatusReader]) -> None:
         self._readers = readers

@@ -109,7 +109,7 @@ _decryptors: list[Decrypt] = []
 
 
 def use(owner: object, redact: Redact | None, decrypt: Decrypt | None) -> None:
-    """Let a handler's functions say what nobody may see, for as long as there is the handler."""
+    """Mask what a handler's functions declare as secret, for as long as the handler lives."""
     if redact is not None:
         _redactors.append(redact)
         weakref.finalize(owner, _redactors.remove, redact).atexit = False

@@ -65,12 +65,12 @@ class RetryPolicy:
         return checks.seconds("max_backoff", self.max_backoff)
 
     def within(self, longest: float) -> RetryPolicy:
-        """The same policy, which never waits longer than `longest` seconds."""
+        """A copy of this policy that never waits longer than `longest` seconds."""
         shortest = min(checks.seconds("min_backoff", self.min_backoff), longest)
         return replace(self, min_backoff=shortest, max_backoff=min(self.longest_wait, longest))
 
     def giving_up_on(self, *errors: type[BaseException]) -> RetryPolicy:
-        """The same policy, which gives up on these errors as well."""
+        """A copy of this policy that gives up on these errors as well."""
         return replace(self, give_up_on=(*checks.error_classes("give_up_on", self.give_up_on), *errors))
 
     def next_wait(self, attempt: int, error: BaseException) -> float | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         """Who gets events instead of an application's handlers."""
 
         def of(self, handlers: Iterable[Any]) -> Sequence[Any]:
-            """Those that stand in for handlers; a handler itself where nobody does."""
+            """The stand-ins of handlers; a handler itself where it has none."""
 
         def outside(self) -> Sequence[Any]:
             """Who gets what is dispatched where neither a middleware nor a scope is in charge."""

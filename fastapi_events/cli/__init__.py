@@ -95,7 +95,7 @@ def _failed(error: FastapiEventError, code: int) -> int:
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """What is for us, and what follows `--`, which is for the engine."""
+    """Split arguments into ours and those after `--`, which go to the engine."""
     if "--" not in arguments:
         return arguments, []
     at = arguments.index("--")

@@ -58,7 +58,7 @@ def _emit(arguments: argparse.Namespace) -> int:
 
 
 def _warning(handler: TaskQueueHandler, name: str) -> str:
-    """That nobody listens, as far as this process can tell; with the pattern that may have been meant."""
+    """The warning that nobody listens, with the pattern that may have been meant."""
     what, where = shown(repr(name)), shown(handler.name)
     if handler.catalogue is None:
         return (

@@ -28,7 +28,7 @@ def lines_of(life: Life, causes: Sequence[JournalEvent], places: Sequence[Place]
 
 
 def data_of(life: Life) -> dict[str, Any]:
-    """The same as plain data."""
+    """What became of an event, as plain data."""
     event = life.event
     return {
         "id": event.id, "name": event.name, "state": state_of(event.outcomes),
@@ -48,7 +48,7 @@ def data_of(life: Life) -> dict[str, Any]:
 
 
 def record_data(record: Record) -> dict[str, Any]:
-    """A record as plain data, without what it does not say."""
+    """A record as plain data, without empty fields."""
     values = {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
     return {name: value for name, value in values.items() if value not in (None, ())} | {
         "at": moment(record.at)

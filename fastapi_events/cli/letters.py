@@ -20,7 +20,7 @@ _LISTING = "fastapi-events dead list"
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which letters are meant."""
+    """Add the options that select dead letters."""
     parser.add_argument("--subscription", help="only letters to this subscription")
     parser.add_argument("--event", help="only letters about this event")
     parser.add_argument("--error", metavar="TEXT", help="only those whose reason has this in it")
@@ -36,7 +36,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(arguments: argparse.Namespace) -> list[tuple[DeadLetter, TaskQueueHandler]]:
-    """Those whose ids were named, all of them found before anything happens to the first."""
+    """The letters with the given ids; all are looked up before the first is changed."""
     if arguments.all or not filter_of(arguments).is_empty:
         raise ConfigurationError(
             "Name letters by their ids, or pass --all, --subscription, --event or another filter; not both."

@@ -241,7 +241,7 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _back(request: Request, form: Mapping[str, str]) -> str:
-    """The page that it came from, if that is one of ours."""
+    """The page that a request came from, if it is a page of this console."""
     root = request.scope.get("root_path", "").rstrip("/")
     path = form.get("back", "")
     parts = urlsplit(path)

@@ -86,5 +86,5 @@ class Once:
         return token if is_new else None
 
     def release(self, action_id: str, token: str) -> None:
-        """It was refused or has failed, and whoever pressed was told so: the corrected form may be sent."""
+        """Let a form be sent again whose action was refused or has failed."""
         self._inbox.release(f"console/{action_id}", token=token)

@@ -15,7 +15,7 @@ _LONGEST: Final = 400
 
 
 def give(request: Request, response: Response, text: str) -> None:
-    """Let the next page say something."""
+    """Keep a notice for the next page to show."""
     response.set_cookie(
         COOKIE, quote(text[:_LONGEST]), max_age=_SECONDS, path=_path(request), httponly=True,
         samesite="strict", secure=request.url.scheme == "https",
@@ -23,13 +23,13 @@ def give(request: Request, response: Response, text: str) -> None:
 
 
 def notice_of(request: Request) -> str | None:
-    """What this page is to say."""
+    """The notice that this page shows, if any."""
     found = request.cookies.get(COOKIE)
     return unquote(found) if found else None
 
 
 def taken(request: Request, response: Response) -> None:
-    """It has been said."""
+    """Forget a notice that has been shown."""
     if COOKIE in request.cookies:
         response.delete_cookie(COOKIE, path=_path(request), httponly=True, samesite="strict")
 

@@ -55,8 +55,8 @@ class State:
         *,
         trace_url: str | None = None,
     ) -> None:
-        self.handlers = tuple(handlers)
-        self.reads = Reads() if reads is None else reads
+        self.handlers: tuple[TaskQueueHandler, ...] = tuple(handlers)
+        self.reads: Reads = Reads() if reads is None else reads
         self.trace_url = trace_url
         self.journals: Sequence[Journal] = journals(self.handlers)
         self._readers = {each.name: StatusReader(each) for each in self.handlers}

@@ -12,7 +12,7 @@ class EchoHandler(BaseEventHandler):
 
     @property
     def longest_delay(self) -> float:
-        """It does nothing later that it could not do now."""
+        """Unlimited: an event is printed at once, whatever its delay."""
         return math.inf
 
     async def handle(self, event: Event) -> None:

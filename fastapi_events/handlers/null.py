@@ -14,7 +14,7 @@ class NullHandler(BaseEventHandler):
 
     @property
     def longest_delay(self) -> float:
-        """It does nothing later that it could not do now."""
+        """Unlimited: an event is discarded at once, whatever its delay."""
         return math.inf
 
     async def handle_many(self, events: Iterable[Event]) -> None:

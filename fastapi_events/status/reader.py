@@ -71,7 +71,7 @@ class StatusReader:
             return self._read(time.monotonic() + timeout)
 
     def readings(self) -> list[Reading]:
-        """The same as values of gauges; what nobody can tell is left out."""
+        """The status as values of gauges, without what is unknown."""
         return list(readings_of(self.read()))
 
     def _read(self, deadline: float) -> Status:

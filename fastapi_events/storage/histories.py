@@ -51,13 +51,14 @@ class History:
     __slots__ = ("bits", "cause", "correlation", "first_at", "id", "last_at", "name", "payload", "texts")
 
     def __init__(self, id: str, name: str, correlation: str | None, cause: str | None, at: float) -> None:  # noqa: A002
-        self.id = id
-        self.name = name
-        self.correlation = correlation
-        self.cause = cause
+        self.id: str = id
+        self.name: str = name
+        self.correlation: str | None = correlation
+        self.cause: str | None = cause
         self.payload: str | None = None
-        self.first_at = self.last_at = at
-        self.bits = 0
+        self.first_at: float = at
+        self.last_at: float = at
+        self.bits: int = 0
         self.texts: list[str] = []
         """A record each, as a JSON object without what is said above."""
 

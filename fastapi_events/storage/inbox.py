@@ -31,7 +31,7 @@ class Inbox(Store, ABC):
 
     @abstractmethod
     def complete(self, key: str, *, token: str, keep: float) -> bool:
-        """It is done. Repeating it is harmless.
+        """Note that the subscription has completed the event. Repeating it is harmless.
 
         Parameters:
             keep: Seconds for which that is remembered.
@@ -42,7 +42,7 @@ class Inbox(Store, ABC):
 
     @abstractmethod
     def release(self, key: str, *, token: str) -> None:
-        """It has failed: anybody may begin again at once."""
+        """Give the event back after a failure: any worker may begin it again at once."""
 
     @abstractmethod
     def expire(self) -> int:

@@ -146,7 +146,7 @@ class JournalEvent:
         return f"{self.last_at!r}/{self.id}"
 
     def and_then(self, later: JournalEvent) -> JournalEvent:
-        """The same event, of which more is known."""
+        """A copy of the event with what is known since."""
         return JournalEvent(
             id=self.id,
             name=self.name,
@@ -324,7 +324,7 @@ class Journal(Store, ABC):
         by: Collection[CountPart] = ("event_name", "subscription"),
         measures: Collection[str] | None = None,
     ) -> Counts:
-        """The same added up: counts of a measure are one that differ in nothing that is told apart.
+        """The counts, added up where nothing tells them apart.
 
         A store that can add is to do so: an hour of counts are ten thousands, and their sums a few.
 

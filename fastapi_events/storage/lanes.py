@@ -346,7 +346,7 @@ class Turn:
         self.rings = min(self.rings + 1, 16)
 
     def missed(self, now: float) -> None:
-        """It could not be rung."""
+        """Note that a bell could not be rung."""
         if not self.is_held(now):
             self.rings = max(self.rings - 1, 0)
             self.look_at = max(now, self.not_before)

@@ -91,5 +91,5 @@ def shown(function: Function) -> str:
 
 
 def times(count: int) -> str:
-    """So many times, in words."""
+    """A number of times in words: `once`, `3 times`."""
     return "once" if count == 1 else f"{count} times"

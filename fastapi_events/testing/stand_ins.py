@@ -20,11 +20,11 @@ class StandIns(Protocol):
         """Who gets the events of a handler; None where it is not replaced."""
 
     def outside(self) -> Sequence[Any] | None:
-        """Who gets what is dispatched where nobody is in charge; None where it does not say."""
+        """The handler for events that are dispatched outside of every scope; None where none is chosen."""
 
 
 class _InForce:
-    """Those of all blocks that are open: the innermost that runs functions decides, else the innermost."""
+    """The stand-ins of all open blocks: the innermost that runs functions decides, else the innermost."""
 
     def __init__(self) -> None:
         self.blocks: list[StandIns] = []

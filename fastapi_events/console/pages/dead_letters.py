@@ -43,12 +43,12 @@ class Asked:
 
     @property
     def query(self) -> str:
-        """The same as the end of an address."""
+        """The filters as the query of a URL."""
         return urlencode({name: value for name, value in self.given.items() if value})
 
     @property
     def command(self) -> str:
-        """The same as options of `fastapi-events dead`."""
+        """The filters as options of `fastapi-events dead`."""
         named = (
             ("subscription", "--subscription"), ("event", "--event"), ("error", "--error"),
             ("group", "--group"), ("since", "--since"),

@@ -77,7 +77,7 @@ def _reading(lanes: Lanes, handler: str) -> Callable[[], list[Row]]:
 
 
 def _rows(heads: Sequence[Head]) -> list[Row]:
-    """Those that wait longest first."""
+    """The lanes, those first that have waited longest."""
     now = clock.timestamp()
     rows = [_row(each, now) for each in heads]
     return sorted(rows, key=lambda each: (each.since or now, -each.head.size, each.head.lane))

@@ -87,7 +87,7 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
         return self._keep(message, partial(_keep_unreadable, message, fault))
 
     def _keep(self, message: Any, keep: Callable[[Responsible, str], None]) -> bool:
-        """Keep a message, and then acknowledge it; whether it is ours to keep."""
+        """Keep a message as a dead letter, then acknowledge it; False if no handler is responsible for it."""
         unclaimed = unclaimed_of(self.app)
         found = None if unclaimed is None else unclaimed.find(message.delivery_info)
         if found is None:

@@ -119,6 +119,6 @@ def _is_usual(item: Any) -> bool:
 
 
 class Transport(redis.Transport):
-    """kombu's Redis transport, with channels of ours; for `broker_transport`."""
+    """kombu's Redis transport with this module's channels; for `broker_transport`."""
 
     Channel = Channel

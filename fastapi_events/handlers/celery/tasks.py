@@ -36,7 +36,7 @@ class FunctionFailed(RuntimeError):
 
 
 class Tasks:
-    """Runs an app's tasks of ours, and publishes a failed message's successor before it is acknowledged.
+    """Runs an app's subscriptions; publishes a failed message's successor before acknowledging it.
 
     Celery's own `retry()` rejects a message for good when the broker is away just then, and keeps nothing of
     a task that it does not know.
@@ -163,7 +163,7 @@ class Tasks:
     # Messages that no task takes
 
     def keep_revoked(self, worker: Worker, sender: Task, request: Any, *, expired: bool) -> None:
-        """Keep a message of ours that Celery has dropped: it is too old, or somebody has revoked it."""
+        """Keep a subscription's message that Celery has dropped: it is too old, or it was revoked."""
         actor, arguments = self._actors.get(sender.name), request.args
         queue = queue_of(request.delivery_info)
         if queue is not None and sender.name == UNKNOWN and queue in worker.queues:  # it is on its way

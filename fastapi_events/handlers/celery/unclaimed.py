@@ -35,7 +35,7 @@ class Unclaimed:
         self._all.append(responsible)
 
     def find(self, delivery_info: Mapping[str, Any] | None) -> tuple[Responsible, str] | None:
-        """Find who is responsible for a message, and its queue; None if no handler of ours is."""
+        """Find the handler responsible for a message, and the message's queue; None if there is none."""
         queue = queue_of(delivery_info)
         for each in self._all:
             if queue is not None and queue in each.worker.queues:

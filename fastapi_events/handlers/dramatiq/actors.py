@@ -40,7 +40,7 @@ def declare(broker: dramatiq.Broker, actor: Actor) -> None:
 
 
 class _Guarded:
-    """An actor that may say that its turn has not come without an error in Dramatiq's log."""
+    """An actor that can postpone a message without an error in Dramatiq's log."""
 
     def __init__(self, actor: Actor) -> None:
         self._actor = actor

@@ -124,7 +124,7 @@ def connect(broker: Any, *, timeout: float) -> Any:
 
 
 def _bounded(parameters: Any, timeout: float) -> Any:
-    """The same server, asked once and not for long."""
+    """A client of the same server that neither retries nor waits long."""
     copy = pika.ConnectionParameters(
         host=parameters.host,
         port=parameters.port,

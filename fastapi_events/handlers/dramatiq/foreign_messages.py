@@ -52,7 +52,7 @@ def fault_in(body: bytes, queue: str, identity: str) -> str | None:
 
 
 def worker_of(broker: dramatiq.Broker, queue: str) -> Worker | None:
-    """Of which handler a queue is; None if it is nobody's of ours."""
+    """The worker of the handler that owns a queue; None if no handler of this broker does."""
     for each in broker.middleware:
         if isinstance(each, Redelivery):
             return each.worker_of(queue)

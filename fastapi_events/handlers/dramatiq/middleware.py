@@ -93,7 +93,7 @@ class Redelivery(Middleware):
         self._workers.setdefault(queue, worker)
 
     def worker_of(self, queue: str) -> Worker | None:
-        """Whose messages are on a queue, delayed ones included; None if it is nobody's of ours."""
+        """The worker of the handler that owns a queue, or its delayed messages; None if no handler does."""
         return self._workers.get(q_name(queue))
 
     def until_done(self, step: Callable[[], object], message_id: str) -> bool:
@@ -157,7 +157,7 @@ class Redelivery(Middleware):
             self._after_failure(message, actor, reason, dropped=True)
 
     def _actor(self, message: MessageProxy) -> Actor | None:
-        """What the message's actor is to us; None if it is none of ours."""
+        """The subscription's actor that a message is for; None if an application's own actor gets it."""
         declared = self._broker.actors.get(message.actor_name)
         return None if declared is None else declared.options.get(ACTOR)
 

@@ -46,7 +46,7 @@ class Arrivals:
         return self._asked_until > 0
 
     def ask(self) -> None:
-        """Have the server say when something is in the list, now or later.
+        """Ask the server to answer as soon as something is in the list, now or later.
 
         Raises:
             CannotWaitError: No connection of the client's kind can be made.
@@ -111,7 +111,7 @@ class Arrivals:
 
 
 def _is_refusal(error: redis.RedisError) -> bool:
-    """Whether the server will say so for ever: it is older than 6.2, a proxy, or forbids the command."""
+    """Whether the server will always refuse: it is older than 6.2, a proxy, or forbids the command."""
     said = str(error).lower()
     return isinstance(error, redis.exceptions.NoPermissionError) or (
         isinstance(error, redis.ResponseError) and ("unknown command" in said or "not supported" in said)

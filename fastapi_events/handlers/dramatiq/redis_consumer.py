@@ -210,7 +210,7 @@ class SafeConsumer(Consumer):
 
 @contextmanager
 def _connection_errors() -> Iterator[None]:
-    """Whatever Redis or its client has to say is a connection error to Dramatiq, which then tries again.
+    """Turn errors of Redis and its client into Dramatiq's connection errors, after which it tries again.
 
     It takes a timeout, or a server out of memory, for a fault of its own: the acknowledgement is given up,
     and a consumer's thread ends for good when it cannot give back its messages.

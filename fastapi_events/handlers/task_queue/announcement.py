@@ -89,7 +89,7 @@ class Announcement:
         return self._worker.pid == os.getpid()
 
     def write(self, catalogue: Catalogue, *, beats: bool, expires: bool) -> None:
-        """Announce the worker, unless that is done, and say that it is alive.
+        """Announce the worker unless it is announced, and renew the sign that it is alive.
 
         Parameters:
             beats: Whether it is time to say so.
@@ -115,7 +115,7 @@ class Announcement:
         catalogue.leave(self._member.name, self._worker.id)
 
     def settle(self, snapshot: Snapshot) -> None:
-        """Wait until live workers that boot before us know of functions that were listed just now."""
+        """Wait until workers that started before this one know of functions that were listed just now."""
         own = {each.name for each in self._member.subscriptions}
         newest = max((each.since for each in snapshot.listings if each.name in own), default=0.0)
         wait = newest + SETTLE_SECONDS - snapshot.now

@@ -69,7 +69,7 @@ class QueueByQueue(DeadQueues):
 
 
 class NoDeadQueues(DeadQueues):
-    """Of an engine that has none, or that does not say what is in them."""
+    """The dead queues of an engine that has none, or cannot list their contents."""
 
     def __iter__(self) -> Iterator[QueuedLetter]:
         return iter(())

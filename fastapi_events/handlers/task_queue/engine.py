@@ -105,7 +105,7 @@ class UnknownActor(Actor):
 
 
 def unknown_actor(worker: Worker, name: str, queue: str) -> UnknownActor:
-    """The actor of a message that names none of ours, in a queue of ours."""
+    """The actor for messages in a handler's queue that name no known actor."""
     return UnknownActor(name=name, queue=queue, policy=worker.unknown_retry, options={}, worker=worker)
 
 
@@ -183,7 +183,7 @@ class Engine(Sender, Protocol):
         return None
 
     def depths(self, queues: Collection[str], *, timeout: float) -> Sequence[QueueDepth]:
-        """How much waits in some queues; nothing is known of those of an engine that does not say how.
+        """How many messages wait in queues; unknown where an engine does not implement it.
 
         It changes nothing, and declares no queue.
 

@@ -229,11 +229,11 @@ class Fleet:
                 announcement.settle(self._known.snapshot)
 
     def start(self) -> None:
-        """Begin to say that the worker is alive, and to listen to what others say, in a thread."""
+        """Start the thread that signals that the worker is alive and reads the signals of others."""
         self._reader.start()
 
     def leave(self) -> None:
-        """The worker ends: say so, and end the thread."""
+        """Announce that the worker ends, and end the thread."""
         announcement, self._announcement = self._announcement, None
         self._reader.stop(_STOP_SECONDS)
         if announcement is None or not announcement.is_ours:

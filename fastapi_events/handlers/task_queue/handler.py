@@ -173,7 +173,7 @@ class TaskQueueHandler(Operations):
 
     @property
     def may_have_catalogue(self) -> bool:
-        """Whether it has a catalogue as far as its settings say, which ask no broker."""
+        """Whether the settings give the handler a catalogue; no broker is asked."""
         return self.settings.catalogue is not None or not self._catalogue_is_said
 
     @property

@@ -143,7 +143,7 @@ def is_batch(argument: Any) -> bool:
 
 
 def only_argument(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """The one argument of a message of ours.
+    """The only argument of a message that this package has sent.
 
     Raises:
         UnreadableEnvelope: When there is another number of them.

@@ -45,7 +45,7 @@ class Operations(Registering):
 
     @property
     def longest_delay(self) -> float:
-        """Seconds that a message may wait for its time, as before a retry: the engine's say."""
+        """The longest delay of a message in seconds, as before a retry; the engine decides."""
         return self.engine.longest_delay
 
     def pause(

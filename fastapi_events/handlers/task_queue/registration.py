@@ -197,7 +197,7 @@ class Registering(BaseEventHandler):
 
 
 def _module_being_imported() -> str | None:
-    """The module whose import calls us; None where no import does.
+    """The module whose import leads here; None where no import does.
 
     It is not always that of the function: a module may register those of others, and by a helper of another.
     """

@@ -31,7 +31,7 @@ class Sender(Protocol):
         """
 
     def ping(self, *, timeout: float) -> None:
-        """Ask the broker for an answer; an engine that does not say how has one that always answers.
+        """Ask the broker for an answer; does nothing where an engine does not implement it.
 
         Parameters:
             timeout: Seconds that each step may take.

@@ -61,7 +61,7 @@ class HasOutbox(Protocol):
 
     @property
     def outbox(self) -> Outbox:
-        """Its outbox."""
+        """The outbox that the store brings."""
 
 
 class HasInbox(Protocol):
@@ -69,7 +69,7 @@ class HasInbox(Protocol):
 
     @property
     def inbox(self) -> Inbox:
-        """Its inbox."""
+        """The inbox that the store brings."""
 
 
 class HasDeadLetters(Protocol):
@@ -77,7 +77,7 @@ class HasDeadLetters(Protocol):
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """Its dead letters."""
+        """The dead letters that the store brings."""
 
 
 class HasLanes(Protocol):
@@ -85,7 +85,7 @@ class HasLanes(Protocol):
 
     @property
     def lanes(self) -> Lanes:
-        """Its lanes."""
+        """The lanes that the store brings."""
 
 
 class HasCatalogue(Protocol):
@@ -93,7 +93,7 @@ class HasCatalogue(Protocol):
 
     @property
     def catalogue(self) -> Catalogue:
-        """Its catalogue."""
+        """The catalogue that the store brings."""
 
 
 class HasJournal(Protocol):
@@ -101,7 +101,7 @@ class HasJournal(Protocol):
 
     @property
     def journal(self) -> Journal:
-        """Its journal."""
+        """The journal that the store brings."""
 
 
 AnyStore: TypeAlias = HasOutbox | HasInbox | HasDeadLetters | HasLanes | HasCatalogue | HasJournal

@@ -78,7 +78,7 @@ class Room:
 def among(
     connection: sa.Connection, column: sa.ColumnElement[Any], values: Collection[Any]
 ) -> sa.ColumnElement[bool]:
-    """That a column has one of these values.
+    """The condition that a column has one of these values.
 
     PostgreSQL gets them as one parameter: hundreds of them take longer to be read than to be looked for.
     """
@@ -90,7 +90,7 @@ def among(
 def begins_with(
     database: Database, column: sa.ColumnElement[str], prefix: str
 ) -> tuple[sa.ColumnElement[bool], ...]:
-    """That a column of the type `InBytes` begins with a prefix, in words for which its index is used."""
+    """The condition that a column of type `InBytes` begins with a prefix, in a form that uses its index."""
     if database.dialect == "postgresql":
         column = column.collate("C")
     return column >= prefix, column < f"{prefix}{_LAST_CHARACTER}"

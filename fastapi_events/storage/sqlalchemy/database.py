@@ -216,7 +216,7 @@ def _wait_for_locks_only_so_long(connection: Any, _: Any) -> None:
 
 
 def free(table: sa.FromClause, now: Seconds) -> sa.ColumnElement[bool]:
-    """That nobody holds a row; a hold that begins in the future was given before the clock was set back."""
+    """The condition that nobody holds a row. A hold from the future is void: the clock was set back."""
     return sa.or_(
         table.c.held_until.is_(None),
         table.c.held_until <= now,

@@ -180,7 +180,7 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         return self._database.read(read)
 
     def _meant(self, wanted: LetterFilter | None) -> Iterator[sa.ColumnElement[bool]]:
-        """That a filter means a letter; of its fields, that it may mean it."""
+        """The condition that a filter selects a letter; for fields, that it may select it."""
         if wanted is None:
             return
         column = dead_letters.c

@@ -65,7 +65,7 @@ class SqlInbox(SqlPart, Inbox):
         )
 
     def complete_in(self, connection: sa.Connection, key: str, *, token: str, keep: float) -> bool:
-        """It is done if the caller's transaction commits, and only then.
+        """Note in the caller's transaction that the subscription has completed the event.
 
         Parameters:
             connection: Of the caller's transaction, in the same database.

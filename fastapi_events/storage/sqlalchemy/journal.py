@@ -202,7 +202,7 @@ class SqlJournal(SqlPart, Journal):
         return self._events(sa.select(journal_events).where(id_.in_(query)).order_by(*order))
 
     def _may_be_called(self, pattern: str) -> sa.ColumnElement[bool]:
-        """That a name may match a pattern; the caller looks again, by the rules of `fnmatch`."""
+        """The condition that a name may match a pattern; the caller checks it again with `fnmatch`."""
         name = journal_events.c.name
         literal = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
         if literal == pattern:

@@ -430,7 +430,7 @@ def _is_due(table: sa.FromClause, now: sa.ColumnElement[float]) -> sa.ColumnElem
 
 
 def _keeps_back(table: sa.FromClause, token: str, now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    """That an entry is not for this token, be it another relay's or that of the process that added it."""
+    """The condition that an entry is held by another token: a relay's, or the process's that added it."""
     others = sa.or_(table.c.owner.is_(None), table.c.owner != token)
     return sa.and_(others, sa.not_(table.c.published), sa.not_(free(table, now)))
 

@@ -268,7 +268,7 @@ def _fill_letters(connection: sa.Connection) -> None:
 
 
 def verify(connection: sa.Connection) -> None:
-    """Verify that the tables are there. Those that a migration has made need not say their version.
+    """Verify that the tables are there. Those that a migration has made need no version.
 
     Raises:
         StorageNotReady: When they are not, or are those of a newer version.

@@ -26,7 +26,7 @@ def _items(*ids: str, queue: str = "events") -> list[Item]:
 
 
 def _put(store: Any, *ids: str, lane: Lane = _LANE) -> list[Lane]:
-    """Put items, and say which lanes have to be rung."""
+    """Put items, and return which lanes have to be rung."""
     return [each.lane for each in store.lanes.put({lane: _items(*ids)}).due]
 
 

@@ -14,7 +14,7 @@ class NotAsked(NotPublished):
 
 
 class StoreNotAsked(StorageError):
-    """The same of a store."""
+    """Raised instead of asking a store that is known to be away."""
 
 
 class CircuitBreaker:

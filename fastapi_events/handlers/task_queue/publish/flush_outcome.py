@@ -228,7 +228,7 @@ class Flusher:
         return None
 
     def _without_published(self, events: Sequence[Event], error: NotPublished) -> Sequence[Event]:
-        """Those events that were refused; of the others it is told that they are published."""
+        """The events that were refused; the hook `published` is called for the others."""
         if not error.events:
             return events
         refused = {Event.of(each).id for each in error.events}

@@ -107,7 +107,7 @@ class OutboxWriter:
             self._relay.start()
 
     def write_now(self, events: Sequence[Event]) -> None:
-        """The same from a thread, which waits for it."""
+        """Write events into the outbox from a thread, and wait until they are durable."""
         self.outbox.add(self.entries(events))
 
     async def remove(self, events: Sequence[Event]) -> None:
@@ -115,7 +115,7 @@ class OutboxWriter:
         await asyncio.to_thread(self.outbox.discard, self._keys(events))
 
     async def hand_to_relay(self, events: Sequence[Event]) -> None:
-        """This process does not publish events after all: a relay may take them at once."""
+        """Let a relay take events at once, since this process does not publish them after all."""
         await asyncio.to_thread(self.outbox.reschedule, self._keys(events))
         self.announce()
 

@@ -146,7 +146,7 @@ class DeadLetterKeeper:
         return True
 
     def tell(self, letter: DeadLetter) -> None:
-        """A letter is kept: say so, and give receipts for its events."""
+        """Tell observers that a letter is kept, and give receipts for its events."""
         events = events_in([letter.argument])
         tell(
             Lifecycle.dead,

@@ -161,7 +161,7 @@ def traceback_of(error: BaseException, events: Sequence[Event] = ()) -> str:
 
 
 def _id_of(attempt: Attempt, events: Sequence[Event], argument: str) -> str:
-    """The same for the same work, however often it is given up, and another one for each handler.
+    """The letter's id: one for the same work of a handler, however often it is given up.
 
     Handlers may share a store, and both have a function of one name: each letter is theirs to replay.
     """

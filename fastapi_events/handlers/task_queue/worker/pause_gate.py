@@ -105,7 +105,7 @@ class PauseGate:
 
     @property
     def _catalogue(self) -> Catalogue:
-        """That of the fleet; where it has none, each process pauses for itself."""
+        """The fleet's catalogue; without one, each process pauses for itself."""
         return self._fleet.catalogue or self._own
 
     def _pause(self, subscription: Subscription, error: Exception) -> float:

@@ -79,7 +79,7 @@ class FansOut(Protocol):
         """The event of an item, and in which other lanes it waits next; what it raises is its failure."""
 
     def followed(self, event: Event, names: Sequence[str]) -> None:
-        """It waits there now, for the subscriptions of these names."""
+        """Note that the event waits in the lanes of these subscriptions."""
 
 
 _Rings: TypeAlias = list[tuple[Due, float]]
@@ -267,7 +267,7 @@ class Turns:
             self._release(turn, taken.lane)
 
     def _attempt(self, turn: _Turn, lane: Lane, item: Item, note: str, crashes: int) -> Finished | None:
-        """Handle an item; None where the lane is not ours any more."""
+        """Handle an item; None where another worker holds the lane by now."""
         try:
             self._check(turn.performer, item, crashes)
             turn.performer.handle(item.text)

@@ -136,13 +136,13 @@ class Worker:
             self._turns.perform(actor, bell)
 
     def start(self) -> None:
-        """A worker is ready in this process: say that it is alive, and look after the lanes, in threads."""
+        """Start the threads that signal that this worker is alive and look after the lanes."""
         self.fleet.start()
         if self.lookout is not None:
             self.lookout.start()
 
     def leave(self) -> None:
-        """The worker ends: say so, and end its threads."""
+        """Announce that this worker ends, and end its threads."""
         if self.lookout is not None:
             self.lookout.stop()
         self.fleet.leave()
