@@ -105,7 +105,7 @@ def _write_plain(payload: Any) -> bytes | None:
         encoded = to_json(payload, bytes_mode="base64")
     except Exception:
         return None
-    # What is found here may as well be inside a string; the slow way knows.
+    # A match may be inside a string; the slow check decides.
     if len(encoded) > _MOST_DIGITS and _LONG_NUMBER.search(encoded):
         return None
     return encoded

@@ -192,7 +192,7 @@ class _Follower:
         """Let an event wait for the transaction that is open now."""
         call_dispatch_hooks(handlers_of(backlog.middleware_id), event)
         tell(Lifecycle.dispatched, event)
-        if self._committed:  # this is somebody's after_commit hook, called after ours
+        if self._committed:  # another after_commit hook, called after this one, has begun it
             backlog.append_committed(event)
         else:
             self.frame(session).events.append((backlog, event))
@@ -211,7 +211,7 @@ class _Follower:
         self._write(session)
 
     def _after_flush(self, session: Session, _: Any) -> None:
-        if self._committing:  # somebody's hook has changed something still, and may have dispatched
+        if self._committing:  # another hook has changed something, and may have dispatched
             self._write(session)
 
     def _write(self, session: Session) -> None:

@@ -158,7 +158,7 @@ async def _hand_over(handler: Any, events: Sequence[Event], *, one: bool = False
     try:
         if one:
             return await outcome(handler, handler.handle, events[0], events=events)
-        # A deque of its own for each: a handler may take the events out.
+        # Each handler gets its own deque, since it may take the events out.
         return await outcome(handler, _handle_many, handler, deque(events), events=events)
     except (asyncio.CancelledError, GeneratorExit):
         for event in events:

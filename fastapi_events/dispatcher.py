@@ -154,7 +154,7 @@ def _enter(
             model, payload = schema(**(payload or {})), None
     if model is not None:
         payload = payload or _payload_of(model, *dumping)
-        # What the caller has said of the dump holds for what travels, too.
+        # The caller's options of the dump hold for what travels, too.
         if payload is not model and not dumping[1]:
             token = dispatched_model.set(model)
             try:
@@ -245,7 +245,7 @@ def _payload_of(model: Any, dump: bool, dump_arguments: Mapping[str, Any] | None
 def _dump(model: BaseModel, arguments: Mapping[str, Any] | None) -> Any:
     if arguments or type(model).model_dump is not BaseModel.model_dump:
         return model.model_dump(**(arguments or {"exclude_unset": True}))
-    # What `model_dump` comes down to, without its way there, which is as long again.
+    # What `model_dump` calls in the end; its own code takes as long again.
     return model.__pydantic_serializer__.to_python(model, exclude_unset=True)
 
 

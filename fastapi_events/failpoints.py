@@ -15,7 +15,7 @@ _point = crash_at()
 
 def _crash(name: str) -> None:
     if name == _point:
-        os._exit(137)  # nothing is flushed, closed or said, like kill -9
+        os._exit(137)  # nothing is flushed, closed or logged, like kill -9
 
 
 def _nothing(name: str) -> None:

@@ -123,7 +123,7 @@ def _module(name: str) -> ModuleType:
             ) from error
         raise _failed_import(name, error) from error
     except FastapiEventError:
-        raise  # it says what to do
+        raise  # its message names the way out
     except Exception as error:  # whatever an application's own module raises
         raise _failed_import(name, error) from error
 

@@ -107,7 +107,7 @@ class JournalWriter:
         self._seen: deque[_Seen] = deque(maxlen=MAX_BUFFERED)
         self._numbers = itertools.count(1)
         self._has_thread = False
-        # The rest belongs to whoever works.
+        # The rest of the time belongs to the process's work.
         self._working = threading.Lock()
         self._process = f"{socket.gethostname()}:{os.getpid()}"
         self._heads: dict[tuple[str, str | None, str | None], str] = {}

@@ -108,7 +108,7 @@ class Keeper:
             with line.changed:
                 while not line.leases:
                     line.changed.wait()
-            time.sleep(self._every)  # whoever begins meanwhile has most of its lease left, and wakes nobody
+            time.sleep(self._every)  # a lease that begins meanwhile is nearly whole, and wakes no thread
             with line.changed:
                 leases = list(line.leases.items())
             for ticket, extend in leases:

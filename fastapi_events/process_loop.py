@@ -102,7 +102,7 @@ class LoopThread:
             while True:
                 try:
                     self.loop.run_forever()
-                except (SystemExit, KeyboardInterrupt) as error:  # of a task that nobody waits for
+                except (SystemExit, KeyboardInterrupt) as error:  # of a task that nothing awaits
                     logger.error("A task on the process's event loop raised %r; the loop goes on.", error)
                 else:
                     break

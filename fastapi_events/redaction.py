@@ -182,7 +182,7 @@ def _secrets_of(event: Event) -> set[str]:
         for decrypt in tuple(_decryptors):
             try:
                 payload = decrypted(payload, read(encrypted), decrypt)
-            except Exception:  # another handler's: of a value that nobody can read there is no text
+            except Exception:  # another handler's: an unreadable value has no text
                 logger.debug("A value of event %s cannot be decrypted to be masked.", event.id)
             else:
                 break

@@ -80,7 +80,7 @@ class ThreadCalls:
         try:
             result = self._context_of(call).run(call.function)
         except StopIteration as error:
-            # A future cannot carry it: whoever waits for this thread would wait for ever.
+            # A future cannot carry it: the waiting coroutine would wait for ever.
             outcome = RuntimeError(f"{call.function!r} raised StopIteration")
             outcome.__cause__ = error
             loop.call_soon_threadsafe(_fail, done, outcome)

@@ -85,7 +85,7 @@ def write(folder: str, name: str, content: Report | Verdict) -> None:
     Raises:
         OSError: When it cannot be written.
     """
-    # Each writer has a name of its own: the thread of a process that is ending may still be at it.
+    # Each writer uses its own file name: a thread of a process that is ending may still write.
     unfinished = f"{folder}/.{name}.{os.getpid()}.{threading.get_ident()}"
     with open(unfinished, "w") as file:
         json.dump(content, file)

@@ -69,7 +69,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Request(BaseHTTPRequestHandler):
     server: _Server
-    timeout = 5.0  # whoever says nothing keeps no thread
+    timeout = 5.0  # a client that sends nothing must not hold a thread
     server_version, sys_version = "fastapi-events", ""
 
     def do_GET(self) -> None:

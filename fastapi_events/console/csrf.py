@@ -81,7 +81,7 @@ class Once:
         """A token if it is to be done; None where it was done, or somebody is at it."""
         token = f"{self._token}/{random_id()}"
         key = f"console/{action_id}"
-        # A lease as long as it is remembered: a process that dies on the way does not let it be done twice.
+        # The lease lasts as long as the memory: if the process ends meanwhile, it is not done twice.
         is_new = self._inbox.begin(key, token=token, lease=_REMEMBERED_SECONDS) is NEW
         return token if is_new else None
 

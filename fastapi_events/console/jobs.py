@@ -196,7 +196,7 @@ class Jobs:
             left = _count(handler, job.wanted)
             if run.total is None:
                 run.total = run.done + left
-            run.done = max(run.done, run.total - left)  # by a process that could not say so any more
+            run.done = max(run.done, run.total - left)  # by a process that ended before it could note so
             self._catalogue(handler).change_job(handler.name, job.id, self._progress(run))
             with closing(cast("Generator[int, None, None]", _steps(handler, job))) as steps:
                 for count in steps:

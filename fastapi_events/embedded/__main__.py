@@ -79,7 +79,7 @@ def _run_around(command: Sequence[str], server: EmbeddedServer) -> int:
             sys.stderr.write(f"{command[0]} cannot be run: {error.strerror}\n")
             return _NOT_FOUND
         signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
-        if signal.SIGTERM in inbox.take():  # it came before there was anyone to tell
+        if signal.SIGTERM in inbox.take():  # it came before there was a process to send it to
             process.terminate()
         exit_code = process.wait()
         if server.wait(0.0) is not None:

@@ -26,14 +26,14 @@ from collections.abc import Callable
 
 try:
     import ctypes
-except ImportError:  # a Python built without libffi: the keeper does all but survive its own murder
+except ImportError:  # a Python built without libffi: SIGKILL of the keeper leaves the command running
     ctypes = None  # type: ignore[assignment]
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 LOOK_AT_PARENT_EVERY = 1.0
-LOOK_AT_GROUP_EVERY = 0.05  # where orphans are not ours to reap, nothing tells us that they have ended
+LOOK_AT_GROUP_EVERY = 0.05  # orphans that another process reaps are looked for again and again
 UNKILLABLE_AFTER = 5.0
 
 
@@ -136,7 +136,7 @@ class Keeper:
             os.killpg(self._pid, number)
 
     def _tell(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # nobody is left to hear it
+        with contextlib.suppress(OSError):  # the other end is closed
             self._control.sendall(line.encode() + b"\n")
 
 

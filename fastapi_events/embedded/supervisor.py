@@ -269,6 +269,6 @@ class Supervisor:
             if self._output is not None:
                 self._output.write(line)
                 self._output.flush()
-        except (OSError, ValueError) as error:  # closed, or at the end of a pipe that nobody reads
+        except (OSError, ValueError) as error:  # closed, or a pipe without a reader
             self._output = None
             logger.warning("The children's output can no longer be written, and is dropped: %s", error)

@@ -94,7 +94,7 @@ class Registry(dict[str, list[Function]]):
         self.update(functions)
         return self
 
-    # By way of the methods above.
+    # They call the methods above.
     pop = MutableMapping.pop
     clear = MutableMapping.clear
     update = MutableMapping.update

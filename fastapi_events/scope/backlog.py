@@ -92,7 +92,7 @@ class Backlog(deque[Event]):
         _append(self, event)
         if _DISPATCHED in heard:
             tell(_DISPATCHED, event)
-        # Asked after the event is in: whoever closes the backlog meanwhile drains it, or we do.
+        # Asked after the event is in: whichever call closes the backlog meanwhile drains it.
         if self._closed:
             self._flush_late()
 
@@ -255,7 +255,7 @@ class Backlog(deque[Event]):
     def _deliver_late(self) -> None:
         task = self.flush_soon()
         if task is not None:
-            # Perhaps nobody else holds the backlog any more, and its handlers are forgotten with it.
+            # This may be the last reference to the backlog, with which its handlers are forgotten.
             task.add_done_callback(lambda _: self._closed)
 
     def _discard(self) -> None:

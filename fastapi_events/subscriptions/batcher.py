@@ -82,7 +82,7 @@ class Batcher(Generic[T]):
         try:
             for begin in range(0, len(items), self._size):
                 errors += self._run(items[begin : begin + self._size])
-        except BaseException as raised:  # a time limit of the leader's, say; nobody may wait for ever
+        except BaseException as raised:  # such as a time limit of the leader; no thread may wait for ever
             failure = raised
         finally:
             rest = RuntimeError(f"The batch was interrupted: {failure!r}") if failure else None

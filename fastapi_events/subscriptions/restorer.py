@@ -92,7 +92,7 @@ class Restorer:
         return self.change_for(meant) if meant else None
 
     def _annotated(self, annotation: Any, metadata: Iterable[Any]) -> Change | None:
-        # Who writes a value in a way of their own reads it so, too.
+        # A type with its own serialiser reads its values by itself.
         if any(isinstance(each, (PlainSerializer, WrapSerializer)) for each in metadata):
             return None
         return self.change_for(annotation)
@@ -106,7 +106,7 @@ class Restorer:
         if not (issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind) or _has_typed_keys(kind)):
             return None
         if kind not in self._members:
-            # A type may hold itself: while it is looked through, whoever asks gets what there will be.
+            # A type may contain itself: while it is examined, inner uses get the result that is being made.
             self._members[kind] = lambda data: (self._members[kind] or _nothing)(data)
             self._members[kind] = self._validated(kind, self._of_members(kind))
         return self._members[kind]

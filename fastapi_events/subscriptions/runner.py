@@ -241,5 +241,5 @@ def _without_stop_iteration(function: Callable[..., Any], *args: Any, **kwargs: 
     try:
         return function(*args, **kwargs)
     except StopIteration as error:
-        # A future cannot carry it: whoever waits for this thread would wait for ever.
+        # A future cannot carry it: the waiting coroutine would wait for ever.
         raise RuntimeError(f"{function!r} raised StopIteration") from error

@@ -95,7 +95,7 @@ class _Checking(NullHandler):
     def __init__(self, handler: Any) -> None:
         self._asked = NullHandler() if isinstance(handler, StrictNames) else handler
         if isinstance(handler, TaskQueueHandler):
-            # Whether somebody listens to a name, only the broker would know.
+            # Only the broker would know whether a function listens to a name.
             self._asked = twin_of(handler, _Nowhere(handler.engine), MemoryStore(), strict_names=False)
 
     def on_dispatch(self, event: Event) -> None:

@@ -98,7 +98,7 @@ class InlineEngine(Engine):
                 self._after_failure(actor, message, error)
                 return
         has_run = actor.subscription is not None and faults.crashes_after("run")
-        if has_run or len(faults.crashes) < left:  # nobody was left to acknowledge the message
+        if has_run or len(faults.crashes) < left:  # no process was left to acknowledge the message
             self._put(message)
 
     def _after_failure(self, actor: Actor, message: Message, error: BaseException) -> None:

@@ -25,7 +25,7 @@ def diagnose_server(client: Any, *, confirms_handled: bool) -> Iterator[Finding]
             name: str(_setting(client, name))
             for name in ("appendonly", "appendfsync", "save", "maxmemory", "maxmemory-policy")
         }
-    except Exception as error:  # a server that somebody else manages often refuses the command
+    except Exception as error:  # managed servers often refuse the command
         yield Finding(
             "advice",
             "settings",

@@ -29,7 +29,7 @@ class BatchingConnection:
     """
 
     def __init__(self, app: Celery, url: str | None, *, timeout: float) -> None:
-        self.confirmed: set[str] = set()  # a batch is in the broker as a whole, or nobody can tell
+        self.confirmed: set[str] = set()  # a batch is in the broker as a whole, or its outcome is unknown
         self._app = app
         self._connection = _connect(app, url, timeout, socket_timeout=timeout, socket_connect_timeout=timeout)
         self._producer: Any = _Producer(self._connection)
@@ -166,7 +166,7 @@ class _Counting(_Producer):
         self._queues = queues
 
     def publish(self, *args: Any, **options: Any) -> Any:
-        # RabbitMQ would drop in silence what expires in a queue; a worker keeps it as a dead letter.
+        # RabbitMQ drops what expires in a queue and logs nothing; a worker keeps it as a dead letter.
         options.pop("expiration", None)
         task_id = options.get("correlation_id")
         options["mandatory"] = task_id is not None

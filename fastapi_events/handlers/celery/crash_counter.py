@@ -38,7 +38,7 @@ class CrashCounter:
     def __init__(self, app: Celery, *, who: Callable[[], str] = processes.identity) -> None:
         self._app = app
         self._who = who
-        self._gate = PerProcess(threading.Lock)  # after a fork, whoever held it is not here
+        self._gate = PerProcess(threading.Lock)  # after a fork, the thread that held it does not exist
         self._lives: PerProcess[dict[str, None]] = PerProcess(dict)
         """Starts whose count could not be deleted, though this process has outlived them."""
 

@@ -14,7 +14,7 @@ from fastapi_events.handlers.task_queue.diagnosis import Finding
 
 _ANSWER_SECONDS = 2.0
 _VISIBILITY_SECONDS = 3_600.0  # kombu's own
-_LATE_SECONDS = 1_200.0  # what the longest wait of a retry needs, unless a handler says otherwise
+_LATE_SECONDS = 1_200.0  # what the longest wait of a retry needs, by default
 
 _TRANSPORT = "fastapi_events.handlers.celery.redis_transport:Transport"
 

@@ -60,7 +60,7 @@ _NO_RETRIES: Mapping[str, Any] = {
 }  # fmt: skip
 """Retries of Celery's own, beside which ours would multiply."""
 
-# What our tasks have in common, whatever the app's base class for tasks says.
+# What all subscriptions' tasks have in common, whatever the app's base class for tasks sets.
 _OURS: Mapping[str, Any] = {
     **_NO_RETRIES,
     "acks_late": True, "reject_on_worker_lost": True, "acks_on_timeout": False, "acks_on_failure": True,
@@ -301,7 +301,7 @@ class CeleryEngine(Engine):
             return MemoryCatalogue()
         if kind != "redis" or _redis is None:
             return None
-        # The connections of a channel of kombu's, which know of TLS, Sentinel and whatever else the URL says.
+        # The pool of a kombu channel is configured by the URL, TLS and Sentinel included.
         # Its client is of no use: with a prefix for all keys it changes arguments of scripts, too.
         self._catalogue_connection = connection
         channel = connection.default_channel

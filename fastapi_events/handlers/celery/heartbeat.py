@@ -93,7 +93,7 @@ class Heartbeat:
 
     def _send(self, queue: str) -> bool:
         try:
-            # One that is not consumed in time says nothing any more.
+            # A heartbeat that is not consumed in time is worthless.
             self._publisher.publish([{"name": HEARTBEAT, "queue": queue, "expires": self._silent_after}])
         except Exception as error:  # whatever a broker's client raises
             logger.debug("The broker does not take the worker's heartbeat: %s", error)

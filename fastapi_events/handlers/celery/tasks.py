@@ -225,7 +225,7 @@ class Tasks:
         name = passed["task"]
         actor = unknown_actor(worker, name, queue)
         step: Callable[[], object] = partial(actor.run, *rest, **kwargs)
-        if name in self._app.tasks:  # which a consumer that is not ours has not found out
+        if name in self._app.tasks:  # which a consumer of another class has not found out
             message = {"name": name, "args": rest, "kwargs": kwargs, "task_id": task.request.id,
                        "retries": passed["retries"], "expires": passed["expires"]}  # fmt: skip
             if (priority := (task.request.delivery_info or {}).get("priority")) is not None:

@@ -59,7 +59,7 @@ class Limits:
             watch.end()
 
     def _is_green(self) -> bool:
-        # Greenlets share a thread: whoever runs in it just then would be interrupted.
+        # Greenlets share a thread: the one that runs at that moment would be interrupted.
         return bool(getattr(getattr(self._worker(), "pool_cls", None), "is_green", False))
 
 

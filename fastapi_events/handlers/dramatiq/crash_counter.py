@@ -162,7 +162,7 @@ class _OnRabbitmq(CrashCounter):
 
     @contextmanager
     def _channel(self) -> Iterator[Any]:
-        # A connection for each time: it is rare, and one that the server blocks must hold nobody up.
+        # A new connection each time: it is rare, and one that the server blocks must not delay others.
         found = self._broker.parameters
         several = [copy.copy(each) for each in (found if isinstance(found, list) else [found])]
         for each in several:
@@ -180,7 +180,7 @@ class _OnRabbitmq(CrashCounter):
             channel.queue_declare(
                 queue=key, durable=True, arguments={"x-expires": _REMEMBERED_SECONDS * 1000}
             )
-            # They are back in the queue when the connection ends, since nobody acknowledges them.
+            # They are not acknowledged, so that they return to the queue when the connection ends.
             before = [body.decode() for _, _, body in iter(lambda: channel.basic_get(key), (None,) * 3)]
             channel.basic_publish(
                 exchange="", routing_key=key, body=self._who().encode(), properties=self._persistent

@@ -32,7 +32,7 @@ class DramatiqHandler(TaskQueueHandler):
 
 def _checked_broker(broker: Any) -> dramatiq.Broker:
     if broker is None:
-        # dramatiq.get_broker() would make one up, which nobody serves.
+        # dramatiq.get_broker() would make a default broker, which no worker serves.
         broker = dramatiq.broker.global_broker
         if broker is None:
             raise ConfigurationError(

@@ -106,7 +106,7 @@ class RabbitmqPublisher:
                 broker.queues_pending.add(queue)
                 broker.declare_queue(queue, ensure=True)
         finally:
-            # Idle from now on, and with nobody to answer the server's heartbeats.
+            # Idle from now on: no thread answers the server's heartbeats.
             del broker.connection
 
 

@@ -72,7 +72,7 @@ class SafeRedisBroker(RedisBroker):
             self._held[queue_name].clear()
         return SafeConsumer(
             self,
-            super().consume(queue_name, prefetch, timeout=0),  # which looks; waiting is ours
+            super().consume(queue_name, prefetch, timeout=0),  # it returns at once; the waiting is done here
             self._arrivals(queue_name),
             queue_name,
             prefetch=prefetch,

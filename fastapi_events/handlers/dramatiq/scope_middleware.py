@@ -58,7 +58,7 @@ class ScopeMiddleware(Middleware):
 
     def _close(self, message: MessageProxy, error: BaseException | None) -> None:
         scopes = self._scopes()
-        if not scopes or scopes[-1][0] != message.message_id:  # who came before us has skipped the message
+        if not scopes or scopes[-1][0] != message.message_id:  # an earlier middleware has skipped the message
             return
         _, scope = scopes.pop()
         scope.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)

@@ -98,7 +98,7 @@ class Announcement:
         name = self._member.name
         if not self._written:
             before = catalogue.read(name)
-            # A module that this process has imported, and that registers nothing any more, is its own, too.
+            # A module that this process has imported counts as its own, even if it registers nothing now.
             imported = {each.module for each in before.listings if each.module in sys.modules}
             modules = tuple(sorted({*self._worker.modules, *imported}))
             self._worker = replace(self._worker, modules=modules)
@@ -124,11 +124,11 @@ class Announcement:
 
     def warn_of_unlike_workers(self, snapshot: Snapshot) -> None:
         """Name the functions on our queues that only other workers have."""
-        for queue, strange in strangers_by_queue(snapshot, self._member.subscriptions, self._queues).items():
+        for queue, unlisted in unlisted_by_queue(snapshot, self._member.subscriptions, self._queues).items():
             logger.warning(
                 "Queue %r has messages for functions that other workers run and this one does not: %s. Each "
                 "that comes here is passed on, which costs both. Give them a queue of their own: "
-                "register(…, queue=…).", queue, ", ".join(strange),
+                "register(…, queue=…).", queue, ", ".join(unlisted),
             )  # fmt: skip
 
     def _warn_of_replaced(self, before: Snapshot) -> None:
@@ -163,7 +163,7 @@ class Announcement:
         ]
 
 
-def strangers_by_queue(
+def unlisted_by_queue(
     snapshot: Snapshot, subscriptions: Subscriptions, queues: Collection[str]
 ) -> dict[str, list[str]]:
     """The subscriptions on some queues that live workers have, and this process does not."""

@@ -150,7 +150,7 @@ class Fleet:
 
     def look(self) -> None:
         """Read the catalogue for the first time, where it has not been read yet."""
-        with contextlib.suppress(TryLater):  # it has been said why
+        with contextlib.suppress(TryLater):  # the reason has been logged
             self._others()
 
     def elsewhere(self, name: str, arguments: Sequence[Any]) -> float | None:

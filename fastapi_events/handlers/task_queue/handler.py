@@ -251,7 +251,7 @@ class TaskQueueHandler(Operations):
                 tell(Lifecycle.lost, Event.of(each), handler=self.name, reason=str(refused))
             errors.append(refused)
         errors += failed
-        lifecycle.mark_reported(*errors)  # as lost or dead, which says more than failed
+        lifecycle.mark_reported(*errors)  # as lost or dead, which is more precise than failed
         try:
             raise_together(errors, f"errors in {self.name}")
         finally:

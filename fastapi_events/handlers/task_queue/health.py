@@ -124,7 +124,7 @@ class HealthCheck:
             problems.append(f"the relay has not looked into the outbox for {relay:.0f} s")
         return Health(
             handler=self._name,
-            # Whatever the breaker says: it closes with the next flush, which comes only to who is ready.
+            # Not by the breaker: it closes with the next flush, which only a ready process gets.
             is_ready=(broker_answers or outbox_answers) and not is_full,
             broker="reachable" if broker_answers else "unreachable",
             breaker="open" if is_open else "closed",

@@ -112,7 +112,7 @@ class Once:
     def _release(claim: Claim) -> None:
         try:
             claim.inbox.release(claim.key, token=claim.token)
-        except StorageError as error:  # the error of the function says more
+        except StorageError as error:  # the function's error is the more useful one
             logger.warning("An event that failed is held until its lease ends: %s", error)
 
     @staticmethod

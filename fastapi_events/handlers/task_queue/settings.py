@@ -291,7 +291,7 @@ class TaskQueueSettings:
             )
 
     def _keep(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)  # frozen for its users; until the end of its making, not for us
+        object.__setattr__(self, name, value)  # frozen, but still being made
 
 
 def _check_pair(name: str, value: Any) -> None:

@@ -95,7 +95,7 @@ class Behind:
                 waiting = self._outbox.waiting_keys(
                     self._destination, asked, beside=[event.id for event in events]
                 )
-            except StorageError:  # nobody knows; what was known before stays in force
+            except StorageError:  # unknown; what was known before stays in force
                 self._breaker.failed()
                 return frozenset(known)
             self._breaker.succeeded()
@@ -254,7 +254,7 @@ class LaneWriter:
         try:
             placed = self._order.put(items)
         except StorageError as error:
-            if len(items) > 1:  # find out whether everything is refused, or one that stands in others' way
+            if len(items) > 1:  # find out whether all are refused, or one whose refusal also stops the others
                 return self._put_singly(items)
             self._breaker.failed()
             return [], dict.fromkeys(items, f"{type(error).__name__}: {error}")

@@ -92,7 +92,7 @@ class Publisher:
         if not is_last_resort and not self.breaker.allows():
             raise NotAsked("the broker is known to be away")
         flush = Flush(events, self._sealer.seal(events))
-        # The error of the timeout is not to be the context of ours: it holds the task, which holds ours.
+        # Without the timeout as its context, which would hold the task, which holds this error: a cycle.
         if await self._sent_in_time(flush):
             return
         self.breaker.failed()

@@ -141,7 +141,7 @@ class RelayThread:
         for step in self._steps().values():
             try:
                 count += step(str(uuid.uuid4()))
-            except Exception as error:  # of one way, which is not that of the other
+            except Exception as error:  # of one of the two ways: the other goes on
                 errors.append(error)
         if errors and not count:
             raise errors[0]

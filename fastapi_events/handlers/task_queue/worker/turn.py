@@ -152,7 +152,7 @@ class Turns:
         self._dead_letters = dead_letters
         self._max_crashes = max_crashes
         self._lookout = lookout
-        self._gate = PerProcess(threading.Lock)  # after a fork, whoever held it is not here
+        self._gate = PerProcess(threading.Lock)  # after a fork, the thread that held it does not exist
 
     def perform(self, performer: Performer, bell: Bell) -> None:
         """Handle the items of a subscription's lane, one after the other.
@@ -217,7 +217,7 @@ class Turns:
             with keeper.keep(extend, of=self._lanes):
                 yield token, taken
         except BaseException:
-            for lane in held:  # those that are still ours
+            for lane in held:  # those that are still held
                 try:
                     self._lanes.release(lane, token=token)
                 except StorageError as error:
