@@ -125,7 +125,21 @@ def test_each_claim_of_home_and_reliability_names_its_tests() -> None:
     assert [claim for claim, tests in found.items() if not tests] == []
 
 
-@pytest.mark.parametrize("test", sorted({test for tests in claims().values() for test in tests}))
+def faults() -> dict[str, list[str]]:
+    """What the page on faults says of those beside its table, each with the tests that its source names."""
+    lines = section((ROOT / "docs" / "faults.md").read_text(), "Faults in between").splitlines()
+    rows = [line for line in lines if line.startswith("| ") and "---" not in line][1:]
+    return {row: re.findall(r"[\w/]+\.py::\w+", row) for row in rows}
+
+
+def test_each_fault_beside_the_table_names_its_tests() -> None:
+    assert len(faults()) > 15
+    assert [fault for fault, tests in faults().items() if not tests] == []
+
+
+@pytest.mark.parametrize(
+    "test", sorted({test for tests in [*claims().values(), *faults().values()] for test in tests})
+)
 def test_the_test_of_a_claim_exists(test: str) -> None:
     path, _, name = test.partition("::")
 
