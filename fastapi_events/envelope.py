@@ -25,7 +25,7 @@ Envelope: TypeAlias = Mapping[str, Any]
 
 _COMMON = frozenset(("specversion", "source", "type", "datacontenttype", "dataschema"))
 
-_ORDERING_KEY = "partitionkey"  # of the extension for partitioning
+ORDERING_KEY = "partitionkey"  # of the extension for partitioning
 """https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/partitioning.md"""
 
 _datetime = TypeAdapter(datetime)
@@ -61,7 +61,7 @@ def seal(
         return f'{{{_common(source, name, dataschema)},{own},"data":{encoded}}}'
     attributes = {"id": event.id, "time": event.time, **event.headers}
     if event.ordering_key is not None:
-        attributes[_ORDERING_KEY] = event.ordering_key
+        attributes[ORDERING_KEY] = event.ordering_key
     if extensions:
         attributes.update(extensions)
     if _COMMON.isdisjoint(attributes):
@@ -116,8 +116,8 @@ def unseal(envelope: Any) -> Event:
             name: header for name, header in value.items() if name == "source" or name not in ATTRIBUTES
         },
     )
-    if _ORDERING_KEY in value:
-        event.ordering_key = str(value[_ORDERING_KEY])
+    if ORDERING_KEY in value:
+        event.ordering_key = str(value[ORDERING_KEY])
     return event
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 from fastapi_events import redaction
@@ -14,7 +15,8 @@ from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.storage.base import Store, moment
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.journal import Journal, JournalEvent, Record
-from fastapi_events.storage.lanes import Waiting
+from fastapi_events.storage.lanes import Head, Waiting
+from fastapi_events.storage.letters import LetterFilter, matching_letters
 from fastapi_events.storage.outbox import Entry, Outbox
 
 S = TypeVar("S", bound=Store)
@@ -145,7 +147,7 @@ def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
         StorageError: When a store cannot be asked.
     """
     known = list(handlers)
-    yield from _in_outboxes(known, lambda entry: entry.id.startswith(prefix))
+    yield from _in_outboxes(known, lambda outbox: outbox.find(prefix, limit=_PAGE))
     for handler in known:
         if handler.lanes is not None:
             for waiting in handler.lanes.find(handler.name, prefix):
@@ -157,20 +159,37 @@ def held(handlers: Iterable[TaskQueueHandler], prefix: str) -> Iterator[Found]:
                 yield Found(letter.event_id or prefix, letter.event_name, dead_place(letter), shown)
 
 
-def keyed(handlers: Iterable[TaskQueueHandler], key: str) -> Iterator[Found]:
-    """The events with an ordering key that outboxes hold.
+def keyed(handlers: Iterable[TaskQueueHandler], key: str, *, limit: int = 20) -> Iterator[Found]:
+    """The events with an ordering key that outboxes, lanes and dead letters hold; of a lane the first.
+
+    Parameters:
+        limit: How many of each store, at most.
 
     Raises:
         StorageError: When a store cannot be asked.
     """
-    return _in_outboxes(list(handlers), lambda entry: entry.ordering_key == key)
+    known = list(handlers)
+    yield from _in_outboxes(known, lambda outbox: outbox.of_key(key, limit=limit))
+    wanted = LetterFilter(ordering_key=key)
+    for handler in known:
+        if handler.lanes is not None:
+            for head in handler.lanes.heads(handler.name, limit=_PAGE):
+                if head.lane.key == key:
+                    text = head.item.text
+                    yield Found(head.item.id, name_in(text), _at_head(head), redaction.shown_text(text))
+        if handler.dead_letters is not None:
+            for letter in islice(matching_letters(handler.dead_letters, handler.name, wanted), limit):
+                shown = redaction.shown_text(letter.argument)
+                yield Found(letter.event_id or letter.id, letter.event_name, dead_place(letter), shown)
 
 
-def _in_outboxes(handlers: Sequence[TaskQueueHandler], is_meant: Callable[[Entry], bool]) -> Iterator[Found]:
+def _in_outboxes(
+    handlers: Sequence[TaskQueueHandler], look: Callable[[Outbox], Iterable[Entry]]
+) -> Iterator[Found]:
     names = {each.name for each in handlers}
     for outbox in _places(each.outbox for each in handlers):
-        for entry in _entries(outbox):
-            if is_meant(entry) and entry.destination in names:
+        for entry in look(outbox):
+            if entry.destination in names:
                 yield Found(
                     entry.id,
                     name_in(entry.envelope),
@@ -292,6 +311,11 @@ def _in_lane(waiting: Waiting) -> Place:
     return Place("lane", f"in the lane of {key!r}, {before}, for {target}")
 
 
+def _at_head(head: Head) -> Place:
+    of = f" of {head.size}" if head.size > 1 else ""
+    return Place("lane", f"in the lane of {head.lane.key!r}, as the first{of}, for {head.lane.target}")
+
+
 def dead_place(letter: DeadLetter, *, by: str = "") -> Place:
     """Where the event of a dead letter is.
 
@@ -300,13 +324,6 @@ def dead_place(letter: DeadLetter, *, by: str = "") -> Place:
     """
     kept = f", kept by {by} itself" if by else ""
     return Place("dead letters", f"dead letter {letter.id} of {letter.subscription}{kept}: {letter.reason}")
-
-
-def _entries(outbox: Outbox) -> Iterator[Entry]:
-    after = None
-    while page := outbox.list(limit=_PAGE, after=after):
-        yield from page
-        after = page[-1].cursor
 
 
 def name_in(envelope: str) -> str | None:

@@ -24,6 +24,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subscription", help="only letters to this subscription")
     parser.add_argument("--event", help="only letters about this event")
     parser.add_argument("--error", metavar="TEXT", help="only those whose reason has this in it")
+    parser.add_argument("--key", help="only those of events with this ordering key")
     parser.add_argument("--group", metavar="ID", help="only those of this group; see `dead groups`")
     parser.add_argument(
         "--older-than", type=age, metavar="AGE", help="only those given up before, such as 30d"
@@ -68,6 +69,7 @@ def filter_of(arguments: argparse.Namespace) -> LetterFilter:
         group=arguments.group,
         before=None if arguments.older_than is None else now - arguments.older_than,
         since=None if arguments.since is None else now - arguments.since,
+        ordering_key=arguments.key,
         fields=dict(arguments.where or ()),
     )
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi_events import redaction
+from fastapi_events.envelope import ORDERING_KEY
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.storage.base import check_aware
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
@@ -40,6 +41,7 @@ class LetterFilter:
         group: The id of their group begins like this.
         before: They were given up before this time.
         since: They were given up then, or later.
+        ordering_key: Their event has this ordering key.
         fields: Fields of the payload with their values; `card.holder` is a field inside of one, and `3` the
             fourth item of a list. Values are compared as JSON, or as text.
     """
@@ -50,6 +52,7 @@ class LetterFilter:
     group: str | None = None
     before: datetime | None = None
     since: datetime | None = None
+    ordering_key: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -80,21 +83,33 @@ class LetterFilter:
             and (self.before is None or letter.last_at < self.before)
             and (self.since is None or letter.last_at >= self.since)
             and (self.group is None or group_id(letter).startswith(self.group))
-            and self.has_fields(letter.argument)
+            and self.means(letter.argument)
         )
 
-    def has_fields(self, argument: str) -> bool:
-        """Whether the payload in a letter's argument has the fields."""
-        return not self.fields or _has(_payload_in(argument), self.fields)
+    @property
+    def looks_inside(self) -> bool:
+        """Whether letters have to be read to know which are meant."""
+        return bool(self.fields) or self.ordering_key is not None
+
+    def means(self, argument: str) -> bool:
+        """Whether the event in a letter's argument has the fields and the ordering key."""
+        if not self.looks_inside:
+            return True
+        envelope = _envelope(argument) or {}
+        key = self.ordering_key
+        return (key is None or envelope.get(ORDERING_KEY) == key) and _has(envelope.get("data"), self.fields)
 
     @property
     def texts(self) -> Sequence[Sequence[str]]:
-        """Of each of these, one text stands in the argument of each letter whose payload has the fields.
+        """Of each of these, one text stands in the argument of each letter whose event is meant.
 
         A store that can look for texts reads fewer letters then. There are none of a field whose name or
         value JSON may write in more than one way.
         """
-        return [texts for name, value in self.fields.items() for texts in _texts_of(name, value)]
+        key = {} if self.ordering_key is None else {ORDERING_KEY: self.ordering_key}
+        return [
+            texts for name, value in (key | dict(self.fields)).items() for texts in _texts_of(name, value)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -268,11 +283,10 @@ def _texts_of(name: str, value: Any) -> Iterator[Sequence[str]]:
     if key.isdigit() or not _SIMPLE.fullmatch(key):  # the index of a list, or what may be escaped
         return
     written = value if isinstance(value, str) else json.dumps(value)
+    yield (f'"{key}"',)
     if _SIMPLE.fullmatch(written):
         yield (written,)
         yield [f'"{key}"{colon}{quote}{written}' for colon in _COLONS for quote in ("", '"')]
-    else:
-        yield (f'"{key}"',)
 
 
 def _has(payload: Any, wanted: Mapping[str, Any]) -> bool:

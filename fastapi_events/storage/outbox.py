@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -208,6 +208,25 @@ class Outbox(Store, ABC):
         Parameters:
             after: Begin behind the entry with this `cursor`, which may have gone meanwhile.
         """
+
+    def find(self, prefix: str, *, limit: int = 20) -> Entries:
+        """Entries of events whose ids begin with a prefix, the oldest first.
+
+        A store that has an index is to use it: a backlog may be long when people look for an event.
+        """
+        return self._looked_for(lambda entry: entry.id.startswith(prefix), limit)
+
+    def of_key(self, ordering_key: str, *, limit: int = 20) -> Entries:
+        """Entries with an ordering key, the oldest first."""
+        return self._looked_for(lambda entry: entry.ordering_key == ordering_key, limit)
+
+    def _looked_for(self, is_meant: Callable[[Entry], bool], limit: int) -> Entries:
+        found: Entries = []
+        after = None
+        while len(found) < limit and (page := self.list(limit=1_000, after=after)):
+            found += filter(is_meant, page)
+            after = page[-1].cursor
+        return found[:limit]
 
     @abstractmethod
     def discard(self, entries: Sequence[Entry]) -> int:

@@ -164,7 +164,7 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         )
 
         def read(connection: sa.Connection) -> LetterGroups:
-            if wanted is not None and wanted.fields:
+            if wanted is not None and wanted.looks_inside:
                 rows = connection.execute(sa.select(*of, time, dead_letters.c.argument).where(*meant))
                 found = _counted(rows, wanted)[:limit]
             else:
@@ -202,7 +202,7 @@ def _counted(rows: Iterable[Any], wanted: LetterFilter) -> list[tuple[str, str, 
     """The sizes of groups by the payloads of their letters, which the database cannot read."""
     found: dict[tuple[str, str], list[float]] = {}
     for owner, id_, at, argument in rows:
-        if wanted.has_fields(argument):
+        if wanted.means(argument):
             found.setdefault((owner, id_), []).append(at)
     sizes = ((*of, len(times), min(times), max(times)) for of, times in found.items())
     return sorted(sizes, key=lambda each: (-each[2], each[1]))

@@ -20,7 +20,7 @@ from fastapi_events.storage.outbox import (
     OutboxStatus,
     read_place,
 )
-from fastapi_events.storage.sqlalchemy.base import CHUNK, Room, SqlPart, among
+from fastapi_events.storage.sqlalchemy.base import CHUNK, Room, SqlPart, among, begins_with
 from fastapi_events.storage.sqlalchemy.database import Database, free
 from fastapi_events.storage.sqlalchemy.notifications import Notifications, notify
 from fastapi_events.storage.sqlalchemy.schema import outbox, receipts
@@ -227,9 +227,17 @@ class SqlOutbox(SqlPart, Outbox):
         return self._database.read(count)
 
     def list(self, *, limit: int = 100, after: str | None = None) -> Entries:
-        query = sa.select(outbox).order_by(outbox.c.seq).limit(limit)
-        if after is not None:
-            query = query.where(outbox.c.seq > read_place(after))
+        behind = () if after is None else (outbox.c.seq > read_place(after),)
+        return self._oldest(limit, *behind)
+
+    def find(self, prefix: str, *, limit: int = 20) -> Entries:
+        return self._oldest(limit, *begins_with(self._database, outbox.c.event_id, prefix))
+
+    def of_key(self, ordering_key: str, *, limit: int = 20) -> Entries:
+        return self._oldest(limit, outbox.c.ordering_key == ordering_key)
+
+    def _oldest(self, limit: int, *meant: sa.ColumnElement[bool]) -> Entries:
+        query = sa.select(outbox).where(sa.true(), *meant).order_by(outbox.c.seq).limit(limit)
         return [
             _entry(row) for row in self._database.read(lambda connection: connection.execute(query).all())
         ]

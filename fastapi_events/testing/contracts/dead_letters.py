@@ -142,6 +142,10 @@ class DeadLettersContract:
             ({"fields": {"fish.1": "eel"}}, "1"),
             ({"fields": {"nothing": "null"}}, "3"),
             ({"fields": {"order": "7"}, "error": "fish"}, "1"),
+            ({"ordering_key": "cat-7"}, "1 3"),
+            ({"ordering_key": "cat-7", "error": "fish"}, "1"),
+            ({"ordering_key": "7"}, ""),
+            ({"ordering_key": 'O"Hara'}, "4"),
         ],
     )
     def test_filters_leave_those_that_are_meant_and_their_groups(
@@ -160,7 +164,9 @@ class DeadLettersContract:
                 {"minutes": 4, "reason": "KeyError", "subscription": "x", "event_name": "dog-barked"},
             ),
         ):  # fmt: skip
-            letters.add(_letter(id_, argument=f'{{"specversion":"1.0","data":{payload}}}', **settings))
+            key = '"O\\"Hara"' if id_ == "4" else "null" if id_ == "2" else '"cat-7"'
+            argument = f'{{"specversion":"1.0","partitionkey":{key},"data":{payload}}}'
+            letters.add(_letter(id_, argument=argument, **settings))
         letters.add(_letter("5", handler="celery:events"))
         found = list(matching_letters(letters, "dramatiq:events", matching))
         assert _ids(found) == meant.split()

@@ -29,6 +29,27 @@ def _ids(entries: list[Entry]) -> list[str]:
 class OutboxContract:
     """Tests of the fixture `store`, whose `outbox` is looked at, and which goes by the fixture `clock`."""
 
+    def test_entries_are_found_by_how_their_ids_begin_and_by_their_key(self, store: Any) -> None:
+        entries = [
+            _entry("ab-1", ordering_key="cat-7"), _entry("ab-2"), _entry("AB-3", ordering_key="cat-70"),
+            _entry("a%", ordering_key="cat-7"), _entry("ab-1", destination="other", ordering_key="cat-7"),
+        ]  # fmt: skip
+        store.outbox.add(entries)
+
+        def found(several: Any) -> list[tuple[str, str]]:
+            return [(each.id, each.destination) for each in several]
+
+        first = entries[0].destination
+        assert found(store.outbox.find("ab")) == [("ab-1", first), ("ab-2", first), ("ab-1", "other")]
+        assert found(store.outbox.find("ab-1")) == [("ab-1", first), ("ab-1", "other")]
+        assert found(store.outbox.find("ab", limit=1)) == [("ab-1", first)]
+        assert found(store.outbox.find("a%")) == [("a%", first)]
+        assert store.outbox.find("b") == []
+        keyed = store.outbox.of_key
+        assert found(keyed("cat-7")) == [("ab-1", first), ("a%", first), ("ab-1", "other")]
+        assert found(keyed("cat-7", limit=1)) == [("ab-1", first)]
+        assert keyed("cat") == []
+
     def test_entries_come_out_as_they_went_in(self, store: Any, clock: StoppedClock) -> None:
         due = datetime.fromtimestamp(clock() - 0.123457, tz=UTC)
         entries = [

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from starlette.testclient import TestClient
 
+from fastapi_events.storage.lanes import Item, Lane
 from fastapi_events.storage.outbox import Entry
 from tests.console.conftest import Page, Shop
 
@@ -30,15 +31,19 @@ def test_several_are_shown(shop: Shop, look: Look) -> None:
     assert "Events of this name" in look("/search?q=order-*").text
 
 
-def test_an_ordering_key_finds_what_waits(shop: Shop, look: Look) -> None:
-    shop.store.outbox.add(
-        [Entry(id="out-1", destination="dramatiq:events", envelope="{}", ordering_key="user-7")]
-    )
+def test_an_ordering_key_finds_what_waits_and_what_was_given_up(shop: Shop, look: Look) -> None:
+    key = {"ordering_key": "user-7"}
+    shop.store.outbox.add([Entry(id="out-1", destination="dramatiq:events", envelope="{}", **key)])
+    lane = Lane("dramatiq:events", "shop.cook", "user-7")
+    shop.store.lanes.put({lane: [Item(f"lane-{each}", "{}", "kitchen") for each in (1, 2)]})
+    for number, of in ((1, "user-7"), (2, "user-70")):
+        shop.letter(number, argument=f'{{"specversion":"1.0","partitionkey":"{of}","data":{{}}}}')
 
     page = look("/search?q=user-7")
 
     assert "Events with this ordering key" in page.text
-    assert "/event/out-1" in page.links
+    assert {"/event/out-1", "/event/lane-1", "/event/event-1"} <= set(page.links)
+    assert "/event/event-2" not in page.links
 
 
 def test_nothing_says_how_things_are_found(look: Look, look_without_stores: Look) -> None:
