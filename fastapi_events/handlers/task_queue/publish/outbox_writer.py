@@ -1,4 +1,7 @@
-"""The way into the outbox: one write for the flushes of concurrent requests, never on the event loop."""
+"""The way into the outbox: one write for the flushes of concurrent requests, never on the event loop.
+
+So it is with what is removed from it again, once the broker has it.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +64,12 @@ class OutboxWriter:
             max_pending=max_pending,
             max_batch=_MAX_BATCH,
         )
+        self._remover: BatchingThread[Sequence[Entry]] = BatchingThread(
+            _Removals(outbox),
+            name=f"fastapi-events-outbox-{destination}-removals",
+            max_pending=max_pending,
+            max_batch=_MAX_BATCH,
+        )
 
     async def write(
         self, events: Sequence[Event], *, held: float = 0.0, is_last_resort: bool = False
@@ -111,8 +120,17 @@ class OutboxWriter:
         self.outbox.add(self.entries(events))
 
     async def remove(self, events: Sequence[Event]) -> None:
-        """Forget events that have been published, or are not to be."""
-        await asyncio.to_thread(self.outbox.discard, self._keys(events))
+        """Forget events that have been published, or are not to be.
+
+        Raises:
+            StorageError: When the outbox has not forgotten them.
+        """
+        keys = self._keys(events)
+        try:
+            future = self._remover.submit(keys, size=len(keys))
+            await asyncio.shield(asyncio.wrap_future(future))
+        except NotPublished as refused:  # by the thread: too many wait for it, or it has ended
+            raise StorageError(f"the outbox does not keep up: {refused}") from None
 
     async def hand_to_relay(self, events: Sequence[Event]) -> None:
         """Let a relay take events at once, since this process does not publish them after all."""
@@ -141,9 +159,21 @@ class OutboxWriter:
         ]
 
     def shutdown(self, timeout: float) -> None:
-        """Write what waits, and end the thread."""
+        """Write and remove what waits, and end the threads."""
         self._writer.shutdown(timeout)
+        self._remover.shutdown(timeout)
 
     def take_batch(self, items: Sequence[Sequence[Entry]]) -> None:
         """Write the entries of several flushes at once, in the thread."""
         self.outbox.add([entry for flush in items for entry in flush])
+
+
+class _Removals:
+    """Where entries go that are done."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def take_batch(self, items: Sequence[Sequence[Entry]]) -> None:
+        """Remove the entries of several flushes at once, in the thread."""
+        self._outbox.discard([entry for flush in items for entry in flush])

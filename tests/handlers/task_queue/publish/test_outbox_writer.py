@@ -32,17 +32,26 @@ class SlowOutbox(MemoryOutbox):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.writes: list[list[str]] = []
+        self.removals: list[list[str]] = []
         self.threads: set[threading.Thread] = set()
         self.door = threading.Event()
         self.door.set()
         self.entered = threading.Event()
 
     def add(self, entries: Sequence[Entry]) -> None:
+        self._pass()
+        super().add(entries)
+        self.writes.append([entry.id for entry in entries])
+
+    def discard(self, entries: Sequence[Entry]) -> int:
+        self._pass()
+        self.removals.append([entry.id for entry in entries])
+        return super().discard(entries)
+
+    def _pass(self) -> None:
         self.threads.add(threading.current_thread())
         self.entered.set()
         assert self.door.wait(30)
-        super().add(entries)
-        self.writes.append([entry.id for entry in entries])
 
     @property
     def held(self) -> list[str]:
@@ -182,6 +191,74 @@ def test_what_has_been_published_is_removed_and_the_rest_stays(
     asyncio.run(main())
 
     assert outbox.held == [waits.id]
+
+
+async def removing(writer: OutboxWriter, outbox: SlowOutbox, event: Event) -> asyncio.Task[None]:
+    """A removal that hangs in the outbox."""
+    outbox.entered.clear()
+    outbox.door.clear()
+    removal = asyncio.ensure_future(writer.remove([event]))
+    assert await asyncio.to_thread(outbox.entered.wait, 10)
+    return removal
+
+
+def test_concurrent_removals_are_one(writer: OutboxWriter, outbox: SlowOutbox) -> None:
+    events = [Event(name) for name in "abcd"]
+
+    async def main() -> None:
+        await writer.write(events)
+        first = await removing(writer, outbox, events[0])
+        others = [asyncio.ensure_future(writer.remove([each])) for each in events[1:]]
+        await asyncio.sleep(0)
+        outbox.door.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(main())
+
+    assert [len(removal) for removal in outbox.removals] == [1, 3]
+    assert outbox.held == []
+    assert threading.main_thread() not in outbox.threads
+
+
+def test_who_waits_no_longer_for_a_removal_does_not_stop_it(writer: OutboxWriter, outbox: SlowOutbox) -> None:
+    events = [Event("a"), Event("b")]
+
+    async def main() -> None:
+        await writer.write(events)
+        first = await removing(writer, outbox, events[0])
+        second = asyncio.ensure_future(writer.remove([events[1]]))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        outbox.door.set()
+        await first
+
+    asyncio.run(main())
+    writer.shutdown(10)
+
+    assert outbox.held == []
+
+
+def test_removals_that_find_no_room_are_an_error(outbox: SlowOutbox, announced: Announced) -> None:
+    writer = writer_of(outbox, announced, max_pending=1)
+    events = [Event(name) for name in "abc"]
+
+    async def main() -> None:
+        for each in events:
+            await writer.write([each])
+        first = await removing(writer, outbox, events[0])
+        second = asyncio.ensure_future(writer.remove([events[1]]))
+        await asyncio.sleep(0)
+        with pytest.raises(StorageError, match="does not keep up: 1 events wait"):
+            await writer.remove([events[2]])
+        outbox.door.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(main())
+    writer.shutdown(10)
+
+    assert outbox.held == [events[2].id]
 
 
 def test_what_is_handed_to_the_relay_is_held_no_longer(
