@@ -12,6 +12,9 @@ _BUFFER = 500
 
 _BYTES_PER_EVENT = 4_096
 
+_RATE = 1_000.0
+"""Events per second there."""
+
 
 class FlushInOutage(Row):
     number = 14
@@ -86,7 +89,7 @@ class MemoryInOutage(Row):
     number = 15
     name = "memory"
     group = "outages"
-    what = f"a web process at 200 events/s while the broker never answers, with room for {_BUFFER} events"
+    what = f"a web process at {_RATE:,.0f} events/s while the broker never answers, with room for {_BUFFER}"
     peer = ""
 
     def rounds(self, scale: Scale) -> int:
@@ -102,9 +105,10 @@ class MemoryInOutage(Row):
                     "ours": True,
                     "events": 10,
                     "fault": "silent",
-                    "rate": 200.0,
-                    "seconds": 10.0 if scale.quick else 60.0,
-                    "settle": 4.0 if scale.quick else 10.0,
+                    "rate": _RATE,
+                    # As many events as 200 a second are in ten minutes, once those of the first two are over.
+                    "seconds": 10.0 if scale.quick else 145.0,
+                    "settle": 4.0 if scale.quick else 25.0,
                     "settings": {"max_pending_events": _BUFFER},
                 },
                 operations=1,
