@@ -45,6 +45,7 @@ class _Watch:
 
     def __init__(self, look: Callable[[], None], *, name: str) -> None:
         self._look = look
+        self.trouble = ""
         self.wake = threading.Event()
         self.thread = BackgroundThread(self._work, name=name)
 
@@ -151,10 +152,14 @@ class Jobs:
     # In threads
 
     def _look(self, handler: TaskQueueHandler) -> None:
+        watch = self._watches[handler.name]
         try:
             self._look_at(handler)
+            watch.trouble = ""
         except Exception as error:  # of a store or a broker's client; they may be back in a while
-            logger.warning("The jobs of %s cannot be looked at: %s", handler.name, error)
+            if str(error) != watch.trouble:  # said once, and not each second
+                logger.warning("The jobs of %s cannot be looked at: %s", handler.name, error)
+            watch.trouble = str(error)
 
     def _look_at(self, handler: TaskQueueHandler) -> None:
         catalogue = self._catalogue(handler)

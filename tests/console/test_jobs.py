@@ -137,6 +137,24 @@ def test_a_store_that_hangs_holds_up_no_lease_of_another_one(
         jobs.stop()
 
 
+def test_a_store_that_is_away_is_said_once(
+    shop: Shop, jobs: Jobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    def fail(handler: str) -> Sequence[Job]:
+        asked.append(handler)
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(shop.store.catalogue, "jobs", fail)
+    for _ in range(3):
+        jobs._look(shop.events)
+
+    assert asked == [shop.events.name] * 3
+    [said] = [each.getMessage() for each in caplog.records]
+    assert said == "The jobs of dramatiq:events cannot be looked at: away"
+
+
 def test_one_that_fails_says_why_and_can_go_on(shop: Shop, jobs: Jobs) -> None:
     shop.letter()
     jobs.begin(shop.events, job(max_in_flight=0))
