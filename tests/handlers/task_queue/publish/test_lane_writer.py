@@ -14,7 +14,7 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.publish.circuit_breaker import CircuitBreaker
-from fastapi_events.handlers.task_queue.publish.lane_writer import Behind, LaneWriter
+from fastapi_events.handlers.task_queue.publish.lane_writer import LaneWriter
 from fastapi_events.handlers.task_queue.publish.sealer import Sealer
 from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.storage.lanes import Item, Lane, Placed
@@ -204,26 +204,6 @@ def test_where_there_is_no_outbox_nothing_is_behind(lanes: Lanes, engine: ListEn
     asyncio.run(writer.publish([event]))
 
     assert waiting(lanes) == [event.id]
-
-
-def test_an_outbox_that_cannot_be_asked_leaves_keys_behind() -> None:
-    class Broken(MemoryOutbox):
-        asked = 0
-
-        def waiting_keys(self, destination: str, keys: Any, *, beside: Any = ()) -> set[str]:
-            self.asked += 1
-            raise StorageError("away")
-
-    outbox = Broken()
-    breaker = CircuitBreaker(clock=lambda: 0.0)
-    behind = Behind(outbox, HERE, breaker)
-    behind.add(["k"])
-
-    # Nor is it asked for each flush, by whoever has found it away
-    for _ in range(3):
-        assert behind.of([ordered("a"), ordered("b", "l")]) == {"k"}
-    assert outbox.asked == 1
-    assert breaker.is_open
 
 
 def test_what_waits_when_the_process_ends_is_put(lanes: Lanes, engine: ListEngine) -> None:
