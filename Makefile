@@ -87,10 +87,11 @@ site: $(VENV)/.check
 	@$(BIN)/python -m tests.site
 
 .PHONY: workflows
-workflows: $(VENV)/.check ## Check the workflows and forms of GitHub, against their schemas and for what could be stolen
+workflows: $(VENV)/.check ## Check workflows, forms and the compose file against their schemas, and for what could be stolen
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	@$(BIN)/zizmor --quiet --offline .github
 
 .PHONY: dist
