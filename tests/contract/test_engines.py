@@ -19,7 +19,8 @@ from fastapi_events.handlers.task_queue.messages import message_id
 from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.testing.contracts import EngineContract
 from fastapi_events.testing.faults import Faults
-from fastapi_events.testing.inline_engine import InlineBroker, InlineEngine
+from fastapi_events.testing.inline_broker import InlineBroker
+from fastapi_events.testing.inline_engine import InlineEngine
 from tests.places import QUICK, Dead, Dramatiq, QueuePlace, celery_on_redis
 
 
@@ -63,7 +64,7 @@ class Inline(QueuePlace):
     def __init__(self, **settings: Any) -> None:
         super().__init__()
         self.broker = InlineBroker(Faults())
-        self.engine = InlineEngine(ListEngine(), self, self.broker)
+        self.engine = InlineEngine(ListEngine(), self, self.broker, pause_of=lambda *_: None)
         self.handler = TaskQueueHandler(self.engine, **{"retry": QUICK, "unknown_retry": QUICK, **settings})
 
     def work(self) -> None:
