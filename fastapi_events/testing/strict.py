@@ -1,4 +1,4 @@
-"""`pytest --events-strict`: an event that nobody hears, or whose name no schema has, fails its test."""
+"""`pytest --events-strict`: an event that nobody hears, or that no schema describes, fails its test."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.handlers.task_queue.worker.chained_events import Chained
 from fastapi_events.lifecycle import Lifecycle, forget, observe
 from fastapi_events.registry.payload_schema import registry
+from fastapi_events.subscriptions.annotations import is_payload_type
+from fastapi_events.subscriptions.subscription import Subscription
 from fastapi_events.testing.application import Application
 
 
@@ -48,7 +50,7 @@ class StrictEvents(Lifecycle):
             if not self._is_heard(event, concerned):
                 hint = checks.guess(name, _patterns(concerned))
                 found[f"Nobody listens to {name!r}{'; ' + hint if hint else '.'}"] = None
-            if registry.get(event.name) is None:
+            if not _has_schema(event, concerned):
                 hint = checks.guess(name, [wire_name(each) for each in registry])
                 found[f"No schema is registered for {name!r}{'; ' + hint if hint else '.'}"] = None
         return list(found)
@@ -90,6 +92,19 @@ def _hears(handler: Any, event: Event) -> bool:
     if subscriptions is None:
         return not isinstance(handler, NullHandler)  # others get every event
     return bool(subscriptions.match(event.name))
+
+
+def _has_schema(event: Event, handlers: Iterable[Any]) -> bool:
+    """Whether the registry, its model, or a function that asks for one says what is in an event."""
+    if registry.get(event.name) is not None or is_payload_type(type(event.full_payload)):
+        return True
+    all_of_them = [found for each in handlers if (found := getattr(each, "subscriptions", None)) is not None]
+    return any(_asks_for_model(each) for found in all_of_them for each in found.match(event.name))
+
+
+def _asks_for_model(subscription: Subscription) -> bool:
+    asked = subscription.plan if subscription.batch is None else subscription.batch
+    return asked.payload_type is not None and is_payload_type(asked.payload_type.annotation)
 
 
 def _patterns(handlers: Iterable[Any]) -> list[str]:

@@ -73,6 +73,25 @@ def test_what_is_captured_counts_and_what_is_discarded_does_not(local: LocalHand
         raise KeyError
 
 
+def test_a_model_is_a_schema_also_one_that_a_function_asks_for(local: LocalHandler) -> None:
+    class Paid(BaseModel):
+        __event_name__ = "order-paid"
+        number: int = 1
+
+    local.register(lambda event: None, event_name="order-*")
+    with strict_events(), collect_events([local]):
+        dispatch(Paid())
+    undescribed = pytest.raises(AssertionError, match="No schema is registered for 'order-paid'")
+    with undescribed, strict_events(), collect_events([local]):
+        dispatch("order-paid", {"number": 1})
+
+    @local.register(Paid)
+    def ship(paid: Paid) -> None: ...
+
+    with strict_events(), collect_events([local]):
+        dispatch("order-paid", {"number": 1})
+
+
 def test_what_functions_dispatch_counts_too(queue: DramatiqHandler) -> None:
     queue.register(lambda event: dispatch("order-cooked"), event_name="order-placed", name="cook")
     unheard = pytest.raises(AssertionError, match="Nobody listens to 'order-cooked'")
