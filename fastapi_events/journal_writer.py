@@ -307,13 +307,15 @@ class JournalWriter:
         history = self._waiting.get(id_) or self._history(event, id_, at)
         measured = None if subscription is None else self._measured(what, event, id_, at, subscription)
         if details:
-            text = self._rare_text(what, event, at, handler, subscription, details, measured)
+            known = details if history.cause is None else {**details, "cause": history.cause}
+            text = self._rare_text(what, event, at, handler, subscription, known, measured)
         else:  # of most records all but numbers is the same
             head = self._heads.get((what, handler, subscription)) or self._head(what, handler, subscription)
             if at != self._at:  # events of a flush share theirs
                 self._at, self._at_text = at, f"{at:.6f}"
+            cause = "" if history.cause is None else f',"cause":{to_json(history.cause).decode()}'
             numbers = "" if measured is None else f',"{measured[0]}":{measured[1]:.6f}'
-            text = f'{head},"at":{self._at_text}{numbers}}}'
+            text = f'{head},"at":{self._at_text}{numbers}{cause}}}'
         if self._source.keeps_payloads and what in ("dispatched", "started"):
             history.payload = history.payload or self._payload_of(event)
         history.add(BITS[what], at, text)
