@@ -18,6 +18,8 @@ from fastapi_events.inspection import handlers_in
 logger: logging.Logger = logging.getLogger(__name__)
 
 _KILLED_BY = 128
+_START_MILLISECONDS = "10000"
+"""How long Dramatiq waits for a process to start before it looks whether it lives; its own is ten minutes."""
 _USAGE_ERROR = 2  # of both engines' commands, and of Dramatiq's where it cannot import the module
 
 
@@ -85,7 +87,13 @@ def _commands(
     module = target.partition(":")[0]
     for engine, handler in handlers.items():
         if engine == "dramatiq":
-            yield engine, [sys.executable, "-m", "dramatiq", _with_broker(module, handler), *passed_on]
+            command = [
+                "dramatiq",
+                _with_broker(module, handler),
+                "--worker-fork-timeout",
+                _START_MILLISECONDS,
+            ]
+            yield engine, [sys.executable, "-m", *command, *passed_on]
         else:
             _check_app(module, handler)
             yield engine, [sys.executable, "-m", "celery", "-A", module, "worker", *passed_on]

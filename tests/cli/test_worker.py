@@ -73,6 +73,32 @@ def test_it_runs_the_engines_worker_and_ends_with_it(project: Project, engine: s
 
 @pytest.mark.valkey
 @pytest.mark.acceptance
+def test_a_process_of_dramatiq_that_dies_while_it_starts_is_missed(project: Project) -> None:
+    """As where the first message that it takes ends it: Dramatiq waits for it to say that it is ready."""
+    project.write(
+        events=EVENTS["dramatiq"],
+        handlers=HANDLERS
+        + """
+    import signal
+    import dramatiq
+
+    class Deadly(dramatiq.Middleware):
+        def before_worker_boot(self, broker, worker):
+            if tell("boots", "one") == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    broker.add_middleware(Deadly())
+    """,
+    )
+    project.start("fastapi_events", "worker", "app.handlers", "--", *ARGUMENTS["dramatiq"])
+
+    project.dispatch("hello", 1)
+
+    assert project.told("handled") == "first 1"
+
+
+@pytest.mark.valkey
+@pytest.mark.acceptance
 @pytest.mark.parametrize("engine", ["dramatiq", "celery"])
 def test_a_changed_file_is_new_code(project: Project, engine: str) -> None:
     project.write(events=EVENTS[engine], handlers=HANDLERS)

@@ -106,7 +106,16 @@ class Shop:
                        "-n", f"worker-{len(self._processes)}@%h",
                        "--loglevel", "warning"]  # fmt: skip
         else:
-            command = ["dramatiq", f"tests.faults.shop.{module}", "--processes", "1", "--threads", "4"]
+            command = [
+                "dramatiq",
+                f"tests.faults.shop.{module}",
+                "--processes",
+                "1",
+                "--threads",
+                "4",
+                "--worker-fork-timeout",
+                "10000",
+            ]  # else one that dies as it starts is waited for
         worker = self._start("worker", command, env)
         self._workers.append(worker)
         return worker
