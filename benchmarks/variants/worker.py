@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -159,17 +159,9 @@ def working_off_rabbitmq(
         return {"seconds": (time.perf_counter() - began) / calls}
 
     consumed = ["-Q", queue] if engine == "celery" else []
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command_of(engine, "worker_functions"), *consumed],
-        cwd=Path(__file__).parent, stdout=sys.stderr, start_new_session=True,
-    )  # fmt: skip
-    try:
-        time.sleep(3)  # a process that stands still before it has set its signals up may never go on
+    with _worker(engine, consumed) as process:
         run(1)
         yield run
-    finally:
-        os.killpg(process.pid, signal.SIGCONT)
-        end(process)
 
 
 @contextmanager
@@ -205,14 +197,21 @@ def with_backlog(
 
     fill()
     consumed = ["-Q", "events,celery"] if engine == "celery" else []
+    with _worker(engine, consumed) as process:
+        run(1)
+        yield run
+
+
+@contextmanager
+def _worker(engine: str, consumed: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker in a session of its own, which may be stopped inside of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", *command_of(engine, "worker_functions"), *consumed],
         cwd=Path(__file__).parent, stdout=sys.stderr, start_new_session=True,
     )  # fmt: skip
     try:
         time.sleep(3)  # a process that stands still before it has set its signals up may never go on
-        run(1)
-        yield run
+        yield process
     finally:
         os.killpg(process.pid, signal.SIGCONT)
         end(process)
