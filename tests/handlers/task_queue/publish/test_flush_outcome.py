@@ -16,29 +16,10 @@ from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt,
 from fastapi_events.scope import collect_events
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
 from tests.handlers.task_queue.broker import ListHandler
+from tests.handlers.task_queue.publish.conftest import Time
 from tests.recording import Diary
 
 AWAY = ConnectionError("connection refused")
-
-
-class Time:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return datetime.now(UTC).timestamp() + self.ahead
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time()
-
-
-@pytest.fixture
-def outbox(time: Time) -> MemoryOutbox:
-    return MemoryOutbox(clock=time)
 
 
 def flush(handler: ListHandler, *names: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 import pytest
 
@@ -12,27 +11,8 @@ from fastapi_events.errors import StorageFull
 from fastapi_events.event import Event
 from fastapi_events.storage.memory import MemoryLanes, MemoryOutbox
 from tests.handlers.task_queue.broker import ListHandler
+from tests.handlers.task_queue.publish.conftest import Time
 from tests.recording import Diary
-
-
-class Time:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return datetime.now(UTC).timestamp() + self.ahead
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time()
-
-
-@pytest.fixture
-def outbox(time: Time) -> MemoryOutbox:
-    return MemoryOutbox(clock=time)
 
 
 def test_persisted_events_are_forgotten_once_published(outbox: MemoryOutbox) -> None:
