@@ -68,12 +68,15 @@ class Registry(dict[str, list[Function]]):
 
     def __setitem__(self, pattern: str, functions: Iterable[Function]) -> None:
         listed = _Functions(functions, self, pattern)
-        for function in listed:
-            self.subscription(
-                pattern, function
-            )  # one that cannot be called is refused before anything changes
+        # All of them first: one that cannot be called is refused before anything changes.
+        subscriptions = [self.subscription(pattern, function) for function in listed]
+        is_new = pattern not in self
         super().__setitem__(pattern, listed)
-        self.changed()
+        if not is_new:
+            self.changed()
+            return
+        for subscription in subscriptions:
+            self._subscriptions.add(subscription)
 
     def __delitem__(self, pattern: str) -> None:
         super().__delitem__(pattern)

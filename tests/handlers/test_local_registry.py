@@ -39,6 +39,23 @@ def test_what_is_put_in_is_subscribed(registry: Registry, subscriptions: Subscri
     assert registry == {"cat*": [one, two]}
 
 
+def test_a_new_pattern_costs_no_look_at_those_before_it() -> None:
+    class Counting(Subscriptions):
+        added = 0
+
+        def add(self, subscription: Any) -> None:
+            self.added += 1
+            super().add(subscription)
+
+    subscriptions = Counting()
+    registry = Registry(subscriptions)
+    for number in range(50):
+        registry.setdefault(f"cat-{number}-*", []).append(one)
+        registry[f"dog-{number}"] = [one, two]
+
+    assert subscriptions.added == len(subscriptions) == 150
+
+
 def test_what_is_taken_out_is_no_longer_called(registry: Registry, subscriptions: Subscriptions) -> None:
     registry["cat"] = [one, two]
     registry["dog"] = [one]
