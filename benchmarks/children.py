@@ -90,11 +90,15 @@ class Child:
         tail = self._errors.read()[-2000:].decode("utf-8", "replace")
         return BrokenVariantError(f"{self.variant.name} ({self.variant.target}): {what}\n{tail}")
 
-    def close(self) -> None:
-        """Let it end; it and what it started are gone after this."""
+    def let_end(self) -> None:
+        """Tell it to end."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+
+    def close(self) -> None:
+        """Let it end; it and what it started are gone after this."""
+        self.let_end()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(20)
         with contextlib.suppress(ProcessLookupError):
@@ -107,12 +111,19 @@ class Child:
 
 @contextlib.contextmanager
 def children(variants: Sequence[Variant], pythons: dict[str, str]) -> Iterator[list[Child]]:
-    """The processes of variants, all ready."""
+    """The processes of variants, all ready. They start side by side, and end so."""
     with contextlib.ExitStack() as stack:
-        started = []
+        started: list[Child] = []
         for variant in variants:
             child = Child(variant, pythons[variant.environment])
             stack.callback(child.close)
-            child.wait_until_ready()
             started.append(child)
+        stack.callback(_let_end, started)
+        for child in started:
+            child.wait_until_ready()
         yield started
+
+
+def _let_end(started: Sequence[Child]) -> None:
+    for child in started:
+        child.let_end()

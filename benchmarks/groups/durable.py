@@ -24,21 +24,28 @@ class Durable(Row):
                 Variant(
                     name=name,
                     target="durable:at_once",
-                    options={**options, "durable": name == "durable"},
+                    options={**options, "durable": name == "durable", "with_rows": name == "and rows"},
                     operations=640 if scale.quick else 2_560,
                 )
-                for name in ("durable", "in memory")
+                for name in ("durable", "in memory", "and rows")
             ),
         ]
 
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        milliseconds = Kind.MILLISECONDS
         return (
             Comparison(
                 what="added until the response has gone out, median",
                 ours="alone",
                 figure="added",
-                kind=Kind.MILLISECONDS,
+                kind=milliseconds,
                 goal=Goal(at_most=0.5),
+            ),
+            Comparison(
+                what="INSERT and COMMIT of the row by the driver alone, so",
+                ours="alone",
+                figure="floor",
+                kind=milliseconds,
             ),
             Comparison(
                 what="64 requests at a time, events published",
@@ -46,6 +53,12 @@ class Durable(Row):
                 peer="in memory",
                 kind=Kind.COST,
                 goal=Goal(at_most=2),
+            ),
+            Comparison(
+                what="in memory, and their rows kept and removed by the driver alone, 64 at a time, so",
+                ours="and rows",
+                peer="in memory",
+                kind=Kind.COST,
             ),
         )
 

@@ -7,6 +7,7 @@ one hop. Ours takes two: the fan-out, and the function.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from benchmarks.rows import Row
@@ -57,8 +58,11 @@ class Idle(Latency):
     needs = (VALKEY,)
     _least_gain: Goal | None = Goal(at_least=50)
 
+    def rounds(self, scale: Scale) -> int:
+        return 1 if scale.quick else 3
+
     def _options(self, scale: Scale, *, ours: bool) -> dict[str, float]:
-        events = (20 if ours else 12) // (4 if scale.quick else 1)
+        events = (20 if ours else 12) // (3 if scale.quick else 1)
         return {"events": events, "rest": (2.0 if scale.quick else 5.0) if ours else 0.0}
 
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
@@ -149,19 +153,43 @@ class Loaded(Latency):
     def _options(self, scale: Scale, *, ours: bool) -> dict[str, float]:
         return {"rate": _RATE, "events": 300 if scale.quick else 1_000}
 
+    def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
+        found = super().variants(services, scale)
+        plain = next(each for each in found if each.name == "celery, plain")
+        options = {
+            "url": self._url(services, 2 * len(self._engines)),
+            "queue": "bench-loaded-hops",
+            "hops": 2,
+        }
+        hops = dataclasses.replace(plain, name="celery, two hops", options={**plain.options, **options})
+        return [*found, hops]
+
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
         goal = Goal(at_most=1.5, stretch=1.2)
+        measured = (("seconds", "median"), ("p99", "99th percentile"))
         return [
-            Comparison(
-                what=f"{engine.title()}, {what}",
-                ours=engine,
-                peer=f"{engine}, plain",
-                figure=figure,
-                kind=Kind.COST,
-                goal=goal,
-            )
-            for engine in self._engines
-            for figure, what in (("seconds", "median"), ("p99", "99th percentile"))
+            *(
+                Comparison(
+                    what=f"{engine.title()}, {what}",
+                    ours=engine,
+                    peer=f"{engine}, plain",
+                    figure=figure,
+                    kind=Kind.COST,
+                    goal=goal,
+                )
+                for engine in self._engines
+                for figure, what in measured
+            ),
+            *(
+                Comparison(
+                    what=f"Celery, two hops by hand, each a `delay()`, {what}, so",
+                    ours="celery, two hops",
+                    peer="celery, plain",
+                    figure=figure,
+                    kind=Kind.COST,
+                )
+                for figure, what in measured
+            ),
         ]
 
 

@@ -174,7 +174,9 @@ class Journalled(Row):
     what = "processor time of a request to FastAPI whose events reach Dramatiq on Redis, with a journal"
     peer = "the same without"
     needs = (VALKEY,)
-    _variants = tuple((events, journal) for events in (1, 10) for journal in ("redis", "memory", None))
+    _variants = tuple(
+        (events, journal) for events in (1, 10) for journal in ("redis", "memory", "least", None)
+    )
 
     def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
         return [
@@ -189,17 +191,21 @@ class Journalled(Row):
         ]  # fmt: skip
 
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
-        return [
-            Comparison(
-                what=f"{events} event{'s' if events > 1 else ''}, in {journal.title()}",
-                ours=f"{events} {journal}",
-                peer=f"{events} None",
-                kind=Kind.COST,
-                goal=Goal(at_most=1.03),
-            )
-            for events, journal in self._variants
-            if journal is not None
-        ]
+        found = []
+        for events, journal in self._variants:
+            counted = f"{events} event{'s' if events > 1 else ''}"
+            least = "two `append()` and the JSON of one row each, so"
+            if journal is not None:
+                found.append(
+                    Comparison(
+                        what=f"{counted}, {least if journal == 'least' else f'in {journal.title()}'}",
+                        ours=f"{events} {journal}",
+                        peer=f"{events} None",
+                        kind=Kind.COST,
+                        goal=None if journal == "least" else Goal(at_most=1.03),
+                    )
+                )
+        return found
 
 
 ROWS: tuple[Row, ...] = (DramatiqFlush(), CeleryFlush(), FanOut(), RabbitFlush(), Journalled())

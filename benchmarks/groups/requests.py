@@ -80,16 +80,24 @@ class EventWithSchema(Row):
         return (
             Variant(name="ours", target=target, options=options),
             Variant(name="fastapi-events", target=target, options=options, environment=PREDECESSOR),
+            Variant(name="pydantic-core", target="publishing:pydantic_alone"),
         )
 
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
+        against, cost = "fastapi-events", Kind.COST
         return (
             Comparison(
                 what="cost of an event",
                 ours="ours",
-                peer="fastapi-events",
-                kind=Kind.COST,
+                peer=against,
+                kind=cost,
                 goal=Goal(at_most=0.28, stretch=0.25),
+            ),
+            Comparison(
+                what="pydantic-core's validation and JSON alone, so",
+                ours="pydantic-core",
+                peer=against,
+                kind=cost,
             ),
         )
 

@@ -6,6 +6,7 @@ the batch that a request published has been fanned out. Eight threads in one pro
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 from benchmarks.rows import Row
@@ -19,7 +20,7 @@ class Workers(Row):
     _keys: Mapping[str, int] = {}
     _rounds_of_calls = 1
     _batch = 10
-    _once: Collection[str] = ()
+    _once: Mapping[str, bool | str] = {}
     _journal: Collection[str] = ()
     needs = (VALKEY,)
 
@@ -37,18 +38,21 @@ class Workers(Row):
                 # Each in a database of its own: the workers of all variants are alive at once.
                 "url": services.near.replace("/0", f"/{2 * self._databases.index((name, mode))}"),
                 "engine": name.split()[0],
-                "ours": mode != "bare",
+                "ours": mode in ("both", "perform"),
                 "calls": calls,
                 "mode": mode,
                 "dependency": dependency,
                 "transport": name in self._on_our_transport,
                 "batch": self._batch,
-                "once": name in self._once,
+                "once": self._once.get(name, False),
                 "journal": name in self._journal,
                 "keys": self._keys.get(name, 0),
             },
             operations=calls,
         )
+
+
+_BY_HAND = "the same two hops by hand, with `{}()` for each event, so"
 
 
 def _calls(scale: Scale) -> int:
@@ -63,10 +67,11 @@ class EndToEnd(Workers):
 
     _databases = (
         ("dramatiq", "both"), ("dramatiq bare", "bare"), ("celery", "both"), ("celery bare", "bare"),
-        ("celery bare, our transport", "bare"),
+        ("celery bare, our transport", "bare"), ("dramatiq by hand", "by hand"),
+        ("celery by hand", "by hand"),
     )  # fmt: skip
     # As our documentation says; the bare task has it once, and once what Celery comes with.
-    _on_our_transport = ("celery", "celery bare, our transport")
+    _on_our_transport = ("celery", "celery bare, our transport", "celery by hand")
 
     _goal = Goal(at_least=0.9, stretch=1.0)
 
@@ -76,11 +81,15 @@ class EndToEnd(Workers):
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
         return (
             Comparison(what="Dramatiq", ours="dramatiq", peer="dramatiq bare", goal=self._goal),
+            Comparison(what=_BY_HAND.format("send"), ours="dramatiq by hand", peer="dramatiq bare"),
             Comparison(
                 what="Celery, both by our transport",
                 ours="celery",
                 peer="celery bare, our transport",
                 goal=self._goal,
+            ),
+            Comparison(
+                what=_BY_HAND.format("delay"), ours="celery by hand", peer="celery bare, our transport"
             ),
             Comparison(what="Celery, the bare task by its own", ours="celery", peer="celery bare"),
         )
@@ -113,34 +122,40 @@ class EndToEndOnRabbitmq(Row):
                     "url": services.rabbitmq,
                     "told": services.near.replace("/0", f"/{number}"),
                     "engine": engine,
-                    "ours": kind != "bare",
+                    "ours": mode == "both",
+                    "mode": mode,
                     "calls": _calls(scale),
-                    "queue": f"bench-{engine}-{kind}",
+                    "queue": f"bench-{engine}-{kind}".replace(" ", "-"),
                     "batch": batch,
                 },
                 operations=_calls(scale),
             )
-            for number, (engine, kind, batch) in enumerate(
-                (engine, kind, batch)
-                for engine in ("dramatiq", "celery")
-                for kind, batch in (("ten", 10), ("one", 1), ("bare", 1))
+            for number, (engine, (kind, mode, batch)) in enumerate(
+                itertools.product(("dramatiq", "celery"), self._kinds)
             )
         ]
 
+    _kinds = (
+        ("ten", "both", 10), ("ten by hand", "by hand", 10),
+        ("one", "both", 1), ("one by hand", "by hand", 1), ("bare", "bare", 1),
+    )  # fmt: skip
+
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
-        return [
-            Comparison(
-                what=f"{engine.title()}, {what}",
-                ours=f"{engine}, {kind}",
-                peer=f"{engine}, bare",
-                goal=Goal(at_least=goal, stretch=stretch),
-            )
-            for engine in ("dramatiq", "celery")
+        found = []
+        for engine, call in (("dramatiq", "send"), ("celery", "delay")):
             for kind, what, goal, stretch in (
                 ("ten", "batches of ten", 0.9, 1.0),
                 ("one", "one event a flush", 0.6, 0.8),
-            )
-        ]
+            ):
+                bare = f"{engine}, bare"
+                found += [
+                    Comparison(
+                        what=f"{engine.title()}, {what}", ours=f"{engine}, {kind}", peer=bare,
+                        goal=Goal(at_least=goal, stretch=stretch),
+                    ),
+                    Comparison(what=_BY_HAND.format(call), ours=f"{engine}, {kind} by hand", peer=bare),
+                ]  # fmt: skip
+        return found
 
 
 class Backlog(Row):
@@ -159,34 +174,41 @@ class Backlog(Row):
         calls = _calls(scale)
         return [
             Variant(
-                name=f"{engine} {size}",
+                name=f"{engine} {size}{'' if ours else ', bare'}",
                 target="worker:with_backlog",
                 options={
                     "url": services.near.replace("/0", f"/{number}"),
                     "engine": engine,
-                    "ours": True,
+                    "ours": ours,
                     "waiting": waiting,
                     "calls": calls,
                 },
                 operations=calls,
             )
-            for number, (engine, size, waiting) in enumerate(
-                (engine, size, waiting)
-                for engine in ("dramatiq", "celery")
-                for size, waiting in (("many", 100_000 if scale.quick else 1_000_000), ("few", 10_000))
+            for number, (engine, ours, (size, waiting)) in enumerate(
+                itertools.product(
+                    ("dramatiq", "celery"),
+                    (True, False),
+                    (("many", 100_000 if scale.quick else 1_000_000), ("few", 10_000)),
+                )
             )
         ]
 
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
         found = []
-        for engine in ("dramatiq", "celery"):
-            many, title = f"{engine} many", engine.title()
+        for engine, call in (("dramatiq", "send"), ("celery", "delay")):
+            many, few, title = f"{engine} many", f"{engine} few", engine.title()
             found += [
-                Comparison(what=f"{title}, calls", ours=many, peer=f"{engine} few", goal=Goal(at_least=0.9)),
+                Comparison(what=f"{title}, calls", ours=many, peer=few, goal=Goal(at_least=0.9)),
+                Comparison(
+                    what=f"a bare actor or task whose calls wait by `{call}()`, so",
+                    ours=f"{many}, bare",
+                    peer=f"{few}, bare",
+                ),
                 Comparison(
                     what=f"{title}, memory of the worker",
                     ours=many,
-                    peer=f"{engine} few",
+                    peer=few,
                     figure="memory",
                     kind=Kind.COST,
                     goal=Goal(at_most=1.1),
@@ -202,21 +224,31 @@ class Once(Workers):
     peer = "the same function without"
     _databases = (
         ("dramatiq once", "both"),
+        ("dramatiq by hand", "both"),
         ("dramatiq", "both"),
         ("celery once", "both"),
+        ("celery by hand", "both"),
         ("celery", "both"),
     )
-    _on_our_transport = ("celery once", "celery")
-    _once = ("dramatiq once", "celery once")
+    _on_our_transport = ("celery once", "celery by hand", "celery")
+    _once: Mapping[str, bool | str] = {
+        "dramatiq once": True,
+        "celery once": True,
+        "dramatiq by hand": "by hand",
+        "celery by hand": "by hand",
+    }
 
     def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
         return [self._variant(services, scale, name, mode=mode) for name, mode in self._databases]
 
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:
         goal = Goal(at_least=0.8, stretch=0.9)
+        by_hand = "a function that says by two `SET` itself what it begins and has completed, so"
         return (
             Comparison(what="Dramatiq", ours="dramatiq once", peer="dramatiq", goal=goal),
+            Comparison(what=by_hand, ours="dramatiq by hand", peer="dramatiq"),
             Comparison(what="Celery", ours="celery once", peer="celery", goal=goal),
+            Comparison(what=by_hand, ours="celery by hand", peer="celery"),
         )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,18 +25,26 @@ _AT_ONCE = 64
 
 @contextmanager
 def alone(url: str, database: str) -> Iterator[Callable[[int], dict[str, float]]]:
-    """Seconds that it adds to a request, at the median: one request with and one without, in turn."""
-    with event_loop() as loop, _store(database) as store:
+    """Seconds that it adds to a request, at the median: one request with and one without, in turn.
+
+    Beside them, what it takes the database's driver alone to keep such a row.
+    """
+    with event_loop() as loop, _store(database) as store, _Rows.of(store) as rows:
         handlers = [our_handler(url, "dramatiq", **each)[0] for each in _settings(store)]
         apps = [_app(each) for each in handlers]
 
         async def measure(requests: int) -> dict[str, float]:
             taken: list[list[float]] = [[] for _ in apps]
+            floor = []
             for _ in range(requests):
                 for app, times in zip(apps, taken, strict=True):
                     times.append(await _until_response(app))
+                floor.append(rows.keep(1))
+                rows.remove(1)
             without, durable = map(statistics.median, taken)
-            return {"seconds": durable, "added": durable - without}
+            return {
+                "seconds": durable, "added": durable - without, "floor": statistics.median(floor),
+            }  # fmt: skip
 
         yield lambda requests: loop.run_until_complete(measure(requests))
         for handler in handlers:
@@ -41,9 +52,16 @@ def alone(url: str, database: str) -> Iterator[Callable[[int], dict[str, float]]
 
 
 @contextmanager
-def at_once(url: str, database: str, durable: bool) -> Iterator[Callable[[int], float]]:
-    """Seconds until so many requests are answered and their events published, 64 at a time."""
-    with event_loop() as loop, _store(database) as store:
+def at_once(
+    url: str, database: str, durable: bool, with_rows: bool = False
+) -> Iterator[Callable[[int], float]]:
+    """Seconds until so many requests are answered and their events published, 64 at a time.
+
+    Parameters:
+        durable: Whether their events are in the outbox before their response.
+        with_rows: Whether the driver alone keeps and removes as many rows beside, a transaction for 64 each.
+    """
+    with event_loop() as loop, _store(database) as store, _Rows.of(store) as rows:
         handler, _ = our_handler(url, "dramatiq", **_settings(store)[durable])
         app = _app(handler)
 
@@ -56,10 +74,68 @@ def at_once(url: str, database: str, durable: bool) -> Iterator[Callable[[int], 
                     await app(new_scope(), receive, _ignore)
 
             await asyncio.gather(*(client() for _ in range(_AT_ONCE)))
+            if with_rows:
+                for _ in range(0, requests, _AT_ONCE):
+                    rows.keep(_AT_ONCE)
+                    rows.remove(_AT_ONCE)
             return time.perf_counter() - began
 
         yield lambda requests: loop.run_until_complete(serve(requests))
         loop.run_until_complete(handler.on_shutdown())
+
+
+class _Rows:
+    """Rows like those of the outbox, in its database, kept and removed by the driver alone."""
+
+    def __init__(self, connection: Any, table: str, *, is_sqlite: bool) -> None:
+        self._connection = connection
+        self._is_sqlite = is_sqlite
+        mark = "?" if is_sqlite else "%s"
+        self._numbers = itertools.count()
+        columns = {
+            "event_id": None, "destination": "floor", "envelope": json.dumps([NAME, PAYLOAD]),
+            "confirm": "published", "added_at": 1.0, "published": False, "expected": False,
+            "held_from": 1.0, "held_until": 2.0,
+        }  # fmt: skip
+        self._rest = list(columns.values())[1:]
+        self._insert = (
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))}) "
+            "ON CONFLICT DO NOTHING"
+        )
+        self._delete = f"DELETE FROM {table} WHERE destination = 'floor' AND event_id = {mark}"
+        self._kept: list[str] = []
+
+    @classmethod
+    @contextmanager
+    def of(cls, store: Any) -> Iterator[_Rows]:
+        """Open a connection like those of the store's own."""
+        from fastapi_events.storage.sqlalchemy.schema import outbox
+
+        database = store.outbox._database
+        with contextlib.closing(database.engine.raw_connection()) as connection:
+            is_sqlite = database.dialect == "sqlite"
+            yield cls(connection.driver_connection, outbox.name, is_sqlite=is_sqlite)
+
+    def keep(self, count: int) -> float:
+        """Seconds until so many new rows are committed."""
+        self._kept = [f"floor-{next(self._numbers)}" for _ in range(count)]
+        return self._commit(self._insert, [[each, *self._rest] for each in self._kept])
+
+    def remove(self, count: int) -> float:
+        """The same for removing them again."""
+        return self._commit(self._delete, [[each] for each in self._kept[:count]])
+
+    def _commit(self, statement: str, rows: list[list[Any]]) -> float:
+        began = time.perf_counter()
+        cursor = self._connection.cursor()
+        if self._is_sqlite:  # where the driver leaves it to us
+            cursor.execute("BEGIN IMMEDIATE")
+        if len(rows) == 1:
+            cursor.execute(statement, rows[0])
+        else:
+            cursor.executemany(statement, rows)
+        self._connection.commit()
+        return time.perf_counter() - began
 
 
 def _settings(store: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -58,9 +58,13 @@ def idle(
 
 @contextmanager
 def under_load(
-    url: str, engine: str, ours: bool, rate: float, events: int, queue: str
+    url: str, engine: str, ours: bool, rate: float, events: int, queue: str, hops: int = 1
 ) -> Iterator[Callable[[int], Figures]]:
-    """The same while requests come at a rate, counted from when each is due."""
+    """The same while requests come at a rate, counted from when each is due.
+
+    Parameters:
+        hops: Over how many messages the plain way goes.
+    """
 
     async def moments() -> AsyncIterator[None]:
         began = time.monotonic()
@@ -68,7 +72,7 @@ def under_load(
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
             yield
 
-    with _Engine.running(url, engine, ours=ours, queue=queue) as running:
+    with _Engine.running(url, engine, ours=ours, queue=queue, hops=hops) as running:
 
         def run(_: int) -> Figures:
             late = sorted(running.late(moments(), from_the_start=True))
@@ -93,7 +97,7 @@ class _Engine:
     @classmethod
     @contextmanager
     def running(
-        cls, url: str, engine: str, *, ours: bool, queue: str, processes: int = 1
+        cls, url: str, engine: str, *, ours: bool, queue: str, processes: int = 1, hops: int = 1
     ) -> Iterator[_Engine]:
         """Start them, and wait until a function has run."""
         if url.startswith("redis"):
@@ -102,7 +106,10 @@ class _Engine:
         with tempfile.TemporaryDirectory() as folder, event_loop() as loop:
             record = Path(folder) / "record"
             record.touch()
-            bench = {"url": url, "engine": engine, "ours": ours, "queue": queue, "record": str(record)}
+            bench = {
+                "url": url, "engine": engine, "ours": ours, "queue": queue, "record": str(record),
+                "hops": hops,
+            }  # fmt: skip
             os.environ["BENCH"] = json.dumps(bench)
             consumed = ["-Q", queue] if engine == "celery" else []
             process = subprocess.Popen(

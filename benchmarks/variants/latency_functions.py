@@ -43,9 +43,15 @@ if options["ours"]:
 elif options["engine"] == "celery":
     app = celery_app(options["url"])
     app.conf.task_default_queue = options["queue"]
-    bare = app.task(name="bare", acks_late=True, reject_on_worker_lost=True, ignore_result=True)(_begin)
+    promised = {"acks_late": True, "reject_on_worker_lost": True, "ignore_result": True}
+    bare = app.task(name="bare", **promised)(_begin)
+    if options.get("hops", 1) == 2:
+        last, bare = bare, app.task(name="hand_on", **promised)(lambda number: last.delay(number))
 else:
     import dramatiq
 
     broker = dramatiq_broker(options["url"])
-    bare = dramatiq.actor(_begin, actor_name="bare", queue_name=options["queue"], broker=broker)
+    own = {"queue_name": options["queue"], "broker": broker}
+    bare = dramatiq.actor(_begin, actor_name="bare", **own)
+    if options.get("hops", 1) == 2:
+        last, bare = bare, dramatiq.actor(lambda number: last.send(number), actor_name="hand_on", **own)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,7 @@ def working_off(
     dependency: bool = False,
     transport: bool = False,
     batch: int = 10,
-    once: bool = False,
+    once: bool | str = False,
     keys: int = 0,
     journal: bool = False,
 ) -> Iterator[Callable[[int], dict[str, float]]]:
@@ -66,12 +67,13 @@ def working_off(
 
     Parameters:
         calls: How many make a round.
-        mode: `bare` is the engine's own message for each event, `perform` ours to a subscription, `both` a
-            batch of ten that has to be fanned out first.
+        mode: `bare` is the engine's own message for each event, `by hand` one of its own with a batch, of
+            whose events a task sends each on; `perform` is ours to a subscription, `both` a batch that has to
+            be fanned out first.
         dependency: Whether our function is async and has a dependency.
         transport: Whether Celery speaks to Redis by our transport.
         batch: How many events a flush of ours has.
-        once: Whether our function remembers in Redis what it has completed.
+        once: Whether our function remembers in Redis what it has completed; `by hand`, if it does so itself.
         keys: How many ordering keys the events have, with lanes in the same Redis; none if 0.
         journal: Whether what happens to the events is written into a journal in the same Redis.
     """
@@ -88,12 +90,10 @@ def working_off(
 
     def fill() -> None:
         staging.flushdb()
-        if mode == "bare":
-            send = worker_functions.bare.delay if engine == "celery" else worker_functions.bare.send
-            for _ in range(calls):
-                send(NAME, PAYLOAD)
-        else:
+        if ours:
             _fill_with_ours(worker_functions.handler, calls, mode, batch, keys)
+        else:
+            _fill_with_theirs(worker_functions, calls, mode, batch)
 
     def run(_: int) -> dict[str, float]:
         fill()
@@ -130,7 +130,7 @@ def working_off(
 
 @contextmanager
 def working_off_rabbitmq(
-    url: str, told: str, engine: str, ours: bool, calls: int, queue: str, batch: int = 10
+    url: str, told: str, engine: str, ours: bool, calls: int, queue: str, mode: str, batch: int = 10
 ) -> Iterator[Callable[[int], dict[str, float]]]:
     """Seconds a call, as above, on RabbitMQ, where messages cannot be moved: workers stand still meanwhile.
 
@@ -147,11 +147,9 @@ def working_off_rabbitmq(
     def run(_: int) -> dict[str, float]:
         os.killpg(process.pid, signal.SIGSTOP)
         if ours:
-            _fill_with_ours(worker_functions.handler, calls, "both", batch)
+            _fill_with_ours(worker_functions.handler, calls, mode, batch)
         else:
-            send = worker_functions.bare.delay if engine == "celery" else worker_functions.bare.send
-            for _ in range(calls):
-                send(NAME, PAYLOAD)
+            _fill_with_theirs(worker_functions, calls, mode, batch)
         began = time.perf_counter()
         os.killpg(process.pid, signal.SIGCONT)
         if hears.blpop([_DONE], timeout=_PATIENCE_SECONDS) is None:
@@ -178,10 +176,14 @@ def with_backlog(
     os.environ["BENCH"] = json.dumps({**options, "url": url})
     import worker_functions
 
-    queue = {"dramatiq": "dramatiq:events", "celery": "events"}[engine]
+    queue = "dramatiq:events" if engine == "dramatiq" else "events" if ours else "celery"
 
     def fill() -> None:
-        _fill_with_ours(worker_functions.handler, waiting - hears.llen(queue), "perform", 100)
+        missing = waiting - hears.llen(queue)
+        if ours:
+            _fill_with_ours(worker_functions.handler, missing, "perform", 100)
+        elif missing > 0:
+            _fill_with_copies(hears, queue, missing, worker_functions)
 
     def run(_: int) -> dict[str, float]:
         os.killpg(process.pid, signal.SIGSTOP)
@@ -247,6 +249,42 @@ def _fill_with_ours(handler: Any, calls: int, mode: str, batch: int, keys: int =
     for _ in range(calls // batch):
         events = [Event(NAME, PAYLOAD) for _ in range(batch)]
         handler.worker.fan_out(f"[{','.join(envelope.seal(each, source='bench') for each in events)}]")
+
+
+def _fill_with_theirs(functions: Any, calls: int, mode: str, batch: int) -> None:
+    by_hand = mode == "by hand"
+    task = functions.hand_on if by_hand else functions.bare
+    send = getattr(task, "delay", None) or task.send
+    for _ in range(calls // batch if by_hand else calls):
+        if by_hand:
+            send([(NAME, PAYLOAD)] * batch)
+        else:
+            send(NAME, PAYLOAD)
+
+
+def _fill_with_copies(client: Any, queue: str, count: int, functions: Any) -> None:
+    """Messages to a bare actor or task, like the one that it makes: a `send()` for each takes too long."""
+    if functions.app is None:
+        functions.bare.send(NAME, PAYLOAD)
+        known = client.lpop(queue)
+        made = client.hget(f"{queue}.msgs", known)
+        client.hdel(f"{queue}.msgs", known)
+        tag = json.loads(made)["message_id"]
+    else:
+        functions.bare.delay(NAME, PAYLOAD)
+        made = client.lpop(queue)
+        known, tag = json.loads(made)["headers"]["id"], json.loads(made)["properties"]["delivery_tag"]
+    known = known if isinstance(known, bytes) else known.encode()
+    with client.pipeline(transaction=False) as pipeline:
+        for _ in range(count):
+            id_ = str(uuid.uuid4()).encode()
+            text = made.replace(known, id_).replace(tag.encode(), str(uuid.uuid4()).encode())
+            if functions.app is None:
+                pipeline.hset(f"{queue}.msgs", id_, text)
+            pipeline.rpush(queue, id_ if functions.app is None else text)
+            if len(pipeline) >= 1_000:
+                pipeline.execute()
+        pipeline.execute()
 
 
 def queues(client: Any) -> list[bytes]:

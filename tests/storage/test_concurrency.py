@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
-from fastapi_events.storage.base import NEW
+from fastapi_events.storage.base import NEW, Busy
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.storage.sqlalchemy import SqlStore
 from tests.embedded.conftest import Python, python
@@ -156,3 +157,27 @@ def test_a_forked_child_opens_connections_of_its_own(on_own_clock: Any) -> None:
     # Then both see one store, and the parent's connections still work
     assert on_own_clock.inbox.complete("child", token="parent", keep=60) is False
     assert on_own_clock.inbox.complete("parent", token="parent", keep=60) is True
+
+
+def test_of_what_threads_ask_at_the_same_moment_each_gets_its_own_answer(
+    request: pytest.FixtureRequest, valkey_url: str
+) -> None:
+    begun: Counter[str] = Counter()
+    told: dict[tuple[int, str], object] = {}
+    with opened("redis", request, None) as store, redis.Redis.from_url(valkey_url) as server:
+
+        def work(number: int) -> None:
+            for each in range(60):
+                if number == 0 and each % 20 == 10:
+                    server.script_flush()
+                # Every second one is another thread's, too.
+                key = f"{number // (1 + each % 2)}-{each}"
+                told[number, key] = store.inbox.begin(key, token=f"{number}", lease=60)
+
+        in_threads(8, work)
+        for (_, key), answer in told.items():
+            assert answer is NEW or isinstance(answer, Busy)
+            begun[key] += answer is NEW
+
+    assert len(begun) == 8 * 30 + 4 * 30
+    assert set(begun.values()) == {1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import selectors
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -84,7 +85,8 @@ class ConfirmingConnection:
             TimeoutError: When not all were confirmed by then.
             pika.exceptions.AMQPError: When the connection or the channel failed.
         """
-        self._loop.run(lambda: True)  # one look at what has arrived, such as a farewell of the server
+        if self._loop.has_arrived():  # such as a farewell of the server
+            self._loop.run(lambda: True)
         self._raise_if_failed()
         self._refused = []
         persistent: dict[int | None, pika.BasicProperties] = {}  # by priority; made once, since it shows
@@ -215,6 +217,13 @@ class _Loop(IOLoop):  # type: ignore[misc] # pika comes without types
             self.remove_timeout(timer)
             if done() or time.monotonic() >= until:
                 return
+
+    def has_arrived(self) -> bool:
+        """Whether there is something to handle; to ask takes a tenth of the time of handling nothing."""
+        with selectors.DefaultSelector() as selector:
+            for fd in self._descriptors:
+                selector.register(fd, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     def cut(self) -> None:
         """Shut every socket down, so that pika finds them closed."""

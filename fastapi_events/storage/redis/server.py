@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from fastapi_events.combined_calls import CombinedCalls
 from fastapi_events.errors import InvalidSetting, StorageError, StorageFull, StorageNotReady
 from fastapi_events.green_threads import real_thread
 from fastapi_events.storage.base import Clock, Store
 from fastapi_events.storage.redis.clients import client_like
 
 _SCHEMES = ("redis", "rediss", "unix")
+
+_Call: TypeAlias = tuple[str, list[str]]
+"""A script, and its arguments."""
 
 
 class Server:
@@ -42,6 +46,7 @@ class Server:
         self.prefix: str = f"{{{prefix}}}:"
         self._clock = clock
         self._scripts: dict[str, Any] = {}
+        self._run: CombinedCalls[_Call, Any] = CombinedCalls(self._run_together)
 
     @property
     def client(self) -> Any:
@@ -66,15 +71,36 @@ class Server:
         return client
 
     def run(self, script: str, *arguments: object) -> Any:
-        """Run a script, whose text the server is sent only once."""
-        client = self.client
-        if script not in self._scripts:
-            self._scripts[script] = client.register_script(script)
+        """Run a script, whose text the server is sent only once.
+
+        Scripts that several threads run at the same moment go there and back together.
+        """
         now = "" if self._clock is None else repr(self._clock())
         with in_our_words():
-            return self._scripts[script](
-                keys=[], args=[self.prefix, now, *map(_argument, arguments)], client=client
-            )
+            answer = self._run((script, [self.prefix, now, *map(_argument, arguments)]))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    def _run_together(self, calls: Sequence[_Call]) -> Sequence[Any]:
+        client = self.client
+        for script, _ in calls:
+            if script not in self._scripts:
+                self._scripts[script] = client.register_script(script)
+        if len(calls) == 1:
+            [(script, arguments)] = calls
+            return [self._scripts[script](keys=[], args=arguments, client=client)]
+        with client.pipeline(transaction=False) as pipeline:
+            for script, arguments in calls:
+                pipeline.evalsha(self._scripts[script].sha, 0, *arguments)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        for number, ((script, arguments), answer) in enumerate(zip(calls, answers, strict=True)):
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                try:
+                    answers[number] = self._scripts[script](keys=[], args=arguments, client=client)
+                except (redis.RedisError, OSError) as error:
+                    answers[number] = error  # of this one's thread
+        return answers
 
     def check(self) -> None:
         with in_our_words():

@@ -117,27 +117,45 @@ class Database:
         """This process's engine; the synchronous face of it where it is asynchronous."""
         return self._opened.get().engine
 
+    @property
+    def own_clock(self) -> Clock | None:
+        """What tells the time here; None where the server does."""
+        return self.clock or (None if self.dialect == "postgresql" else self.sqlite.clock)
+
     def now(self) -> Seconds:
         """The time, as part of a statement."""
-        if self.clock is None and self.dialect == "postgresql":
+        clock = self.own_clock
+        if clock is None:
             return sa.cast(sa.extract("epoch", sa.func.statement_timestamp()), sa.Double)
-        return sa.literal((self.clock or self.sqlite.clock)(), sa.Double)
+        return sa.literal(clock(), sa.Double)
 
     def insert(self, table: sa.Table) -> Any:
         """An INSERT that knows ON CONFLICT."""
         return _INSERT[self.dialect](table)
 
-    def write(self, work: Callable[[sa.Connection], T], *, grows: bool = False, verify: bool = True) -> T:
+    def write(
+        self,
+        work: Callable[[sa.Connection], T],
+        *,
+        grows: bool = False,
+        verify: bool = True,
+        is_one_statement: bool = False,
+    ) -> T:
         """Run a transaction that changes something.
 
         Parameters:
             grows: It makes the database larger, which a cap on its size may forbid.
             verify: Look at the tables' version first, once a process.
+            is_one_statement: It has one statement that changes something: PostgreSQL makes a transaction of
+                that by itself, without the round trips of beginning and committing one.
 
         Raises:
             StorageError: When it did not succeed, or nobody can tell whether it did.
         """
-        return self._run(work, {"fastapi_events_begin": "BEGIN IMMEDIATE", GROWS: grows}, verify=verify)
+        options: dict[str, Any] = {"fastapi_events_begin": "BEGIN IMMEDIATE", GROWS: grows}
+        if is_one_statement and self.dialect == "postgresql":
+            options["isolation_level"] = "AUTOCOMMIT"
+        return self._run(work, options, verify=verify)
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Run a transaction that changes nothing."""

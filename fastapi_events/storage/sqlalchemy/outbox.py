@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -45,8 +46,14 @@ class SqlOutbox(SqlPart, Outbox):
         self._notifications = Notifications(database, self._bell)
 
     def add(self, entries: Sequence[Entry]) -> None:
-        if entries:
-            self._database.write(lambda connection: self._add(connection, entries), grows=True)
+        if not entries:
+            return
+        self._database.write(
+            lambda connection: self._add(connection, entries),
+            grows=True,
+            is_one_statement=len(entries) == 1 and not _concern_relays(entries),
+        )
+        if _concern_relays(entries):
             self._bell.ring()
 
     def add_in(self, connection: sa.Connection, entries: Sequence[Entry]) -> None:
@@ -293,7 +300,8 @@ class SqlOutbox(SqlPart, Outbox):
             )
             if not self._room.has(connection, len({_key(entry) for entry in entries}) - there):
                 raise StorageFull(f"The outbox holds as many entries as it may, {self.max_entries}.")
-        now = self._database.now()
+        clock = self._database.own_clock
+        now = {} if clock is None else {"now": clock()}
         rows = [
             {
                 "event_id": entry.id,
@@ -303,17 +311,27 @@ class SqlOutbox(SqlPart, Outbox):
                 "due": None if entry.due is None else entry.due.timestamp(),
                 "confirm": entry.confirm,
                 "held": entry.held or None,
+                **now,
             }
             for entry in entries
         ]
+        connection.execute(self._insert, rows if len(rows) > 1 else rows[0])
+        if _concern_relays(entries):
+            notify(connection)
+
+    @cached_property
+    def _insert(self) -> Any:
+        """The statement that adds an entry, made once: to make it takes as long as to run it."""
+        is_given = self._database.own_clock is not None
+        now = sa.bindparam("now", type_=sa.Double) if is_given else self._database.now()
+        given = ("event_id", "destination", "envelope", "ordering_key", "due", "confirm")
         held = sa.bindparam("held", type_=sa.Double)  # null where nobody holds it
         insert = self._database.insert(outbox).values(
-            {name: sa.bindparam(name) for name in rows[0] if name != "held"}
+            {name: sa.bindparam(name) for name in given}
             | {"added_at": now, "published": False, "expected": False}
             | {"held_from": now, "held_until": now + held}
         )
-        connection.execute(insert.on_conflict_do_nothing(), rows)
-        notify(connection)
+        return insert.on_conflict_do_nothing()
 
     def _claim(
         self,
@@ -408,6 +426,11 @@ class SqlOutbox(SqlPart, Outbox):
                 for chunk in _chunks(entries)
             )
         )
+
+
+def _concern_relays(entries: Sequence[Entry]) -> bool:
+    """Whether a relay may take some of them at once; what is held need wake none."""
+    return not all(entry.held for entry in entries)
 
 
 def _key(entry: Entry) -> tuple[str, str]:

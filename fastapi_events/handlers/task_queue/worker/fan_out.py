@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fastapi_events import clock, envelope
+from fastapi_events.combined_calls import CombinedCalls
 from fastapi_events.errors import StorageError, UnreadableEnvelope
 from fastapi_events.event import Event, wire_name
 from fastapi_events.handlers.task_queue.addresses import Addresses
@@ -29,6 +30,9 @@ from fastapi_events.storage.lanes import Item, Lane
 from fastapi_events.storage.outbox import Outbox
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+_MAX_MESSAGES_AT_ONCE = 500
+"""Of several fan-outs: together they have the time that one has."""
 
 
 class FanOut:
@@ -58,6 +62,10 @@ class FanOut:
         self._addresses = addresses
         self._fleet = addresses.fleet
         self._sender = sender
+        # Fan-outs that run at the same moment wait for the broker's answer together.
+        self._send = CombinedCalls(
+            self._send_together, alone=sender.send, size=len, max_size=_MAX_MESSAGES_AT_ONCE
+        )
         self._outbox = outbox
         self._order = order
 
@@ -191,8 +199,16 @@ class FanOut:
             self._enqueue([fan_out_message(queue, [text], event.id, delay=LONGEST_PAUSE_SECONDS)])
 
     def _enqueue(self, messages: Sequence[Message]) -> None:
-        if messages:
+        if not messages:
+            return
+        if self._sender.runs_in_place:  # and a function that it runs may come back here
             self._sender.send(messages)
+        else:
+            self._send(messages)
+
+    def _send_together(self, several: Sequence[Sequence[Message]]) -> Sequence[None]:
+        self._sender.send([message for messages in several for message in messages])
+        return [None] * len(several)
 
 
 def _read(argument: Any) -> tuple[list[tuple[Any, Event]], list[Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
 
@@ -16,6 +18,7 @@ from fastapi_events.handlers.task_queue.addresses import Addresses
 from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Message, message_id
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.handlers.task_queue.routes import Routes
+from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.fan_out import FanOut
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.lanes import Item, Lane
@@ -25,19 +28,24 @@ from fastapi_events.subscriptions.batch import batch
 from fastapi_events.subscriptions.plan import Plan, plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
 from tests.handlers.task_queue.fleets import fleet_of
+from tests.processes import until
 from tests.recording import Diary
 
 DESTINATION = "list:events"
 
 
-class Broker:
+class Broker(Sender):
     """Takes messages, unless it is `refusing`; each call is a trip."""
 
     def __init__(self) -> None:
         self.trips: list[list[Message]] = []
         self.refusing: Exception | None = None
+        self.is_asked, self.answers = threading.Event(), threading.Event()
+        self.answers.set()
 
     def send(self, messages: Sequence[Message], *, timeout: float | None = None) -> None:
+        self.is_asked.set()
+        assert self.answers.wait(30)
         if self.refusing is not None:
             raise self.refusing
         if messages:
@@ -142,6 +150,24 @@ def test_the_messages_of_a_whole_batch_go_in_one_trip(
 
     [trip] = broker.trips
     assert [json.loads(each.argument)["type"] for each in trip] == ["a", "b", "c"]
+
+
+def test_what_is_fanned_out_while_the_broker_is_waited_for_goes_in_one_trip(
+    fan_out_with: Make, subscriptions: Subscriptions, broker: Broker
+) -> None:
+    subscriptions.add(listens("*", "log"))
+    fan_out, events = fan_out_with(), [Event(f"event-{number}") for number in range(4)]
+    broker.answers.clear()
+    with ThreadPoolExecutor(len(events)) as pool:
+        under_way = [pool.submit(fan_out, [read(event)]) for event in events]
+        assert broker.is_asked.wait(30)
+        until(lambda: len(fan_out._send._line.get()._waiting) == 3, "the others wait")
+        broker.answers.set()
+        for each in under_way:
+            each.result(30)
+
+    assert [len(trip) for trip in broker.trips] == [1, 3]
+    assert sorted(each.id for each in broker.sent) == sorted(message_id(each.id, "log") for each in events)
 
 
 def test_what_stands_in_an_envelope_that_we_do_not_know_is_passed_on(
