@@ -160,7 +160,7 @@ class EventHandlerASGIMiddleware:
         return CycleContext()
 
     def _begin(self) -> None:
-        """At first use, unless the lifespan has run: that of a mounted application never does."""
+        """From here on handlers start at first use, unless the lifespan starts them: not every one runs."""
         self._config.remember_loop()
         self._is_unstarted = True
 
@@ -180,7 +180,7 @@ class EventHandlerASGIMiddleware:
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         backlog = _LifespanBacklog(ScopeConfig(self._id))
         backlog.config.remember_loop()
-        self._config.remember_loop()
+        self._begin()  # a server goes on without a lifespan that the application does not know
 
         async def send_and_tend(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":

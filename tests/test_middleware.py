@@ -13,10 +13,13 @@ import pytest
 from fastapi_events.context import event_store, handler_store, in_req_res_cycle, middleware_identifier
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.errors import ConfigurationError
+from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.middleware import EventHandlerASGIMiddleware
 from fastapi_events.scope import flush
+from fastapi_events.storage.memory import MemoryStore
 from tests.asgi import call, responding
+from tests.handlers.task_queue.broker import ListHandler
 from tests.recording import Diary, Failing, Recorder
 
 
@@ -591,6 +594,56 @@ def test_handlers_of_a_mounted_application_start_at_first_use_once_the_response_
     asyncio.run(main())
     assert calls_at_the_response[0] == []
     assert handler.calls == ["startup", "handled", "handled"]
+
+
+def test_so_do_those_of_an_application_that_knows_no_lifespan() -> None:
+    handler = Starting()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise ValueError("an application of an older framework")
+        dispatch("hello")
+
+    middleware = EventHandlerASGIMiddleware(app, [handler])
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match="older framework"):
+            await call(middleware, {"type": "lifespan"})
+        await call(middleware)
+        await call(middleware)
+
+    asyncio.run(main())
+    assert handler.calls == ["startup", "handled", "handled"]
+
+
+@pytest.mark.parametrize("lifespan", ["none", "unknown"])
+def test_a_relay_starts_at_first_use_where_no_lifespan_runs(lifespan: str) -> None:
+    """What an earlier process has left in the outbox goes out, though this one adds nothing."""
+    store = MemoryStore()
+    before = ListHandler(store=store, relay=False)
+    store.outbox.add(before.entries([Event("left-behind")]))
+    handler, heard = ListHandler(store=store), []
+    handler.register(lambda event: heard.append(event.name), name="hear")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise ValueError("an application of an older framework")
+
+    middleware = EventHandlerASGIMiddleware(app, [handler])
+
+    async def main() -> None:
+        if lifespan == "unknown":
+            with pytest.raises(ValueError, match="older framework"):
+                await call(middleware, {"type": "lifespan"})
+        assert handler.sent == []
+        await call(middleware)
+        while store.outbox.status().waiting or store.outbox.status().claimed:
+            await asyncio.sleep(0.01)
+        await handler.on_shutdown()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    handler.run()
+    assert heard == ["left-behind"]
 
 
 def test_a_websocket_starts_them_before_it_is_open() -> None:
