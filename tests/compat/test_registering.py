@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional
-from unittest.mock import AsyncMock, MagicMock, Mock
+from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
 from fastapi import Depends
@@ -145,9 +145,20 @@ def test_a_decorator_inside_of_a_class_body_gets_the_pair() -> None:
     assert seen == [GIVEN, GIVEN]
 
 
-@pytest.mark.parametrize("kind", [Mock, MagicMock, AsyncMock])
-def test_mocks_get_the_pair(kind: type[Mock]) -> None:
-    function = kind()
+@pytest.mark.parametrize(
+    "mock",
+    [
+        Mock, MagicMock, AsyncMock,
+        lambda: create_autospec(ignoring_its_type), lambda: create_autospec(asynchronous),
+        lambda: Mock(spec=ignoring_its_type), lambda: MagicMock(spec=ignoring_its_type),
+        lambda: create_autospec(Shop, instance=True).bound, lambda: Mock(wraps=ignoring_its_type),
+    ],
+    ids=[
+        "Mock", "MagicMock", "AsyncMock", "autospec", "async", "spec", "MagicMock-spec", "method", "wraps",
+    ],
+)  # fmt: skip
+def test_mocks_get_the_pair(mock: Callable[[], Mock]) -> None:
+    function = mock()
     given_to(lambda handler: handler.register(function, event_name="ordered"))
     function.assert_called_once_with(GIVEN)
 
