@@ -24,6 +24,13 @@ def aliases(field: Any) -> Iterator[str]:
                 yield alias
 
 
+def have_crossed(fields: Mapping[str, Any]) -> bool:
+    """Whether a field has an alias that is the name of another one, so that data of both are ambiguous."""
+    return any(
+        alias != name and alias in fields for name, field in fields.items() for alias in aliases(field)
+    )
+
+
 def read_as(kind: type, fields: Mapping[str, Any]) -> dict[str, str]:
     """For each field that pydantic does not read by its name, an alias by which it does."""
     if _reads_names(kind):

@@ -42,15 +42,16 @@ from pydantic import (
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.errors import PydanticSchemaGenerationError
 from pydantic.fields import FieldInfo
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import ReadOnly, get_type_hints, is_typeddict
 
 from fastapi_events.model_dumps import BY_EITHER_NAME
-from fastapi_events.subscriptions.field_names import aliases, is_read_by_path_only, read_as
+from fastapi_events.subscriptions.field_names import aliases, have_crossed, is_read_by_path_only, read_as
 
 Change: TypeAlias = Callable[[Any], Any]
 """Makes the data that pydantic expects, in a copy; what it does not understand stays as it is."""
 
+_JSON_SCALARS: Final = (str, int, float, type(None))
 _WRAPPERS: Final = (Required, NotRequired, ReadOnly, ClassVar, Final)
 _NOT_BASE64: Final = object()
 """Stands for text that should have been base64. No type accepts it, so pydantic says where it is."""
@@ -98,9 +99,9 @@ class Restorer:
         return self.change_for(annotation)
 
     def _of_class(self, kind: type) -> Change | None:
-        if issubclass(kind, bytes) or (
-            issubclass(kind, Enum) and any(isinstance(member.value, bytes) for member in kind)
-        ):
+        if issubclass(kind, Enum):
+            return self._of_enum(kind)
+        if issubclass(kind, bytes):
             self.leaves_json = self.leaves_json or self._from_json
             return _bytes_of if self._from_json else None
         if not (issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind) or _has_typed_keys(kind)):
@@ -111,12 +112,32 @@ class Restorer:
             self._members[kind] = self._validated(kind, self._of_members(kind))
         return self._members[kind]
 
-    def _validated(self, kind: type, change: Change | None) -> Change | None:
-        """The change for a class; a table of SQLModel is validated by its own method only."""
-        if not (self._from_json and issubclass(kind, BaseModel) and kind.model_config.get("table")):
-            return change
+    def _of_enum(self, kind: type[Enum]) -> Change | None:
+        """Find the member by what its value has become, where JSON knows no such value."""
+        if not self._from_json or all(isinstance(member.value, _JSON_SCALARS) for member in kind):
+            return None
         self.leaves_json = True
-        return lambda data: kind.model_validate((change or _nothing)(data))
+        members = {_written(member.value): member for member in kind}
+        return lambda data: members.get(_written(data), data)
+
+    def _validated(self, kind: type, change: Change | None) -> Change | None:
+        """The change for a class, which validates what pydantic would validate otherwise around it.
+
+        That is a table of SQLModel, which its own method validates only, and a model one of whose fields has
+        the name of another one for its alias: there, names count.
+        """
+        if not (self._from_json and issubclass(kind, BaseModel)):
+            return change
+        crossed = have_crossed(kind.model_fields)
+        if crossed and not BY_EITHER_NAME:
+            self.losses.append(
+                f"{kind.__name__} has a field whose alias is another field's name: it takes pydantic 2.11"
+            )
+        if not (crossed and BY_EITHER_NAME) and not kind.model_config.get("table"):
+            return change
+        how: dict[str, Any] = {"by_alias": False, "by_name": True, "strict": False} if crossed else {}
+        self.leaves_json = True
+        return lambda data: kind.model_validate((change or _nothing)(data), **how)
 
     def _of_members(self, kind: type) -> Change | None:
         around, self._names = self._names, {**vars(sys.modules[kind.__module__]), kind.__name__: kind}
@@ -145,7 +166,7 @@ class Restorer:
             if change
             for key in (name, *aliases(fields[name]))
         }
-        computed = _computed(kind) - fields.keys()
+        computed = (_computed(kind) - fields.keys()) | _made_by_itself(kind)
         renamed = read_as(kind, fields)
         if not by_key and not computed and not renamed:
             return None
@@ -199,6 +220,14 @@ def _bytes_of(data: Any) -> Any:
         return base64.b64decode(data.encode("ascii"), altchars=b"-_", validate=True)
     except ValueError:
         return _NOT_BASE64
+
+
+def _written(value: Any) -> bytes:
+    """A value as JSON, for comparison."""
+    try:
+        return to_json(value, bytes_mode="base64")
+    except PydanticSerializationError:  # such a member cannot travel either
+        return repr(value).encode()
 
 
 def _positions(changes: Sequence[Change | None]) -> Change | None:
@@ -266,6 +295,15 @@ def _loss(kind: type, name: str, field: Any) -> str | None:
     ):
         return f"{place} must be given, and is excluded from what travels"
     return None
+
+
+def _made_by_itself(kind: type) -> set[str]:
+    """The fields that a dataclass does not take, and sets when it is made."""
+    return (
+        {each.name for each in dataclasses.fields(kind) if not each.init}
+        if dataclasses.is_dataclass(kind)
+        else set()
+    )
 
 
 def _computed(kind: type) -> set[str]:

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.model_dumps import BY_EITHER_NAME
 from fastapi_events.subscriptions import field_names, payload, restorer
+from fastapi_events.subscriptions.field_names import have_crossed
 from fastapi_events.subscriptions.payload import PayloadType, payload_type
 
 
@@ -88,3 +89,25 @@ def test_a_newer_pydantic_reads_such_a_field_by_its_name() -> None:
     assert payload_type(Deep, asking="feed", travels=True).from_json({"cat_id": 7}) == Deep.model_construct(
         cat_id=7
     )
+
+
+class Crossed(BaseModel):
+    kind: int = Field(alias="type")
+    type: int
+
+
+def test_a_field_whose_alias_is_the_name_of_another_is_read_by_names_alone() -> None:
+    assert have_crossed(Crossed.model_fields)
+    assert not have_crossed(Cat.model_fields)
+
+
+@pytest.mark.skipif(not BY_EITHER_NAME, reason="needs pydantic 2.11")
+def test_its_value_is_not_mistaken_for_the_others() -> None:
+    rebuilt = PayloadType(list[Crossed]).from_json([{"kind": 1, "type": 2}])
+    assert [(each.kind, each.type) for each in rebuilt] == [(1, 2)]
+
+
+@pytest.mark.usefixtures("older")
+def test_an_older_pydantic_cannot_tell_them_apart_and_such_a_model_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"Crossed has a field whose alias is another field's name"):
+        payload_type(Crossed, asking="feed", travels=True)

@@ -135,7 +135,7 @@ def change(annotation: Any, data: Any, *, with_bytes: bool = True) -> Any:
         (bytes, TEXT, RAW),
         (Raw, TEXT, RAW),
         (Key, TEXT, RAW),
-        (Seal, TEXT, RAW),
+        (Seal, TEXT, Seal.WAX),
         (Annotated[bytes, "a note"], TEXT, RAW),
         (Final[bytes], TEXT, RAW),
         (list[bytes], [TEXT, TEXT], [RAW, RAW]),
