@@ -84,6 +84,14 @@ class Life:
     fates: Sequence[Fate]
     children: Sequence[Life]
 
+    @property
+    def state(self) -> str:
+        """What became of the event, in a word or two."""
+        outcomes = self.event.outcomes
+        if self.fates and all(each.state != "dead" for each in self.fates):
+            outcomes -= {"dead"}  # what was given up was replayed since
+        return state_of(outcomes)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -125,6 +133,8 @@ _BY_WORTH = (
 def state_of(outcomes: Collection[str]) -> str:
     """What became of an event, in a word or two; a subscription may have failed and another succeeded."""
     state = next((each for each in _BY_WORTH if each in outcomes), "")
+    if state == "dead" and "replayed" in outcomes:
+        return "dead, replayed"  # one after the other, or the other way round: that is not known here
     if state in ("retried", "failed", "replayed") and "succeeded" in outcomes:
         return f"{state}, succeeded"
     return state.replace("_", " ")
@@ -266,7 +276,7 @@ def _life(journal: Journal, event: JournalEvent, chain: Sequence[JournalEvent], 
 
 def _fates(records: Iterable[Record]) -> list[Fate]:
     fates: dict[tuple[str | None, str], Fate] = {}
-    for each in records:
+    for each in _replays_in_place(records):
         for name in each.to:
             fates.setdefault((each.handler, name), Fate(name, None, "waiting", each.at, handler=each.handler))
         if each.subscription is None:
@@ -283,6 +293,28 @@ def _fates(records: Iterable[Record]) -> list[Fate]:
     return list(fates.values())
 
 
+def _replays_in_place(records: Iterable[Record]) -> Iterator[Record]:
+    """Records without the replays that were told of late: the function had begun before.
+
+    Who replays learns last that the broker has the message; a worker may have handled it by then.
+    """
+    dead: set[str | None] = set()
+    begun_again: set[str | None] = set()
+    for each in records:
+        of = each.subscription
+        if each.what == "dead":
+            dead.add(of)
+        elif each.what == "started" and of in dead:
+            dead.discard(of)
+            begun_again.add(of)
+        elif each.what == "replayed":
+            if of in begun_again:
+                begun_again.discard(of)
+                continue
+            dead.discard(of)
+        yield each
+
+
 def _follow(fate: Fate, record: Record) -> None:
     """Let a fate be what it is after one more thing has happened."""
     attempts = fate.attempts
@@ -296,6 +328,8 @@ def _follow(fate: Fate, record: Record) -> None:
         attempts[-1].error = attempts[-1].error or record.error
     elif record.what == "dead":
         fate.reason = record.error
+    if record.what == "succeeded":
+        fate.reason = None  # it was dead before
     fate.state = {"started": "running"}.get(record.what, record.what)
     fate.since = record.at
 

@@ -97,6 +97,45 @@ def test_it_tells_what_each_subscription_waits_for() -> None:
     assert places(fanned, started, record("succeeded", 1_003.0, subscription="cook")) == []
 
 
+def given_up(at: float) -> list[Record]:
+    failed = record("failed", at + 1, subscription="cook", error="E: no")
+    return [
+        record("started", at, subscription="cook"),
+        failed,
+        record("dead", at + 2, subscription="cook", error="E: no"),
+    ]
+
+
+def test_what_was_replayed_and_went_well_is_dead_no_longer() -> None:
+    again = [
+        record("started", 1_010.1, subscription="cook"),
+        record("succeeded", 1_010.2, subscription="cook"),
+    ]
+    dead, replayed = given_up(1_000.0), record("replayed", 1_010.0, subscription="cook")
+
+    assert life(*dead).state == "dead"
+    assert life(*dead, replayed).state == "replayed"
+    done = life(*dead, replayed, *again)
+    assert done.state == "replayed, succeeded"
+    assert [(each.state, each.reason, len(each.attempts)) for each in done.fates] == [("succeeded", None, 2)]
+
+
+def test_a_replay_that_is_told_after_the_function_has_begun_moves_nothing() -> None:
+    again = [
+        record("started", 1_010.1, subscription="cook"),
+        record("succeeded", 1_010.2, subscription="cook"),
+    ]
+    late = record("replayed", 1_010.3, subscription="cook")
+
+    done = life(*given_up(1_000.0), *again, late)
+    assert (done.state, done.fates[0].state, places_of(done, NOW)) == ("replayed, succeeded", "succeeded", [])
+
+    twice = life(*given_up(1_000.0), *given_up(1_010.0), record("replayed", 1_012.5, subscription="cook"))
+    assert (twice.state, twice.fates[0].state) == ("dead, replayed", "dead")
+    once_more = record("replayed", 1_020.0, subscription="cook")
+    assert life(*twice.records, once_more).fates[0].state == "replayed"
+
+
 def test_a_chain_is_followed_both_ways_even_in_a_circle() -> None:
     journal = MemoryJournal()
     journal.write(

@@ -104,7 +104,7 @@ def add_parser(commands: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     handlers = list(handlers_in(arguments.target))
     stores = [(each, each.dead_letters) for each in handlers if each.dead_letters is not None]
-    matching = filter_of(arguments)
+    matching = filter_of(arguments, stores)
     found = list(islice(matching_letters(stores, matching), arguments.limit))
     queued = [each for handler in handlers for each in _queued(handler) if matching.matches(each)]
     queued = queued[: max(arguments.limit - len(found), 0)]
@@ -178,7 +178,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _groups(arguments: argparse.Namespace) -> int:
     stores = list(stores_of(arguments.target))
-    matching = filter_of(arguments)
+    matching = filter_of(arguments, stores)
     kept = (
         group
         for handler, letters in stores
@@ -211,7 +211,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         return _replay_named(arguments)
     if arguments.edit:
         raise ConfigurationError("--edit takes the id of one letter.")
-    stores, matching = asked_for_many(arguments), filter_of(arguments)
+    stores, matching = asked_for_many(arguments)
     total = sum(1 for _ in matching_letters(stores, matching))
     done = 0
     try:
@@ -253,7 +253,7 @@ def _discard(arguments: argparse.Namespace) -> int:
             handler.discard([letter])
             _say_done(arguments, letter.id, "discarded")
         return 0
-    stores, matching = asked_for_many(arguments), filter_of(arguments)
+    stores, matching = asked_for_many(arguments)
     done = sum(count for handler, _ in stores for count in handler.discard_all(matching))
     _say_count(arguments, done, "discarded")
     return 0

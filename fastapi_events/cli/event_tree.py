@@ -31,7 +31,7 @@ def data_of(life: Life) -> dict[str, Any]:
     """What became of an event, as plain data."""
     event = life.event
     return {
-        "id": event.id, "name": event.name, "state": state_of(event.outcomes),
+        "id": event.id, "name": event.name, "state": life.state,
         "first_at": moment(event.first_at), "last_at": moment(event.last_at), "cause": event.cause,
         "correlation": event.correlation, "payload": event.payload,
         "records": [record_data(each) for each in life.records],
@@ -79,7 +79,7 @@ def seconds(value: float) -> str:
 
 def _event(life: Life) -> Iterator[str]:
     event = life.event
-    began, state = local(moment(event.first_at)), state_of(event.outcomes)
+    began, state = local(moment(event.first_at)), life.state
     yield f"{shown(event.name)} {shown(event.id)}  {began}  {state}"
     branches: list[list[str]] = [[each] for each in _on_the_way(life.records)]
     branches += [list(_fate(each)) for each in life.fates]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from fastapi_events.cli.arguments import age
@@ -17,6 +17,8 @@ from fastapi_events.storage.letters import LetterFilter
 from fastapi_events.storage.letters import matching_letters as letters_in
 
 _LISTING = "fastapi-events dead list"
+_ALL = 1_000_000
+"""Groups: more than there are letters."""
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +40,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 
 def chosen(arguments: argparse.Namespace) -> list[tuple[DeadLetter, TaskQueueHandler]]:
     """The letters with the given ids; all are looked up before the first is changed."""
-    if arguments.all or not filter_of(arguments).is_empty:
+    if arguments.all or _filters(arguments):
         raise ConfigurationError(
             "Name letters by their ids, or pass --all, --subscription, --event or another filter; not both."
         )
@@ -46,32 +48,63 @@ def chosen(arguments: argparse.Namespace) -> list[tuple[DeadLetter, TaskQueueHan
     return list({letter.id: (letter, handler) for letter, handler in found}.values())
 
 
-def asked_for_many(arguments: argparse.Namespace) -> list[tuple[TaskQueueHandler, DeadLetters]]:
-    """The stores in which there are letters that the filters ask for."""
-    matching = filter_of(arguments)
-    if not arguments.all and matching.is_empty:
+def asked_for_many(
+    arguments: argparse.Namespace,
+) -> tuple[list[tuple[TaskQueueHandler, DeadLetters]], LetterFilter]:
+    """The stores in which there are letters that the filters ask for, and the filters."""
+    if not arguments.all and not _filters(arguments):
         raise ConfigurationError(
             "Name the letters by their ids, or pass --all, --subscription, --event or another filter."
         )
     stores = list(stores_of(arguments.target))
+    matching = filter_of(arguments, stores)
     if not matching.is_empty and next(matching_letters(stores, matching), None) is None:
         check_filters(arguments, stores)
-    return stores
+    return stores, matching
 
 
-def filter_of(arguments: argparse.Namespace) -> LetterFilter:
-    """Which letters the arguments ask for."""
+def _filters(arguments: argparse.Namespace) -> bool:
+    """Whether the arguments choose letters by what is in them."""
+    names = ("subscription", "event", "error", "key", "group", "older_than", "since", "where")
+    return any(getattr(arguments, each) for each in names)
+
+
+def filter_of(
+    arguments: argparse.Namespace, stores: Sequence[tuple[TaskQueueHandler, DeadLetters]]
+) -> LetterFilter:
+    """Which letters the arguments ask for.
+
+    Parameters:
+        stores: Where a group is looked for of which only the beginning of the id is given.
+
+    Raises:
+        NotThereError: When no group's id begins like this.
+        ConfigurationError: When several do.
+    """
     now = datetime.now(UTC)
     return LetterFilter(
         subscription=arguments.subscription,
         event_name=arguments.event,
         error=arguments.error,
-        group=arguments.group,
+        group=_group(arguments.group, stores),
         before=None if arguments.older_than is None else now - arguments.older_than,
         since=None if arguments.since is None else now - arguments.since,
         ordering_key=arguments.key,
         fields=dict(arguments.where or ()),
     )
+
+
+def _group(prefix: str | None, stores: Sequence[tuple[TaskQueueHandler, DeadLetters]]) -> str | None:
+    """The whole id of a group, so that nobody discards another one that begins alike."""
+    if prefix is None or not stores:
+        return prefix
+    found = {
+        group.id
+        for handler, letters in stores
+        for group in letters.groups(handler=handler.name, limit=_ALL)
+        if group.id.startswith(prefix)
+    }
+    return only(found, prefix, what="group", listing="fastapi-events dead groups")
 
 
 def check_filters(arguments: argparse.Namespace, stores: list[tuple[TaskQueueHandler, DeadLetters]]) -> None:

@@ -91,6 +91,7 @@ def test_a_state_is_a_word_or_two() -> None:
     assert state_of(frozenset({"fanned_out", "dispatched"})) == "fanned out"
     assert state_of(frozenset({"failed", "retried", "succeeded"})) == "retried, succeeded"
     assert state_of(frozenset({"succeeded", "dead", "failed"})) == "dead"
+    assert state_of(frozenset({"succeeded", "dead", "replayed"})) == "dead, replayed"
     assert state_of(frozenset()) == ""
 
 

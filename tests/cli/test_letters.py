@@ -59,6 +59,25 @@ def test_groups_count_letters_by_cause_and_choose_them(run: Run, kept: Any) -> N
     assert f"group:        {group['id']}" in run("dead", "show", APP, "letter-2").out
 
 
+def test_a_beginning_of_several_groups_chooses_none_of_them(run: Run, kept: Any) -> None:
+    several: dict[str, int] = {}
+    for number in range(17):  # at least two of so many begin alike
+        kept.add(letter(number, reason=f"Error{number}: x"))
+    for each in kept.groups():
+        several[each.id[0]] = several.get(each.id[0], 0) + 1
+    prefix = max(several, key=lambda each: several[each])
+    before = kept.count()
+
+    ran = run("dead", "discard", APP, "--group", prefix)
+
+    assert ran.code == 2
+    assert f"{several[prefix]} ids of groups begin with '{prefix}'" in ran.err
+    assert kept.count() == before
+    ran = run("dead", "discard", APP, "--group", "xyz")
+    assert ran.code == 1
+    assert "There is no group 'xyz'; `fastapi-events dead groups` shows them." in ran.err
+
+
 def test_groups_of_nothing_are_none(run: Run) -> None:
     assert run("dead", "groups", APP).out == "No dead letters.\n"
     assert run("dead", "groups", "shop_events:bare").code == 2

@@ -15,7 +15,9 @@ from fastapi_events.storage.journal import Journal
 _PAGE: Final = 500
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?")
 _STEPS_A_SECOND: Final = 4
-_LOOK_EVERY_SECONDS: Final = 0.25
+_LOOK_EVERY_SECONDS: Final = 0.1
+_LOOKS_IN_VAIN: Final = 5
+"""A journal that is asked for each of many letters which have not ended would be asked too much."""
 _GIVE_UP_WAITING_SECONDS: Final = 300.0
 """A replayed letter of which the journal has not told anything for so long is not waited for any more."""
 
@@ -89,11 +91,18 @@ class Pace:
                     self._running[each.event_id, each.subscription] = since
 
     def _look(self) -> None:
+        """Forget those that have ended, as far as a look at those that have waited longest shows."""
         assert self._journal is not None  # noqa: S101 - for the type checker
+        in_vain = 0
         for (event_id, subscription), since in list(self._running.items()):
+            del self._running[event_id, subscription]
             ended = any(
                 each.at > since and each.subscription == subscription and each.what in _DONE
                 for each in self._journal.records(event_id)
             )
             if ended or time.time() - since > _GIVE_UP_WAITING_SECONDS:
-                del self._running[event_id, subscription]
+                continue
+            self._running[event_id, subscription] = since  # the last now: the others are looked at before
+            in_vain += 1
+            if in_vain == _LOOKS_IN_VAIN:
+                return
