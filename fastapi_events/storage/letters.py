@@ -208,6 +208,12 @@ def payload_of(letter: DeadLetter) -> Any:
     return _payload_in(letter.argument)
 
 
+def ordering_key_of(letter: DeadLetter) -> str | None:
+    """The ordering key of a letter's event; None where it has none, or cannot be read."""
+    key = (_envelope(letter.argument) or {}).get(ORDERING_KEY)
+    return key if isinstance(key, str) else None
+
+
 def _payload_in(argument: str) -> Any:
     envelope = _envelope(argument)
     return None if envelope is None else envelope.get("data")

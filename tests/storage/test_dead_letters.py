@@ -13,7 +13,7 @@ import redis
 
 from fastapi_events.errors import StorageFull
 from fastapi_events.storage.dead_letters import DeadLetter
-from fastapi_events.storage.redis import RedisStore, dead_letters
+from fastapi_events.storage.redis import RedisStore, dead_letters, letter_search
 from fastapi_events.storage.sqlalchemy import base
 from fastapi_events.testing.contracts import DeadLettersContract
 
@@ -22,7 +22,8 @@ from fastapi_events.testing.contracts import DeadLettersContract
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand letters take seconds to add to a database."""
     monkeypatch.setattr(base, "BATCH", 50)
-    monkeypatch.setattr(dead_letters, "_PAGE", 50)
+    monkeypatch.setattr(dead_letters, "PAGE", 50)
+    monkeypatch.setattr(letter_search, "PAGE", 50)
 
 
 class TestDeadLetters(DeadLettersContract):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from fastapi_events.errors import StorageFull
@@ -17,13 +18,16 @@ from fastapi_events.storage.dead_letters import (
     LetterGroups,
     Letters,
 )
-from fastapi_events.storage.letters import LetterFilter, group_id, group_like, groups_of
+from fastapi_events.storage.letters import (
+    LetterFilter,
+    LetterGroup,
+    group_id,
+    group_like,
+    ordering_key_of,
+)
+from fastapi_events.storage.redis.letter_search import GROUP, ORDERING_KEY, PAGE, LetterSearch
 from fastapi_events.storage.redis.scripts import COMMON
 from fastapi_events.storage.redis.server import RedisPart, Server, in_our_words, text_of
-
-_PAGE = 500
-"""Letters that are asked for at once."""
-
 
 _FIELDS = [field.name for field in fields(DeadLetter)]
 
@@ -32,7 +36,7 @@ _LETTERS = """
 local letters, all = prefix .. 'dead:letters', prefix .. 'dead:all'
 local function indexes(letter)
     local keys = {all}
-    for _, field in ipairs({'subscription', 'event_name', 'handler'}) do
+    for _, field in ipairs({'subscription', 'event_name', 'handler', 'ordering_key'}) do
         if type(letter[field]) == 'string' then
             keys[#keys + 1] = prefix .. 'dead:by:' .. field .. ':' .. letter[field]
         end
@@ -72,6 +76,7 @@ if redis.call('HEXISTS', letters, id) == 0 then
 else
     remove(id)
 end
+if redis.call('HLEN', letters) == 0 then redis.call('SET', prefix .. 'dead:keyed', 1) end
 redis.call('HSET', letters, id, text)
 local letter = cjson.decode(text)
 for _, key in ipairs(indexes(letter)) do redis.call('ZADD', key, ARGV[5], id) end
@@ -118,7 +123,7 @@ return #old
 )
 
 
-_WITHOUT_GROUP = (
+_NOT_INDEXED = (
     COMMON
     + _LETTERS
     + """
@@ -126,11 +131,12 @@ local grouped = 0
 for _, name in ipairs(redis.call('SMEMBERS', groups)) do
     grouped = grouped + redis.call('ZCARD', prefix .. 'dead:group:' .. name)
 end
-return redis.call('ZCARD', all) - grouped
+local known, kept = redis.call('GET', prefix .. 'dead:keyed'), redis.call('ZCARD', all)
+return (kept > grouped or (kept > 0 and not known)) and 1 or 0
 """
 )
 
-_REGROUP = (
+_INDEX = (
     COMMON
     + _LETTERS
     + """
@@ -157,7 +163,7 @@ class RedisDeadLetters(RedisPart, DeadLetters):
     def add(self, letter: DeadLetter) -> None:
         values = {name: getattr(letter, name) for name in _FIELDS}
         values |= {"first_at": letter.first_at.timestamp(), "last_at": letter.last_at.timestamp()}
-        text = json.dumps(values | {"group": group_id(letter)}, ensure_ascii=False)
+        text = _text(values, letter)
         if not self._server.run(_ADD, letter.id, text, letter.last_at.timestamp(), self.max_letters):
             raise StorageFull(f"There are as many dead letters as there may be, {self.max_letters}.")
 
@@ -172,15 +178,14 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         group: str | None = None,
         wanted: LetterFilter | None = None,
     ) -> Letters:
-        begin = None if after is None else read_cursor(after)
-        if wanted is not None and wanted.since is not None:
-            begin = max(begin or (0.0, ""), (wanted.since.timestamp(), ""))
-        found: Letters = []
-        for letter in self._matching(begin, subscription, event_name, handler, group):
-            if len(found) >= limit:
-                break
-            found.append(letter)
-        return found
+        meant = wanted or LetterFilter()
+        meant = replace(
+            meant,
+            subscription=meant.subscription if subscription is None else subscription,
+            event_name=meant.event_name if event_name is None else event_name,
+        )
+        letters = self._search(meant, handler, group).letters(None if after is None else read_cursor(after))
+        return list(islice(_of_group(map(_letter, letters), group), limit))
 
     def get(self, id: str) -> DeadLetter | None:  # noqa: A002
         with in_our_words():
@@ -193,36 +198,36 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         start = 0
         while len(found) < limit:
             with in_our_words():
-                page = client.zrangebylex(key, f"[{prefix}", f"[{prefix}\U0010ffff", start, _PAGE)
+                page = client.zrangebylex(key, f"[{prefix}", f"[{prefix}\U0010ffff", start, PAGE)
                 ids = [text_of(each).rpartition("\n")[2] for each in page]
                 texts = client.hmget(f"{self._server.prefix}dead:letters", ids) if ids else []
             letters = (_letter(text) for text in texts if text is not None)
             found += (each for each in letters if handler in (None, each.handler))
-            if len(page) < _PAGE:
+            if len(page) < PAGE:
                 break
-            start += _PAGE
+            start += PAGE
         return found[:limit]
 
     def discard(self, ids: Collection[str]) -> int:
         some = sorted(set(ids))
         return sum(
-            int(self._server.run(_DISCARD, *some[begin : begin + _PAGE]))
-            for begin in range(0, len(some), _PAGE)
+            int(self._server.run(_DISCARD, *some[begin : begin + PAGE]))
+            for begin in range(0, len(some), PAGE)
         )
 
     def replayed(self, letters: Sequence[DeadLetter]) -> int:
         flat = [part for each in letters for part in (each.id, each.last_at.timestamp())]
         return sum(
-            int(self._server.run(_REPLAYED, *flat[begin : begin + 2 * _PAGE]))
-            for begin in range(0, len(flat), 2 * _PAGE)
+            int(self._server.run(_REPLAYED, *flat[begin : begin + 2 * PAGE]))
+            for begin in range(0, len(flat), 2 * PAGE)
         )
 
     def expire(self, before: datetime) -> int:
         count = 0
         while True:
-            removed = int(self._server.run(_EXPIRE, before.timestamp(), _PAGE))
+            removed = int(self._server.run(_EXPIRE, before.timestamp(), PAGE))
             count += removed
-            if removed < _PAGE:
+            if removed < PAGE:
                 return count
 
     def count(
@@ -239,53 +244,89 @@ class RedisDeadLetters(RedisPart, DeadLetters):
             None if group is not None and handler is not None else handler,
             group,
         )
-        if names.count(None) < 3 or (group is not None and handler is None):
-            return sum(1 for _ in self._matching(None, subscription, event_name, handler, group))
         if group is not None:
-            self._regroup()
+            self._index_all()
+        if names.count(None) < 3 or (group is not None and handler is None):
+            wanted = LetterFilter(subscription=subscription, event_name=event_name)
+            found = self._search(wanted, handler, group).parts(GROUP)
+            return sum(group in (None, its) for _, _, (its,) in found)
         with in_our_words():
             return int(self._server.client.zcard(self._index(subscription, event_name, handler, group)))
 
     def groups(
         self, *, handler: str | None = None, limit: int = 100, wanted: LetterFilter | None = None
     ) -> LetterGroups:
-        if wanted is not None and not wanted.is_empty:
-            since = None if wanted.since is None else (wanted.since.timestamp(), "")
-            asked = wanted.subscription, wanted.event_name, handler, wanted.whole_group
-            return groups_of(filter(wanted.matches, self._matching(since, *asked)))[:limit]
+        self._index_all()
+        meant = LetterFilter() if wanted is None else wanted
+        if meant.event_name is not None or meant.looks_inside:
+            sizes = _counted(self._search(meant, handler, None), meant)
+        else:
+            sizes = self._sizes(handler, meant)
+        some = sorted(sizes, key=lambda each: (-each.count, each.name))[:limit]
+        ids = [each.last_id for each in some]
+        with in_our_words():
+            letters = f"{self._server.prefix}dead:letters"
+            texts = self._server.client.hmget(letters, ids) if ids else []
+        return [
+            group_like(_letter(text), count=each.count, first_at=moment(each.first_at))
+            for each, text in zip(some, texts, strict=True)
+            if text is not None
+        ]
+
+    def _sizes(self, handler: str | None, wanted: LetterFilter) -> Iterator[_Size]:
+        """The sizes of groups that hold letters that are meant, by what the server knows of each group."""
+        lowest = "-inf" if wanted.since is None else repr(wanted.since.timestamp())
+        highest = "+inf" if wanted.before is None else f"({wanted.before.timestamp()!r}"
+        for name, group in self._every_group(handler):
+            if wanted.subscription not in (None, group.subscription) or not group.id.startswith(
+                wanted.group or ""
+            ):
+                continue
+            if (
+                wanted.error is not None and wanted.error not in group.error
+            ):  # it may be in the rest of a reason
+                yield from _counted(LetterSearch(self._server, f"dead:group:{name}", wanted), wanted)
+                continue
+            key = f"{self._server.prefix}dead:group:{name}"
+            with in_our_words():
+                pipeline = self._server.client.pipeline(transaction=False)
+                pipeline.zcount(key, lowest, highest)
+                pipeline.zrangebyscore(key, lowest, highest, 0, 1, withscores=True)
+                pipeline.zrevrangebyscore(key, highest, lowest, 0, 1)
+                count, first, last = pipeline.execute()
+            if count and first and last:
+                yield _Size(name, count, first[0][1], text_of(last[0]))
+
+    def _every_group(self, handler: str | None) -> Iterator[tuple[str, LetterGroup]]:
+        """The groups, each with its key; the last letter of each says what it is like."""
         client, prefix = self._server.client, self._server.prefix
-        self._regroup()
         with in_our_words():
             names = [text_of(each) for each in client.smembers(f"{prefix}dead:groups")]
             if handler is not None:
                 names = [each for each in names if each.rpartition("/")[0] == handler]
             pipeline = client.pipeline(transaction=False)
             for each in names:
-                key = f"{prefix}dead:group:{each}"
-                pipeline.zcard(key).zrange(key, 0, 0, withscores=True).zrange(key, -1, -1)
-            answers = pipeline.execute()
-            sizes = sorted(zip(answers[::3], answers[1::3], answers[2::3], names, strict=True), key=_by_size)
-            some = [(size, first[0][1], last[0]) for size, first, last, _ in sizes if size][:limit]
-            ids = [last for _, _, last in some]
-            texts = client.hmget(f"{prefix}dead:letters", ids) if ids else []
-        return [
-            group_like(_letter(text), count=size, first_at=moment(first))
-            for (size, first, _), text in zip(some, texts, strict=True)
-            if text is not None
-        ]
+                pipeline.zrange(f"{prefix}dead:group:{each}", -1, -1)
+            ids = {name: found[0] for name, found in zip(names, pipeline.execute(), strict=True) if found}
+            texts = client.hmget(f"{prefix}dead:letters", [*ids.values()]) if ids else []
+        for name, text in zip(ids, texts, strict=True):
+            if text is not None:
+                letter = _letter(text)
+                yield name, group_like(letter, count=0, first_at=letter.last_at)
 
-    def _regroup(self) -> None:
-        """Put letters into their groups that an earlier version has kept, which knew of none."""
-        if not self._server.run(_WITHOUT_GROUP):
+    def _index_all(self) -> None:
+        """Index letters that an earlier version has kept, which knew of no groups and ordering keys."""
+        if not self._server.run(_NOT_INDEXED):
             return
         with in_our_words():
             for id_, before in self._server.client.hscan_iter(
-                f"{self._server.prefix}dead:letters", count=_PAGE
+                f"{self._server.prefix}dead:letters", count=PAGE
             ):
                 values = json.loads(before)
-                if "group" not in values:
-                    after = json.dumps(values | {"group": group_id(_letter(before))}, ensure_ascii=False)
-                    self._server.run(_REGROUP, text_of(id_), text_of(before), after)
+                if GROUP not in values or ORDERING_KEY not in values:
+                    after = _text(values, _letter(before))
+                    self._server.run(_INDEX, text_of(id_), text_of(before), after)
+            self._server.client.set(f"{self._server.prefix}dead:keyed", 1)
 
     def _index(
         self, subscription: str | None, event_name: str | None, handler: str | None, group: str | None
@@ -296,47 +337,54 @@ class RedisDeadLetters(RedisPart, DeadLetters):
         names = (f"dead:by:{field}:{value}" for field, value in wanted.items() if value is not None)
         return self._server.prefix + next(names, "dead:all")
 
-    def _matching(
-        self,
-        begin: tuple[float, str] | None,
-        subscription: str | None,
-        event_name: str | None,
-        handler: str | None,
-        group: str | None,
-    ) -> Iterator[DeadLetter]:
-        if group is not None:
-            self._regroup()
-        client, index = self._server.client, self._index(subscription, event_name, handler, group)
-        lowest = "-inf" if begin is None else repr(begin[0])
-        passed = None if begin is None else (begin[0], begin[1].encode())
-        start = 0
-        while True:
-            with in_our_words():
-                page = client.zrangebyscore(index, lowest, "+inf", start, _PAGE, withscores=True)
-                ids = [id_ for id_, _ in page]
-                texts = client.hmget(f"{self._server.prefix}dead:letters", ids) if ids else []
-            for (id_, score), text in zip(page, texts, strict=True):
-                if text is None or (passed is not None and (score, text_of(id_).encode()) <= passed):
-                    continue  # it has gone meanwhile, or was on the page before
-                letter = _letter(text)
-                if (
-                    subscription in (None, letter.subscription)
-                    and event_name in (None, letter.event_name)
-                    and handler in (None, letter.handler)
-                    and (group is None or group == group_id(letter))
-                ):
-                    yield letter
-            if len(page) < _PAGE:
-                return
-            start += _PAGE
+    def _search(self, wanted: LetterFilter, handler: str | None, group: str | None) -> LetterSearch:
+        """A search through the index that has the fewest letters, as far as can be told."""
+        if group is not None or wanted.ordering_key is not None:
+            self._index_all()
+        if wanted.ordering_key is not None:
+            index = f"dead:by:{ORDERING_KEY}:{wanted.ordering_key}"
+        else:
+            names = wanted.subscription, wanted.event_name, handler, group or wanted.whole_group
+            index = self._index(*names).removeprefix(self._server.prefix)
+        return LetterSearch(self._server, index, wanted, handler=handler)
 
 
-def _by_size(group: tuple[int, Any, Any, str]) -> tuple[int, str]:
-    return -group[0], group[3]
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """How many letters of a group are meant, when the first of them was given up, and which is the last."""
+
+    name: str
+    count: int
+    first_at: float
+    last_id: str
+
+
+def _counted(search: LetterSearch, wanted: LetterFilter) -> Iterable[_Size]:
+    """The sizes of groups, letter by letter."""
+    found: dict[str, _Size] = {}
+    for id_, at, (handler, group, *argument) in search.parts(
+        "handler", GROUP, *(("argument",) if wanted.looks_inside else ())
+    ):
+        if group.startswith(wanted.group or "") and all(map(wanted.means, argument)):
+            name = f"{handler}/{group}"
+            known = found.get(name) or _Size(name, 0, at, id_)
+            found[name] = replace(known, count=known.count + 1, last_id=id_)
+    return found.values()
+
+
+def _of_group(letters: Iterable[DeadLetter], group: str | None) -> Iterable[DeadLetter]:
+    return letters if group is None else (each for each in letters if group_id(each) == group)
+
+
+def _text(values: Mapping[str, Any], letter: DeadLetter) -> str:
+    """A letter as it is kept; `LetterSearch` relies on the order of its fields, and on how it is written."""
+    indexed = {GROUP: group_id(letter), ORDERING_KEY: ordering_key_of(letter)}
+    return json.dumps({**values, **indexed}, ensure_ascii=False)
 
 
 def _letter(text: Any) -> DeadLetter:
     values = json.loads(text)
-    values.pop("group", None)  # which an earlier version did not keep
+    for name in (GROUP, ORDERING_KEY):  # which an earlier version did not keep
+        values.pop(name, None)
     times = {name: moment(values[name]) for name in ("first_at", "last_at")}
     return DeadLetter(**values | times)
