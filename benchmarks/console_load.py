@@ -161,6 +161,8 @@ def _pages(store: SqlStore) -> dict[str, str]:
         "Search, the start of an id": f"/search?q={last.id[:8]}",
         "Search, what there is none of": "/search?q=nobody",
         "Search, a name": "/search?q=order-*",
+        "Recent events, of an ordering key": "/events/recent?key=user-7000",
+        "Search, an ordering key": "/search?q=user-7000",
         "Search, an event that died": f"/search?q={letter.event_id}",
     }
 
@@ -209,7 +211,7 @@ def _event(at: int, chance: random.Random) -> tuple[dict[str, Any], dict[str, An
     row = {
         "id": id_, "name": _NAMES[at % len(_NAMES)], "first_at": when, "last_at": when + chance.random(),
         "outcomes": bits_of(outcomes), "notable": at % 20 == 0 or "lost" in outcomes, "cause": None,
-        "correlation": id_, "payload": None,
+        "correlation": id_, "ordering_key": f"user-{at // 10}" if at % 10 == 3 else None, "payload": None,
     }  # fmt: skip
     ended = {"what": "succeeded", "at": when, "process": "host:2", "subscription": f"app.handlers.f{at % 40}"}
     body = [{"what": "dispatched", "at": when, "process": "host:1"}, ended | {"duration": 0.01}]
@@ -246,8 +248,8 @@ def _counts() -> Iterator[dict[str, Any]]:
             ):  # fmt: skip
                 for measure in measures:
                     yield {
-                        "minute": minute, "event_name": name, "subscription": subscription,
-                        "measure": measure, "count": 9,
+                        "minute": minute, "event_name": name, "handler": _HANDLER if subscription else "",
+                        "subscription": subscription, "measure": measure, "count": 9,
                     }  # fmt: skip
 
 

@@ -23,10 +23,12 @@ from fastapi_events.process_loop import running_loop
 from fastapi_events.storage.histories import BITS, Happening, History
 from fastapi_events.storage.journal import (
     Count,
+    CountKey,
     Histogram,
     Journal,
     Record,
     bucket_of,
+    count_of,
     cut_payload,
     is_short,
     record_text,
@@ -52,6 +54,8 @@ _OTHER_NAMES = "(other)"
 """Names may come from anywhere, and their number has no bound; that of the counts shall have one."""
 
 _Measured: TypeAlias = tuple[Histogram, float]
+
+_Head: TypeAlias = tuple[str, str]
 
 Details: TypeAlias = Mapping[str, Any]
 """Fields of a `Record`."""
@@ -110,12 +114,12 @@ class JournalWriter:
         # The rest of the time belongs to the process's work.
         self._working = threading.Lock()
         self._process = f"{socket.gethostname()}:{os.getpid()}"
-        self._heads: dict[tuple[str, str | None, str | None], str] = {}
+        self._heads: dict[tuple[str, str | None, str | None], _Head] = {}
         self._last_number = self._taken = 0
         self._waiting: dict[str, History] = {}
         self._records = 0
         self._at, self._at_text = 0.0, "0.0"
-        self._counts: dict[tuple[int, str, str, str], int] = {}
+        self._counts: dict[CountKey, int] = {}
         self._names: set[str] = set()
         self._began: dict[tuple[str, str], float] = {}
         self._not_written = self._refused = 0
@@ -202,10 +206,7 @@ class JournalWriter:
     def _write(self) -> None:
         while self._waiting or self._counts:
             batch = self._batch()
-            counts = [
-                Count(minute=minute, event_name=name, subscription=subscription, measure=measure, count=count)
-                for (minute, name, subscription, measure), count in self._counts.items()
-            ]
+            counts = [count_of(key, count) for key, count in self._counts.items()]
             try:
                 self._journal.put(batch, counts)
             except Exception:
@@ -306,11 +307,13 @@ class JournalWriter:
         id_ = event._id or event.id  # noqa: SLF001 - our own
         history = self._waiting.get(id_) or self._history(event, id_, at)
         measured = None if subscription is None else self._measured(what, event, id_, at, subscription)
+        # Of most records all but numbers is the same.
+        known = self._heads.get((what, handler, subscription))
+        head, owner = known or self._head(what, handler, subscription)
         if details:
-            known = details if history.cause is None else {**details, "cause": history.cause}
-            text = self._rare_text(what, event, at, handler, subscription, known, measured)
-        else:  # of most records all but numbers is the same
-            head = self._heads.get((what, handler, subscription)) or self._head(what, handler, subscription)
+            said = details if history.cause is None else {**details, "cause": history.cause}
+            text = self._rare_text(what, event, at, handler, subscription, said, measured)
+        else:
             if at != self._at:  # events of a flush share theirs
                 self._at, self._at_text = at, f"{at:.6f}"
             cause = "" if history.cause is None else f',"cause":{to_json(history.cause).decode()}'
@@ -321,21 +324,23 @@ class JournalWriter:
         history.add(BITS[what], at, text)
         self._waiting[history.id] = history
         self._records += 1
-        self._count(history.name, what, at, subscription or "", measured)
+        self._count(history.name, what, at, owner, subscription or "", measured)
 
     def _history(self, event: Event, id_: str, at: float) -> History:
         """What is said once about an event, by the rules of a `Record`."""
         headers = event._headers or {}  # noqa: SLF001 - our own; asked by its name it would be made
         cause, correlation = headers.get("causationid"), str(headers.get("correlationid") or id_)
-        name = wire_name(event[0])
-        if is_short(f"{id_}{name}{cause}{correlation}"):  # as of most
-            return History(id_, name, correlation, cause, at)
+        name, key = wire_name(event[0]), event.ordering_key or None
+        if is_short(f"{id_}{name}{cause}{correlation}{key}"):  # as of most
+            return History(id_, name, correlation, cause, at, key)
         cut = Record(
             event_id=id_, event_name=name, what="dispatched", at=at, process="", cause=cause,
-            correlation=correlation,
+            correlation=correlation, ordering_key=key,
         )  # fmt: skip
         known = self._waiting.get(cut.event_id)
-        return known or History(cut.event_id, cut.event_name, cut.correlation, cut.cause, at)
+        return known or History(
+            cut.event_id, cut.event_name, cut.correlation, cut.cause, at, cut.ordering_key
+        )
 
     def _measured(
         self, what: Happening, event: Event, id_: str, at: float, subscription: str
@@ -372,8 +377,8 @@ class JournalWriter:
             )
         )  # fmt: skip
 
-    def _head(self, what: Happening, handler: str | None, subscription: str | None) -> str:
-        """How the JSON of a record begins of which only numbers are its own."""
+    def _head(self, what: Happening, handler: str | None, subscription: str | None) -> _Head:
+        """How the JSON of a record begins of which only numbers are its own, and whose function it is."""
         owner, queue = self._owner_of(subscription)
         cut = Record(
             event_id="", event_name="", what=what, at=0.0, process=self._process, handler=handler or owner,
@@ -381,9 +386,10 @@ class JournalWriter:
         )  # fmt: skip
         said = {name: getattr(cut, name) for name in ("what", "process", "handler", "subscription", "queue")}
         head = to_json({name: value for name, value in said.items() if value is not None}).decode()[:-1]
+        found = head, "" if subscription is None else handler or owner or ""
         if (subscription is None or queue is not None) and len(self._heads) < _MOST_NAMES:
-            self._heads[what, handler, subscription] = head
-        return head
+            self._heads[what, handler, subscription] = found
+        return found
 
     def _owner_of(self, subscription: str | None) -> tuple[str | None, str | None]:
         """The handler whose function it is, and the queue of its messages.
@@ -413,6 +419,7 @@ class JournalWriter:
         name: str,
         what: Happening,
         at: float,
+        handler: str,
         subscription: str,
         measured: _Measured | None,
     ) -> None:
@@ -424,10 +431,10 @@ class JournalWriter:
         if len(counts) >= MAX_BUFFERED:
             return  # the journal has been away for hours
         minute = int(at) // 60 * 60
-        key = minute, name, subscription, what
+        key = minute, name, handler, subscription, what
         counts[key] = counts.get(key, 0) + 1
         if measured is not None:
-            bucket = minute, name, subscription, bucket_of(*measured)
+            bucket = minute, name, handler, subscription, bucket_of(*measured)
             counts[bucket] = counts.get(bucket, 0) + 1
 
 

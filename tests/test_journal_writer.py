@@ -53,6 +53,18 @@ def handler(journal: AwayJournal) -> Iterator[ListHandler]:
     recorder_of(journal).flush(5.0)
 
 
+def test_an_ordering_key_is_kept_and_a_forged_one_fits(journal: AwayJournal, handler: ListHandler) -> None:
+    keys = (None, "user-7", "k" * 10_000)
+    events = [Event("order", {}) for _ in keys]
+    for event, key in zip(events, keys, strict=True):
+        event.ordering_key = key
+        tell(Lifecycle.dispatched, event)
+    recorder_of(journal).flush(5.0)
+
+    kept = {each.id: each.ordering_key for each in journal.events()}
+    assert [kept[each.id] for each in events] == [None, "user-7", "k" * 254 + "…"]
+
+
 def test_names_without_bound_are_counted_as_one(
     journal: AwayJournal, handler: ListHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

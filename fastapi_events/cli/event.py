@@ -77,6 +77,7 @@ def _filters(parser: argparse.ArgumentParser) -> None:
         metavar="OUTCOME",
         help=f"only where this happened: {', '.join(HAPPENINGS)}",
     )
+    parser.add_argument("--key", metavar="KEY", help="only events with this ordering key")
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -181,9 +182,10 @@ def _list(arguments: argparse.Namespace) -> int:
         event
         for journal in journals_of(arguments.target)
         for event in journal.events(
-            limit=arguments.limit, name=arguments.name, outcome=arguments.outcome, since=since
+            limit=arguments.limit, name=arguments.name, outcome=arguments.outcome, since=since,
+            ordering_key=arguments.key,
         )
-    ]
+    ]  # fmt: skip
     if not found and arguments.name is not None:
         _check_name(arguments)
     if arguments.json:
@@ -194,11 +196,12 @@ def _list(arguments: argparse.Namespace) -> int:
                     "outcomes": sorted(event.outcomes, key=HAPPENINGS.index),
                     "first_at": moment(event.first_at), "last_at": moment(event.last_at),
                     "cause": event.cause, "correlation": event.correlation,
+                    "ordering_key": event.ordering_key,
                 }
             )  # fmt: skip
         return 0
     if not found:
-        say("No such events." if arguments.outcome or since else "No events.")
+        say("No such events." if arguments.outcome or arguments.key or since else "No events.")
         return 0
     rows = [
         (
@@ -247,10 +250,13 @@ def _latest(several: list[Journal], arguments: argparse.Namespace, began: dateti
     records = [
         record
         for journal in several
-        for event in journal.events(limit=1_000, name=arguments.name, outcome=arguments.outcome, since=since)
+        for event in journal.events(
+            limit=1_000, name=arguments.name, outcome=arguments.outcome, since=since,
+            ordering_key=arguments.key,
+        )
         for record in journal.records(event.id)
         if record.at >= since.timestamp() and arguments.outcome in (None, record.what)
-    ]
+    ]  # fmt: skip
     return iter(sorted(records, key=lambda each: each.at))
 
 

@@ -21,6 +21,8 @@ def lines_of(life: Life, causes: Sequence[JournalEvent], places: Sequence[Place]
     for each in causes:
         yield f"caused by {shown(each.name)} {shown(each.id)}  {state_of(each.outcomes)}"
     yield from _event(life)
+    if life.event.ordering_key is not None:
+        yield f"\nordering key: {shown(life.event.ordering_key)}"
     if life.event.payload is not None:
         yield f"\npayload: {shown(life.event.payload)}"
     for place in places:
@@ -33,7 +35,7 @@ def data_of(life: Life) -> dict[str, Any]:
     return {
         "id": event.id, "name": event.name, "state": life.state,
         "first_at": moment(event.first_at), "last_at": moment(event.last_at), "cause": event.cause,
-        "correlation": event.correlation, "payload": event.payload,
+        "correlation": event.correlation, "ordering_key": event.ordering_key, "payload": event.payload,
         "records": [record_data(each) for each in life.records],
         "subscriptions": [
             {

@@ -23,6 +23,8 @@ _SUBSCRIPTIONS = ("FUNCTION", "STATE", "LISTENS TO", "QUEUE", "WORKERS", "SUCCEE
 
 _WATCH_SECONDS = 2.0
 _NAMED = 3
+_IDLE_SECONDS = 5.0
+"""A relay that has nothing to do looks every second."""
 _CLEAR = "\x1b[H\x1b[2J"
 _UNKNOWN = "-"
 
@@ -143,9 +145,10 @@ def _stores(status: Status) -> Iterator[str]:
 def _relays(status: Status) -> Iterator[str]:
     if status.relays is None:
         return
+    is_nothing_due = status.outbox is not None and status.outbox.lag == 0.0
     said = [
         f"{each.host}:{each.pid}, heard of {seconds(max(status.at - each.heard_at, 0.0))} ago, "
-        f"{seconds(each.behind)} behind"
+        + ("idle" if is_nothing_due and each.behind < _IDLE_SECONDS else f"{seconds(each.behind)} behind")
         for each in status.relays
     ]
     yield f"Relays        {len(said)} alive{': ' if said else ''}{shown('; '.join(said[:_NAMED]))}"

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from fastapi_events import clock
 from fastapi_events.console.reads import Reads, Told
-from fastapi_events.console.tallies import Tallies, tallies_since
+from fastapi_events.console.tallies import Question, Tallies, tallies_since
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.status import Status, StatusReader
 from fastapi_events.storage.catalogue import Snapshot
@@ -18,7 +18,7 @@ from fastapi_events.storage.journal import Journal
 from fastapi_events.whereabouts import journals
 
 _COUNTS_GOOD_FOR_SECONDS = 5.0
-"""An hour of counts are many rows, and all screens ask for them."""
+"""An hour of counts are many rows."""
 
 T = TypeVar("T")
 
@@ -98,14 +98,18 @@ class State:
             lambda: [found for each in self.journals for found in call(each)],
         )
 
-    async def counts(self, window: timedelta) -> Told[Tallies] | None:
-        """What the journals have counted lately, added up; None where there is no journal."""
+    async def counts(self, window: timedelta, question: Question) -> Told[Tallies] | None:
+        """What the journals have counted lately, added up; None where there is no journal.
+
+        Parameters:
+            question: What of it.
+        """
         if not self.journals:
             return None
         return await self.reads.ask(
             "The journal",
-            ("counts", window),
-            lambda: tallies_since(self.journals, clock.now() - window),
+            ("counts", window, question),
+            lambda: tallies_since(self.journals, clock.now() - window, question),
             good_for=_COUNTS_GOOD_FOR_SECONDS,
         )
 

@@ -6,14 +6,45 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
-from fastapi_events.storage.journal import BUCKETS, Count, Journal
+from fastapi_events.storage.journal import BUCKETS, Count, CountPart, Journal
 
 _OVER: Final = BUCKETS[-1]
 
-CHARTED: Final = ("dispatched", "succeeded", "failed")
-"""What is shown minute by minute."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What a screen shows of an hour's counts: journals add up that, and no more.
+
+    Parameters:
+        by: What is told apart.
+        measures: What is counted; all if not given.
+        charted: What is shown minute by minute.
+        charted_by: What is told apart there beside the minute.
+    """
+
+    by: tuple[CountPart, ...]
+    measures: tuple[str, ...] | None = None
+    charted: tuple[str, ...] = ()
+    charted_by: tuple[CountPart, ...] = ()
+
+
+IN_ALL: Final = Question(
+    by=("handler", "subscription"),
+    measures=("dispatched", "succeeded", "failed", "dead"),
+    charted=("dispatched", "succeeded", "failed"),
+)
+OF_EVENTS: Final = Question(
+    by=("event_name",),
+    measures=("dispatched", "failed", "lost", "age", *(f"age<={bound:g}" for bound in BUCKETS)),
+    charted=("dispatched",),
+    charted_by=("event_name",),
+)
+OF_SUBSCRIPTIONS: Final = Question(by=("handler", "subscription"))
+
+Function: TypeAlias = tuple[str, str]
+"""A handler, and a subscription of it."""
 
 
 @dataclass(slots=True)
@@ -74,33 +105,42 @@ class Tallies:
     Parameters:
         all: Everything.
         events: By the event's name.
-        subscriptions: By the subscription.
+        subscriptions: By the handler and the subscription.
     """
 
     all: Tally
     events: Mapping[str, Tally]
-    subscriptions: Mapping[str, Tally]
+    subscriptions: Mapping[Function, Tally]
 
-    def failing(self, limit: int = 8) -> Sequence[tuple[str, Tally]]:
+    def failing(self, limit: int = 8) -> Sequence[tuple[Function, Tally]]:
         """The subscriptions that fail most."""
-        found = [(name, each) for name, each in self.subscriptions.items() if each.happened["failed"]]
+        found = [(of, each) for of, each in self.subscriptions.items() if each.happened["failed"]]
         return sorted(found, key=lambda pair: (-pair[1].happened["failed"], pair[0]))[:limit]
 
 
-def tallies_since(journals: Iterable[Journal], since: datetime) -> Tallies:
+def tallies_since(journals: Iterable[Journal], since: datetime, question: Question) -> Tallies:
     """What journals have counted since a time.
 
     Parameters:
         journals: Each adds by itself; what comes of an hour's counts is read, and not the counts.
+        question: What of it.
     """
-    all_of_them, events, subscriptions = Tally(), dict[str, Tally](), dict[str, Tally]()
+    all_of_them, events, subscriptions = Tally(), dict[str, Tally](), dict[Function, Tally]()
     for journal in journals:
-        for each in journal.sums(since, by=("event_name", "subscription")):
+        for each in journal.sums(since, by=question.by, measures=question.measures):
             all_of_them.add(each)
-            events.setdefault(each.event_name, Tally()).add(each)
+            if each.event_name:
+                events.setdefault(each.event_name, Tally()).add(each)
             if each.subscription:
-                subscriptions.setdefault(each.subscription, Tally()).add(each)
-        for each in journal.sums(since, by=("minute", "event_name"), measures=CHARTED):
+                subscriptions.setdefault((each.handler, each.subscription), Tally()).add(each)
+        for each in _by_minute(journal, since, question):
             all_of_them.add_to_minute(each)
-            events.setdefault(each.event_name, Tally()).add_to_minute(each)
+            if each.event_name:
+                events.setdefault(each.event_name, Tally()).add_to_minute(each)
     return Tallies(all_of_them, events, subscriptions)
+
+
+def _by_minute(journal: Journal, since: datetime, question: Question) -> Sequence[Count]:
+    if not question.charted:
+        return ()
+    return journal.sums(since, by=("minute", *question.charted_by), measures=question.charted)

@@ -58,7 +58,7 @@ class StatusReader:
         lanes = handler.lanes
         self._lanes = None if lanes is None else BoundedCall(lambda: _lanes_of(lanes, handler.name))
         self._letters = None if letters is None else BoundedCall(lambda: letters.count(handler=handler.name))
-        self._counts = None if journal is None else BoundedCall(lambda: _counts(journal))
+        self._counts = None if journal is None else BoundedCall(lambda: _counts(journal, handler.name))
 
     def read(self, *, timeout: float = TIMEOUT_SECONDS) -> Status:
         """Ask, and wait for the answers; in a coroutine, by `asyncio.to_thread(reader.read)`.
@@ -151,8 +151,10 @@ def _dispatched_at(text: str) -> float | None:
         return None
 
 
-def _counts(journal: Journal) -> Counter[tuple[str, str]]:
-    """How often each subscription has succeeded and failed lately."""
+def _counts(journal: Journal, handler: str) -> Counter[tuple[str, str]]:
+    """How often each subscription of a handler has succeeded and failed lately."""
     since = clock.now() - FAILING_WINDOW
-    sums = journal.sums(since, by=["subscription"], measures=("succeeded", "failed"))
-    return Counter({(each.subscription, each.measure): each.count for each in sums})
+    sums = journal.sums(since, by=["handler", "subscription"], measures=("succeeded", "failed"))
+    return Counter(
+        {(each.subscription, each.measure): each.count for each in sums if each.handler == handler}
+    )

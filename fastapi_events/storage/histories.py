@@ -46,15 +46,28 @@ class History:
         correlation: What the events of a chain have in common.
         cause: The event whose function dispatched this one.
         at: When the first of it happened; seconds since 1970.
+        ordering_key: Its ordering key, if it has one.
     """
 
-    __slots__ = ("bits", "cause", "correlation", "first_at", "id", "last_at", "name", "payload", "texts")
+    __slots__ = (
+        "bits", "cause", "correlation", "first_at", "id", "last_at", "name", "ordering_key", "payload",
+        "texts",
+    )  # fmt: skip
 
-    def __init__(self, id: str, name: str, correlation: str | None, cause: str | None, at: float) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the word of the field
+        name: str,
+        correlation: str | None,
+        cause: str | None,
+        at: float,
+        ordering_key: str | None = None,
+    ) -> None:
         self.id: str = id
         self.name: str = name
         self.correlation: str | None = correlation
         self.cause: str | None = cause
+        self.ordering_key: str | None = ordering_key
         self.payload: str | None = None
         self.first_at: float = at
         self.last_at: float = at

@@ -37,13 +37,14 @@ _BUCKETS_OF: Final[Mapping[Histogram, Sequence[str]]] = {
 _LONGEST_NAME = 200
 """Characters of names and ids: a forged one may be longer than an index can take."""
 
+_LONGEST_KEY = 255
 _LONGEST_ERROR = 2_000
 _LONGEST_PAYLOAD = 10_000
 
 _LONGEST: Final = (
     ("event_id", _LONGEST_NAME), ("event_name", _LONGEST_NAME), ("handler", _LONGEST_NAME),
     ("subscription", _LONGEST_NAME), ("cause", _LONGEST_NAME), ("correlation", _LONGEST_NAME),
-    ("error", _LONGEST_ERROR), ("payload", _LONGEST_PAYLOAD),
+    ("ordering_key", _LONGEST_KEY), ("error", _LONGEST_ERROR), ("payload", _LONGEST_PAYLOAD),
 )  # fmt: skip
 
 _PAGE = 500
@@ -71,6 +72,7 @@ class Record:
         error: What went wrong, in one line.
         cause: The event whose function dispatched this one.
         correlation: What the events of a chain have in common.
+        ordering_key: The event's ordering key, if it has one.
         payload: The payload as JSON, where it is to be kept; the start of a long one.
     """
 
@@ -90,12 +92,13 @@ class Record:
     error: str | None = None
     cause: str | None = None
     correlation: str | None = None
+    ordering_key: str | None = None
     payload: str | None = None
 
     def __post_init__(self) -> None:
         if self.error is None and self.payload is None:  # as of most, of which there are several an event
             text = f"{self.event_id}{self.event_name}{self.handler}{self.subscription}"
-            text += f"{self.cause}{self.correlation}"
+            text += f"{self.cause}{self.correlation}{self.ordering_key}"
             if is_short(text):
                 return
         for name, longest in _LONGEST:
@@ -114,6 +117,7 @@ class JournalEvent:
         outcomes: All that has happened to it.
         cause: The event whose function dispatched this one.
         correlation: What the events of a chain have in common.
+        ordering_key: Its ordering key, if it has one.
         payload: Its payload as JSON, where it was to be kept.
     """
 
@@ -124,6 +128,7 @@ class JournalEvent:
     outcomes: frozenset[str]
     cause: str | None = None
     correlation: str | None = None
+    ordering_key: str | None = None
     payload: str | None = None
 
     @classmethod
@@ -132,7 +137,7 @@ class JournalEvent:
         return cls(
             id=history.id, name=history.name, first_at=history.first_at, last_at=history.last_at,
             outcomes=outcomes_of(history.bits), cause=history.cause, correlation=history.correlation,
-            payload=history.payload,
+            ordering_key=history.ordering_key, payload=history.payload,
         )  # fmt: skip
 
     @property
@@ -155,6 +160,7 @@ class JournalEvent:
             outcomes=self.outcomes | later.outcomes,
             cause=self.cause or later.cause,
             correlation=self.correlation,
+            ordering_key=self.ordering_key or later.ordering_key,
             payload=self.payload or later.payload,
         )
 
@@ -166,6 +172,7 @@ class Count:
     Parameters:
         minute: When it began; seconds since 1970.
         event_name: Of which events.
+        handler: The queue handler whose subscription it was; empty where it concerns none.
         subscription: In which subscription; empty where it concerns none.
         measure: What was counted: something that can happen, or a bucket of a histogram, `duration<=0.5` or
             `age<=0.5`, which holds what is in no smaller one; `duration` or `age` alone is the last bucket.
@@ -177,28 +184,32 @@ class Count:
     subscription: str
     measure: str
     count: int
+    handler: str = ""
 
     def __post_init__(self) -> None:
-        _cut(self, "event_name", _LONGEST_NAME)
-        _cut(self, "subscription", _LONGEST_NAME)
+        if not is_short(f"{self.event_name}{self.handler}{self.subscription}"):
+            for name in ("event_name", "handler", "subscription"):
+                _cut(self, name, _LONGEST_NAME)
 
     @property
-    def key(self) -> tuple[int, str, str, str]:
+    def key(self) -> CountKey:
         """What is counted."""
-        return self.minute, self.event_name, self.subscription, self.measure
+        return self.minute, self.event_name, self.handler, self.subscription, self.measure
 
 
-CountPart: TypeAlias = Literal["minute", "event_name", "subscription"]
+CountKey: TypeAlias = tuple[int, str, str, str, str]
+
+CountPart: TypeAlias = Literal["minute", "event_name", "handler", "subscription"]
 
 COUNT_PARTS: Final[Mapping[CountPart, type[int] | type[str]]] = {
-    "minute": int, "event_name": str, "subscription": str,
+    "minute": int, "event_name": str, "handler": str, "subscription": str,
 }  # fmt: skip
-"""What counts of one measure are told apart by."""
+"""What counts of one measure are told apart by, in the order of `Count.key`."""
 
 _WRITTEN = [
     each.name
     for each in fields(Record)
-    if each.name not in ("event_id", "event_name", "correlation", "payload")
+    if each.name not in ("event_id", "event_name", "correlation", "ordering_key", "payload")
 ]
 _written_of = operator.attrgetter(*_WRITTEN)
 
@@ -267,6 +278,7 @@ class Journal(Store, ABC):
         limit: int = 100,
         name: str | None = None,
         outcome: str | None = None,
+        ordering_key: str | None = None,
         since: datetime | None = None,
         after: str | None = None,
     ) -> JournalEvents:
@@ -276,6 +288,7 @@ class Journal(Store, ABC):
             after: Begin behind the event with this `cursor`.
             name: Only those with this name, in which `*` stands for anything.
             outcome: Only those to which this has happened.
+            ordering_key: Only those with this ordering key.
             since: Only those to which something has happened since.
         """
         check_aware("since", since)
@@ -284,13 +297,15 @@ class Journal(Store, ABC):
         below = None if after is None else read_cursor(after)
         while len(found) < limit:
             page = self._latest(
-                _PAGE, below=below, since=begin, only_notable=outcome in NOTABLE, name=name, outcome=outcome
-            )
+                _PAGE, below=below, since=begin, only_notable=outcome in NOTABLE, name=name, outcome=outcome,
+                ordering_key=ordering_key,
+            )  # fmt: skip
             found += (
                 each
                 for each in page
                 if (name is None or fnmatch.fnmatchcase(each.name, name))
                 and (outcome is None or outcome in each.outcomes)
+                and ordering_key in (None, each.ordering_key)
             )
             if len(page) < _PAGE:
                 break
@@ -321,7 +336,7 @@ class Journal(Store, ABC):
         self,
         since: datetime,
         *,
-        by: Collection[CountPart] = ("event_name", "subscription"),
+        by: Collection[CountPart] = ("event_name", "handler", "subscription"),
         measures: Collection[str] | None = None,
     ) -> Counts:
         """The counts, added up where nothing tells them apart.
@@ -332,21 +347,18 @@ class Journal(Store, ABC):
             by: What is told apart beside the measure; the rest is 0 or empty in the answer.
             measures: Only these; all if not given.
         """
-        sums: Counter[tuple[int, str, str, str]] = Counter()
+        sums: Counter[CountKey] = Counter()
         for each in self.counts(since):
             if measures is None or each.measure in measures:
-                minute, name, subscription, measure = each.key
                 apart = (
-                    minute if "minute" in by else 0,
-                    name if "event_name" in by else "",
-                    subscription if "subscription" in by else "",
-                    measure,
+                    each.minute if "minute" in by else 0,
+                    each.event_name if "event_name" in by else "",
+                    each.handler if "handler" in by else "",
+                    each.subscription if "subscription" in by else "",
+                    each.measure,
                 )
                 sums[apart] += each.count
-        return [
-            Count(minute=minute, event_name=name, subscription=subscription, measure=measure, count=count)
-            for (minute, name, subscription, measure), count in sorted(sums.items())
-        ]
+        return [count_of(key, count) for key, count in sorted(sums.items())]
 
     @abstractmethod
     def note(self, action: Action) -> None:
@@ -370,6 +382,7 @@ class Journal(Store, ABC):
         only_notable: bool,
         name: str | None = None,
         outcome: str | None = None,
+        ordering_key: str | None = None,
     ) -> JournalEvents:
         """Events by `last_at` and id, the highest first.
 
@@ -377,7 +390,21 @@ class Journal(Store, ABC):
             below: Only those that come after these in that order.
             name: Others than those with this name, in which `*` stands for anything, may be left out.
             outcome: Others than those to which this has happened may be left out.
+            ordering_key: Others than those with this ordering key may be left out.
         """
+
+
+def count_of(key: CountKey, count: int) -> Count:
+    """How often something happened, by what `Count.key` says."""
+    minute, name, handler, subscription, measure = key
+    return Count(
+        minute=minute,
+        event_name=name,
+        handler=handler,
+        subscription=subscription,
+        measure=measure,
+        count=count,
+    )
 
 
 def bucket_of(measure: Histogram, seconds: float) -> str:
@@ -391,10 +418,13 @@ def histories_of(records: Iterable[Record]) -> list[History]:
     for each in records:
         history = found.get(each.event_id)
         if history is None:
-            history = History(each.event_id, each.event_name, each.correlation, each.cause, each.at)
+            history = History(
+                each.event_id, each.event_name, each.correlation, each.cause, each.at, each.ordering_key
+            )
             found[each.event_id] = history
         history.add(BITS[each.what], each.at, record_text(each))
         history.cause = history.cause or each.cause
+        history.ordering_key = history.ordering_key or each.ordering_key
         history.payload = history.payload or each.payload
     return [found[id_] for id_ in sorted(found)]
 
@@ -416,8 +446,11 @@ def records_of(event: JournalEvent, texts: Iterable[str]) -> Records:
             given = {name: value for name, value in values.items() if name in known}
             given["to"] = tuple(given.get("to", ()))
             found.append(
-                Record(event_id=event.id, event_name=event.name, correlation=event.correlation, **given)
-            )
+                Record(
+                    event_id=event.id, event_name=event.name, correlation=event.correlation,
+                    ordering_key=event.ordering_key, **given,
+                )
+            )  # fmt: skip
     return sorted(found, key=lambda each: each.at)
 
 

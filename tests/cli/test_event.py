@@ -36,6 +36,18 @@ def test_show_tells_what_became_of_an_event_and_where_it_is(run: Run, app: Any) 
     assert "Now in the queue of list:events, or with a worker\n" in ran.out
 
 
+def test_events_are_found_by_their_ordering_key(run: Run, app: Any) -> None:
+    app.store.journal.write([record("abc1", ordering_key="user-7"), record("abc2", ordering_key="user-70")])
+
+    shown = run("event", "show", APP, "abc1").out
+    [listed] = run("event", "list", APP, "--key", "user-7", "--json").out.splitlines()
+
+    assert "\nordering key: user-7\n" in shown
+    assert (json.loads(listed)["id"], json.loads(listed)["ordering_key"]) == ("abc1", "user-7")
+    assert json.loads(run("event", "show", APP, "abc1", "--json").out)["ordering_key"] == "user-7"
+    assert run("event", "list", APP, "--key", "nobody").out == "No such events.\n"
+
+
 def test_show_prefers_what_a_store_holds_to_what_the_journal_supposes(run: Run, app: Any) -> None:
     app.store.journal.write([record("abc1"), record("abc1", "stored", handler="list:events", error="down")])
     app.store.outbox.add([Entry(id="abc1", destination="list:events", envelope="{}")])

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from fastapi_events.cli import main, status
+from fastapi_events.envelope import seal
 from fastapi_events.event import Event
-from fastapi_events.storage.catalogue import Listing, Worker
+from fastapi_events.storage.catalogue import Listing, Relay, Worker
+from fastapi_events.storage.outbox import Entry
 from tests.cli.conftest import Ran, letter
 
 Run = Callable[..., Ran]
@@ -57,6 +59,19 @@ def test_a_fleet_that_works_is_shown_and_fine(run: Run) -> None:
     assert ["feed", "running", "cat*", "events", "1"] in [line.split()[:5] for line in lines]
     assert "Outbox        0 waiting" in ran.out
     assert "\x1b" not in ran.out  # this is no terminal
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_relay_is_idle_while_nothing_is_due(run: Run, app: Any) -> None:
+    app.events.catalogue.relay_heard(app.events.name, Relay(id="r", host="there", pid=9), behind=0.9)
+    idle = run("status", "shop_events:events").out
+    app.store.outbox.add(
+        [Entry(id="1", destination=app.events.name, envelope=seal(Event("cat"), source="t"))]
+    )
+    at_work = run("status", "shop_events:events").out
+
+    assert re.search(r"Relays +1 alive: there:9, heard of .* ago, idle\n", idle)
+    assert re.search(r"Relays +1 alive: there:9, heard of .* ago, 900 ms behind\n", at_work)
 
 
 @pytest.mark.usefixtures("deserted")

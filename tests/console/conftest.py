@@ -78,11 +78,17 @@ class Shop:
         counts = [
             Count(
                 minute=int(each.at // 60) * 60, event_name=each.event_name,
-                subscription=each.subscription or "", measure=each.what, count=1,
+                handler=self._owner(each), subscription=each.subscription or "", measure=each.what, count=1,
             )
             for each in records
         ]  # fmt: skip
         self.store.journal.write(records, counts)
+
+    def _owner(self, record: Record) -> str:
+        if record.subscription is None:
+            return ""
+        owners = (each.name for each in self.handlers if each.subscriptions.named(record.subscription))
+        return record.handler or next(owners, "")
 
     def live(self, event_id: str, **more: Any) -> None:
         """The life of an event that `shop.cook` has failed at once, and then handled."""

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from fastapi_events.console.state import State
+from fastapi_events.console.tallies import IN_ALL, OF_EVENTS
 from tests.console.conftest import Shop
 
 
@@ -23,7 +24,7 @@ def test_each_handler_is_asked_by_itself(shop: Shop, state: State) -> None:
 def test_a_shared_journal_is_asked_once(shop: Shop, state: State) -> None:
     shop.write(shop.record("a"))
 
-    told = asyncio.run(state.counts(timedelta(hours=1)))
+    told = asyncio.run(state.counts(timedelta(hours=1), OF_EVENTS))
 
     assert told is not None
     assert told.value is not None
@@ -31,7 +32,7 @@ def test_a_shared_journal_is_asked_once(shop: Shop, state: State) -> None:
 
 
 def test_without_a_journal_there_is_nothing_to_be_told(shop: Shop) -> None:
-    assert asyncio.run(State([shop.bare]).counts(timedelta(hours=1))) is None
+    assert asyncio.run(State([shop.bare]).counts(timedelta(hours=1), IN_ALL)) is None
 
 
 def test_the_fleet_of_each_handler(shop: Shop, state: State) -> None:

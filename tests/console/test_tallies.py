@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from fastapi_events.console.tallies import Tallies, Tally, tallies_since
+from fastapi_events.console.tallies import (
+    IN_ALL,
+    OF_EVENTS,
+    OF_SUBSCRIPTIONS,
+    Question,
+    Tallies,
+    Tally,
+    tallies_since,
+)
 from fastapi_events.storage.journal import Count
 from fastapi_events.storage.memory import MemoryJournal
 
@@ -13,35 +21,39 @@ from fastapi_events.storage.memory import MemoryJournal
 def count(
     measure: str, number: int, *, minute: int = 60, subscription: str = "", name: str = "order"
 ) -> Count:
-    return Count(minute=minute, event_name=name, subscription=subscription, measure=measure, count=number)
+    return Count(
+        minute=minute, event_name=name, subscription=subscription, measure=measure, count=number,
+        handler="shop" if subscription else "",
+    )  # fmt: skip
 
 
-def tallies_of(*several: Sequence[Count]) -> Tallies:
+def tallies_of(*several: Sequence[Count], question: Question = IN_ALL) -> Tallies:
     journals = [MemoryJournal() for _ in several]
     for journal, counts in zip(journals, several, strict=True):
         journal.write([], counts)
-    return tallies_since(journals, datetime.fromtimestamp(0, UTC))
+    return tallies_since(journals, datetime.fromtimestamp(0, UTC), question)
 
 
 def test_counts_of_several_journals_are_added_up() -> None:
-    found = tallies_of([count("dispatched", 3)], [count("dispatched", 4), count("started", 1)])
+    counted = [count("dispatched", 3)], [count("dispatched", 4), count("failed", 1)]
 
-    assert found.all.happened == {"dispatched": 7, "started": 1}
-    assert found.events["order"].minutes == {60: {"dispatched": 7}}
+    assert tallies_of(*counted).all.happened == {"dispatched": 7, "failed": 1}
+    assert tallies_of(*counted).all.minutes == {60: {"dispatched": 7, "failed": 1}}
+    assert tallies_of(*counted, question=OF_EVENTS).events["order"].minutes == {60: {"dispatched": 7}}
 
 
 def test_counts_are_added_up_in_all_by_name_and_by_subscription() -> None:
-    found = tallies_of(
-        [
-            count("dispatched", 3), count("dispatched", 2, name="user"),
-            count("failed", 4, subscription="cook"), count("failed", 1, subscription="mail"),
-            count("succeeded", 9, subscription="wash"),
-        ]
-    )  # fmt: skip
+    counts = [
+        count("dispatched", 3), count("dispatched", 2, name="user"),
+        count("failed", 4, subscription="cook"), count("failed", 1, subscription="mail"),
+        count("succeeded", 9, subscription="wash"), count("started", 9, subscription="wash"),
+    ]  # fmt: skip
 
-    assert found.all.happened["dispatched"] == 5
-    assert found.events["user"].happened["dispatched"] == 2
-    assert [name for name, _ in found.failing()] == ["cook", "mail"]
+    assert tallies_of(counts).all.happened["dispatched"] == 5
+    assert [of for of, _ in tallies_of(counts).failing()] == [("shop", "cook"), ("shop", "mail")]
+    assert tallies_of(counts, question=OF_EVENTS).events["user"].happened["dispatched"] == 2
+    wash = tallies_of(counts, question=OF_SUBSCRIPTIONS).subscriptions["shop", "wash"]
+    assert wash.happened == {"succeeded": 9, "started": 9}
 
 
 def test_series_have_a_number_for_each_minute() -> None:
@@ -51,7 +63,8 @@ def test_series_have_a_number_for_each_minute() -> None:
 
 
 def test_quantiles_are_the_upper_bounds_of_their_buckets() -> None:
-    tally = tallies_of([count("age<=0.05", 90), count("age<=2.5", 9), count("age", 1)]).all
+    counts = [count("age<=0.05", 90), count("age<=2.5", 9), count("age", 1)]
+    tally = tallies_of(counts, question=OF_EVENTS).all
 
     assert (tally.quantile("age", 0.5), tally.quantile("age", 0.95)) == (0.05, 2.5)
     assert tally.quantile("age", 1.0) == 3_600.0

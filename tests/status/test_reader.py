@@ -143,9 +143,15 @@ def test_a_function_that_fails_more_often_than_not_is_failing(
     announce(store, "feed", "events")
     minute = int(datetime.now(UTC).timestamp()) // 60 * 60
     counted: dict[str, Any] = {"minute": minute, "event_name": "cat-fed", "subscription": "feed"}
+    own = counted | {"handler": handler.name}
+    others = counted | {"handler": "celery:other"}
     store.journal.write(
-        [], [Count(measure="failed", count=3, **counted), Count(measure="succeeded", count=2, **counted)]
-    )
+        [],
+        [
+            Count(measure="failed", count=3, **own), Count(measure="succeeded", count=2, **own),
+            Count(measure="succeeded", count=9, **others),
+        ],
+    )  # fmt: skip
 
     [feed] = StatusReader(handler).read().subscriptions
 

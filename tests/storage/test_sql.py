@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from fastapi_events.errors import ConfigurationError, StorageError, StorageFull, StorageNotReady
 from fastapi_events.storage.base import DONE, NEW
 from fastapi_events.storage.dead_letters import DeadLetter
+from fastapi_events.storage.journal import Count
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.storage.sqlalchemy import SqlStore, metadata, schema
 from fastapi_events.storage.sqlalchemy.schema import version
@@ -134,6 +135,18 @@ class TestVersions:
             schema.catalogue.drop(connection)
             for index in ("dead_letters_group", "dead_letters_event", "journal_events_latest"):
                 connection.exec_driver_sql(f"DROP INDEX fastapi_events_{index}")
+            connection.exec_driver_sql("DROP TABLE fastapi_events_journal_counts")
+            connection.exec_driver_sql(
+                "CREATE TABLE fastapi_events_journal_counts (minute BIGINT NOT NULL, "
+                "event_name TEXT NOT NULL, subscription TEXT NOT NULL, measure TEXT NOT NULL, "
+                "count BIGINT NOT NULL, "
+                "PRIMARY KEY (minute, event_name, subscription, measure))"
+            )
+            connection.exec_driver_sql(
+                "INSERT INTO fastapi_events_journal_counts VALUES (60, 'order', 'cook', 'failed', 3)"
+            )
+            connection.exec_driver_sql("DROP INDEX fastapi_events_journal_events_keys")
+            connection.exec_driver_sql("ALTER TABLE fastapi_events_journal_events DROP COLUMN ordering_key")
             for column in ("fingerprint", "event_key"):
                 connection.exec_driver_sql(f"ALTER TABLE fastapi_events_dead_letters DROP COLUMN {column}")
             events = schema.journal_events.name
@@ -148,6 +161,10 @@ class TestVersions:
         assert sql.outbox.list() == [entry("1")]
         assert sql.dead_letters.groups() == [group]
         assert sql.dead_letters.find("event-1") == [kept]
+        counted = Count(minute=60, event_name="order", subscription="cook", measure="failed", count=3)
+        assert sql.journal.counts(datetime.fromtimestamp(0, UTC)) == [counted]
+        sql.journal.write([], [counted])
+        assert sql.journal.events(ordering_key="cat") == []
         indexes = sql._database.read(
             lambda connection: sa.inspect(connection).get_indexes("fastapi_events_journal_events")
         )

@@ -18,6 +18,7 @@ from fastapi_events.console.page import Page
 from fastapi_events.console.reads import Told
 from fastapi_events.console.state import State
 from fastapi_events.console.words import seconds
+from fastapi_events.envelope import ORDERING_KEY
 from fastapi_events.storage.journal import Journal, JournalEvent
 from fastapi_events.whereabouts import Found, Life, Place, causes_of, held, life_of, places_of, state_of
 
@@ -59,6 +60,7 @@ async def read(state: State, request: Request) -> Page:
             "troubles": [each.trouble for each in (told, stores) if each is not None and each.trouble],
             "axis": None if story is None else axis([*_stretches(story.life)]),
             "headers": {key: value for key, value in envelope.items() if key != _PAYLOAD},
+            "ordering_key": envelope.get(ORDERING_KEY) or (story and story.life.event.ordering_key),
             "payload": payload, "copies": [*copies_of(name, payload, {"id": id_, **envelope})],
             "is_kept": _is_kept(kept, story), "trace_id": _trace_id(envelope),
             "handler": _handler(state, story), "trace_url": state.trace_url, "state_of": state_of,

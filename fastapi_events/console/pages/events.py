@@ -12,7 +12,7 @@ from fastapi_events import clock
 from fastapi_events.console.header import WINDOW
 from fastapi_events.console.page import Page
 from fastapi_events.console.state import HandlerFleet, State
-from fastapi_events.console.tallies import Tally
+from fastapi_events.console.tallies import OF_EVENTS, Tally
 from fastapi_events.event import wire_name
 from fastapi_events.registry.payload_schema import registry
 from fastapi_events.status.listings import (
@@ -48,7 +48,7 @@ class NamedEvents:
 
 async def read(state: State, request: Request) -> Page:
     """Read the screen."""
-    fleets, counts = await asyncio.gather(state.fleets(), state.counts(WINDOW))
+    fleets, counts = await asyncio.gather(state.fleets(), state.counts(WINDOW, OF_EVENTS))
     tallies = None if counts is None else counts.value
     listings = every_listing(fleets)
     schemas = {wire_name(name): schema.__name__ for name, schema in registry.items()}

@@ -13,7 +13,7 @@ from fastapi_events.console.header import WINDOW
 from fastapi_events.console.page import Page
 from fastapi_events.console.pages.doctor import examined
 from fastapi_events.console.state import State
-from fastapi_events.console.tallies import Tallies
+from fastapi_events.console.tallies import IN_ALL, Tallies
 from fastapi_events.whereabouts import state_of
 
 _MINUTES = 60
@@ -24,7 +24,7 @@ async def read(state: State, request: Request) -> Page:
     """Read the screen."""
     statuses, counts, notable, found = await asyncio.gather(
         state.statuses(),
-        state.counts(WINDOW),
+        state.counts(WINDOW, IN_ALL),
         state.of_journals("notable", lambda journal: journal.notable(limit=_NOTABLE)),
         examined(state),
     )
@@ -42,6 +42,7 @@ async def read(state: State, request: Request) -> Page:
             "has_journal": bool(state.journals), "counts": counts, "notable": notable,
             "chart": None if tallies is None else bars(_series(tallies), label=_said(tallies)),
             "failing": [] if tallies is None else tallies.failing(),
+            "are_several": len(state.handlers) > 1,
             "latest": [(each, state_of(each.outcomes)) for each in latest],
             "problems": problems,
             "dangers": [

@@ -18,15 +18,17 @@ async def read(state: State, request: Request) -> Page:
     """Read the screen."""
     asked = request.query_params
     name, outcome, age = asked.get("name") or None, asked.get("outcome") or None, asked.get("since", "")
+    key = asked.get("key") or None
     outcome = outcome if outcome in HAPPENINGS else None
     window = AGES.get(age)
     after = asked.get("after") or None
     told = await state.of_journals(
-        ("events", name, outcome, age, after),
+        ("events", name, outcome, key, age, after),
         lambda journal: journal.events(
             limit=_LIMIT,
             name=name,
             outcome=outcome,
+            ordering_key=key,
             since=None if window is None else clock.now() - window,
             after=after,
         ),
@@ -37,6 +39,7 @@ async def read(state: State, request: Request) -> Page:
         {
             "told": told, "events": [(each, state_of(each.outcomes)) for each in found],
             "name": name or "", "outcome": outcome or "", "since": age if age in AGES else "",
+            "ordering_key": key or "",
             "outcomes": HAPPENINGS, "ages": list(AGES),
             "following": found[-1].cursor if len(found) == _LIMIT else None,
         },

@@ -22,6 +22,7 @@ class _Known:
 
     by_id: Sequence[JournalEvent]
     chain: Sequence[JournalEvent]
+    keyed: Sequence[JournalEvent]
     named: Sequence[JournalEvent]
 
 
@@ -39,15 +40,16 @@ async def read(state: State, request: Request) -> Page | Elsewhere:
     by_id = {event.id: event for each in known for event in each.by_id}
     chain = [event for each in known for event in each.chain]
     named = [event for each in known for event in each.named]
-    ids = {*by_id, *(each.id for each in kept.value or ())}
-    if len(ids) == 1 and len(chain) <= 1 and not named:
+    with_key = {event.id: event for each in known for event in each.keyed}
+    ids = {*by_id, *(each.id for each in chain), *(each.id for each in kept.value or ())}
+    if len(ids) == 1 and not named and not with_key and not ordered.value:
         return Elsewhere("event", (next(iter(ids)),))
     sections = [
         ("Events whose id begins so", _lines(by_id.values())),
         ("Events that a store holds", _held_lines(kept.value or (), by_id)),
         ("Events with this correlation id", _lines(chain)),
         ("Events of this name", _lines(named)),
-        ("Events with this ordering key", _held_lines(ordered.value or (), {})),
+        ("Events with this ordering key", _keyed_lines(ordered.value or (), with_key)),
     ]
     troubles = {each.trouble for each in (told, kept, ordered) if each is not None and each.trouble}
     return Page(
@@ -61,7 +63,8 @@ async def read(state: State, request: Request) -> Page | Elsewhere:
 
 def _search(journal: Journal, word: str) -> _Known:
     named = journal.events(limit=_LIMIT, name=word if "*" in word else f"{word}*")
-    return _Known(journal.find(word, limit=_LIMIT), journal.chain(word, limit=_LIMIT), named)
+    keyed = journal.events(limit=_LIMIT, ordering_key=word)
+    return _Known(journal.find(word, limit=_LIMIT), journal.chain(word, limit=_LIMIT), keyed, named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +83,9 @@ def _lines(events: Iterable[JournalEvent]) -> list[Line]:
 
 def _held_lines(found: Sequence[Found], known: Mapping[str, JournalEvent]) -> list[Line]:
     return [Line(each.id, each.name or "?", each.place.where, None) for each in found if each.id not in known]
+
+
+def _keyed_lines(waiting: Sequence[Found], known: Mapping[str, JournalEvent]) -> list[Line]:
+    """Those first that wait, with where they do; then the rest of those that a journal knows."""
+    places = {each.id for each in waiting}
+    return _held_lines(waiting, {}) + _lines(each for each in known.values() if each.id not in places)

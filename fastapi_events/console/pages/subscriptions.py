@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from fastapi_events.console.header import WINDOW
 from fastapi_events.console.page import Page
 from fastapi_events.console.pages.events import troubles_of
 from fastapi_events.console.state import HandlerFleet, HandlerStatus, State
-from fastapi_events.console.tallies import Tallies, Tally
+from fastapi_events.console.tallies import OF_SUBSCRIPTIONS, Tallies, Tally
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.status.listings import listings_of
 from fastapi_events.storage.catalogue import Listing, Pause
@@ -31,8 +31,6 @@ class Row:
         workers: How many live workers run it; None where nobody can tell.
         pause: Since when and until when it is paused.
         tally: What was counted; None where there is no journal.
-        counted_with: The handler that has a function of this name, too, and the same journal, which counts by
-            name: the numbers of both stand there.
     """
 
     handler: TaskQueueHandler
@@ -41,7 +39,6 @@ class Row:
     workers: int | None
     pause: Pause | None
     tally: Tally | None
-    counted_with: str | None
 
     @property
     def in_flight(self) -> int | None:
@@ -54,11 +51,12 @@ class Row:
 
 async def read(state: State, request: Request) -> Page:
     """Read the screen."""
-    fleets, statuses, counts = await asyncio.gather(state.fleets(), state.statuses(), state.counts(WINDOW))
+    fleets, statuses, counts = await asyncio.gather(
+        state.fleets(), state.statuses(), state.counts(WINDOW, OF_SUBSCRIPTIONS)
+    )
     tallies = None if counts is None else counts.value
     by_name = {each.handler.name: each for each in statuses}
-    first: dict[tuple[Hashable, str], str] = {}
-    rows = [row for each in fleets for row in _rows(each, by_name[each.handler.name], tallies, first)]
+    rows = [row for each in fleets for row in _rows(each, by_name[each.handler.name], tallies)]
     wanted = request.query_params.get("state", "")
     shown = [each for each in rows if each.state == wanted] if wanted in STATES else rows
     return Page(
@@ -70,26 +68,17 @@ async def read(state: State, request: Request) -> Page:
     )  # fmt: skip
 
 
-def _rows(
-    fleet: HandlerFleet,
-    status: HandlerStatus,
-    tallies: Tallies | None,
-    first: dict[tuple[Hashable, str], str],
-) -> Iterator[Row]:
-    """The functions of a handler; `first` has those of the handlers before it."""
-    journal, handler = fleet.handler.journal, fleet.handler.name
+def _rows(fleet: HandlerFleet, status: HandlerStatus, tallies: Tallies | None) -> Iterator[Row]:
     known = {} if status.told.value is None else {each.name: each for each in status.told.value.subscriptions}
     pauses = {} if fleet.told.value is None else {each.subscription: each for each in fleet.told.value.paused}
     for listing in listings_of(fleet.handler, fleet.told.value):
         one = known.get(listing.name)
-        place = None if journal is None else journal.place
-        counted_with = first.setdefault((place, listing.name), handler)
+        of = fleet.handler.name, listing.name
         yield Row(
             fleet.handler,
             listing,
             "paused" if listing.name in pauses else "unknown" if one is None else one.state,
             None if one is None else one.workers,
             pauses.get(listing.name),
-            None if tallies is None else tallies.subscriptions.get(listing.name, Tally()),
-            None if tallies is None or counted_with == handler else counted_with,
+            None if tallies is None else tallies.subscriptions.get(of, Tally()),
         )

@@ -17,11 +17,13 @@ from fastapi_events.storage.journal import (
     Action,
     Actions,
     Count,
+    CountKey,
     Counts,
     Journal,
     JournalEvent,
     JournalEvents,
     Records,
+    count_of,
     records_of,
 )
 
@@ -41,7 +43,7 @@ class MemoryJournal(Journal):
         self._lock = threading.Lock()
         self._events: dict[str, JournalEvent] = {}
         self._texts: dict[str, list[str]] = {}
-        self._counts: dict[tuple[int, str, str, str], Count] = {}
+        self._counts: dict[CountKey, Count] = {}
         self._actions: deque[Action] = deque(maxlen=MAX_ACTIONS)
 
     def put(self, histories: Sequence[History], counts: Sequence[Count] = ()) -> None:
@@ -53,10 +55,7 @@ class MemoryJournal(Journal):
             for one in counts:
                 before = self._counts.get(one.key)
                 total = one.count + (0 if before is None else before.count)
-                minute, name, subscription, measure = one.key
-                self._counts[one.key] = Count(
-                    minute=minute, event_name=name, subscription=subscription, measure=measure, count=total
-                )
+                self._counts[one.key] = count_of(one.key, total)
 
     def chain(self, correlation: str, *, limit: int = 1_000) -> JournalEvents:
         found = [each for each in self._all() if each.correlation == correlation]
@@ -103,6 +102,7 @@ class MemoryJournal(Journal):
         only_notable: bool,
         name: str | None = None,
         outcome: str | None = None,
+        ordering_key: str | None = None,
     ) -> JournalEvents:
         found = [
             each

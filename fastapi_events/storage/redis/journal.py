@@ -24,6 +24,7 @@ from fastapi_events.storage.journal import (
     JournalEvents,
     Records,
     action_of,
+    count_of,
     records_of,
     text_of_action,
 )
@@ -33,7 +34,7 @@ from fastapi_events.storage.redis.server import RedisPart, Server, in_our_words,
 _PAGE = 500
 """Events that are asked for, written or removed at once."""
 
-_FIELDS = ("name", "first", "last", "outcomes", "cause", "correlation", "payload")
+_FIELDS = ("name", "first", "last", "outcomes", "cause", "correlation", "payload", "ordering_key")
 
 _WRITE = (
     COMMON
@@ -41,8 +42,9 @@ _WRITE = (
 local ordinary, notable = prefix .. 'journal:ordinary', prefix .. 'journal:notable'
 for _, event in ipairs(cjson.decode(ARGV[3])) do
     local id, name, first, last, outcomes, is_notable, cause, correlation, payload, texts = unpack(event)
+    local lane = event[11]
     local key = prefix .. 'journal:event:' .. id
-    local known = redis.call('HMGET', key, 'first', 'last', 'outcomes')
+    local known = redis.call('HMGET', key, 'first', 'last', 'outcomes', 'ordering_key')
     if known[1] then
         if tonumber(known[1]) < tonumber(first) then first = known[1] end
         if tonumber(known[2]) > tonumber(last) then last = known[2] end
@@ -55,6 +57,8 @@ for _, event in ipairs(cjson.decode(ARGV[3])) do
         redis.call('HSET', key, 'correlation', correlation)
         redis.call('ZADD', prefix .. 'journal:chain:' .. correlation, first, id)
     end
+    if lane == '' then lane = known[4] or '' else redis.call('HSET', key, 'ordering_key', lane) end
+    if lane ~= '' then redis.call('ZADD', prefix .. 'journal:lane:' .. lane, last, id) end
     redis.call('ZADD', prefix .. 'journal:ids', 0, id)
     if is_notable or redis.call('ZSCORE', notable, id) then
         redis.call('ZREM', ordinary, id)
@@ -81,8 +85,9 @@ local sets = {prefix .. 'journal:ordinary', prefix .. 'journal:notable'}
 local count = 0
 local function remove(id)
     local key = prefix .. 'journal:event:' .. id
-    local correlation = redis.call('HGET', key, 'correlation')
+    local correlation, lane = unpack(redis.call('HMGET', key, 'correlation', 'ordering_key'))
     if correlation then redis.call('ZREM', prefix .. 'journal:chain:' .. correlation, id) end
+    if lane then redis.call('ZREM', prefix .. 'journal:lane:' .. lane, id) end
     redis.call('DEL', key, prefix .. 'journal:records:' .. id)
     redis.call('ZREM', prefix .. 'journal:ids', id)
     for _, set in ipairs(sets) do redis.call('ZREM', set, id) end
@@ -124,6 +129,7 @@ class RedisJournal(RedisPart, Journal):
             (
                 each.id, each.name, repr(each.first_at), repr(each.last_at), each.bits, each.is_notable,
                 each.cause or "", each.correlation or "", each.payload or "", each.text,
+                each.ordering_key or "",
             )
             for each in histories
         ]  # fmt: skip
@@ -152,13 +158,9 @@ class RedisJournal(RedisPart, Journal):
         for minute in self._call("zrangebyscore", "journal:minutes", f"({since.timestamp() - 60!r}", "+inf"):
             sums = self._call("hgetall", f"journal:minute:{text_of(minute)}")
             for key, count in sums.items():
-                name, subscription, measure = json.loads(text_of(key))
-                found.append(
-                    Count(
-                        minute=int(text_of(minute)), event_name=name, subscription=subscription,
-                        measure=measure, count=int(count),
-                    )
-                )  # fmt: skip
+                name, *handler, subscription, measure = json.loads(text_of(key))
+                of = handler[0] if handler else ""  # which an earlier version did not tell apart
+                found.append(count_of((int(text_of(minute)), name, of, subscription, measure), int(count)))
         return sorted(found, key=lambda each: each.key)
 
     def note(self, action: Action) -> None:
@@ -187,8 +189,12 @@ class RedisJournal(RedisPart, Journal):
         only_notable: bool,
         name: str | None = None,
         outcome: str | None = None,
+        ordering_key: str | None = None,
     ) -> JournalEvents:
-        sets = ("notable",) if only_notable else ("notable", "ordinary")
+        if ordering_key is not None:
+            sets: tuple[str, ...] = (f"lane:{ordering_key}",)
+        else:
+            sets = ("notable",) if only_notable else ("notable", "ordinary")
         several = [self._descending(f"journal:{each}", below, since) for each in sets]
         merged = heapq.merge(*several, key=lambda each: (each[0], each[1].encode()), reverse=True)
         return self._events([id_ for (_, id_), _ in zip(merged, range(limit), strict=False)])
@@ -234,8 +240,8 @@ def _pages(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _event(id_: str, row: Sequence[Any]) -> JournalEvent:
-    name, first, last, outcomes, cause, correlation, payload = row
+    name, first, last, outcomes, cause, correlation, payload, ordering_key = row
     return JournalEvent(
         id=id_, name=name, first_at=float(first), last_at=float(last), outcomes=outcomes_of(int(outcomes)),
-        cause=cause, correlation=correlation, payload=payload,
+        cause=cause, correlation=correlation, ordering_key=ordering_key, payload=payload,
     )  # fmt: skip

@@ -9,7 +9,8 @@ Keys, behind the prefix:
     inbox:KEY                hash: owner, from, till, done
     dead:letters             hash: id to letter (JSON)
     dead:all                 sorted set: ids by the time at which they were given up; likewise
-    dead:by:FIELD:VALUE      for each subscription, event_name and handler
+    dead:by:FIELD:VALUE      for each subscription, event_name, handler and ordering_key
+    dead:keyed               string: set, since all letters are indexed by their ordering keys
     dead:events              sorted set: event id, line break, letter id of each, by their letters
     dead:groups              set: HANDLER/GROUP of each group of letters
     dead:group:HANDLER/GROUP sorted set: like dead:all
@@ -19,12 +20,14 @@ Keys, behind the prefix:
     lane:looks:DESTINATION   sorted set: lanes by the time at which their bells have to be rung
     lane:incarnation         string: a random name
     catalogue:DESTINATION    hash: fields to JSON, see docs/wire.md
-    journal:event:ID         hash: name, first, last, outcomes, cause, correlation, payload
+    journal:event:ID         hash: name, first, last, outcomes, cause, correlation, payload,
+                             ordering_key
     journal:records:ID       list: records (JSON)
     journal:ids              sorted set: ids, by their letters
     journal:ordinary         sorted set: ids of events that went well, by the last that happened to them
     journal:notable          sorted set: likewise, of the others
     journal:chain:ID         sorted set: ids of a correlation, by the first that happened to them
+    journal:lane:KEY         sorted set: ids of an ordering key, by the last that happened to them
     journal:actions          list: what people did (JSON), the latest first
     journal:minutes          sorted set: minutes of which there are counts
     journal:minute:MINUTE    hash: what is counted (JSON) to its count

@@ -25,6 +25,7 @@ from fastapi_events.storage.journal import (
     JournalEvents,
     Records,
     action_of,
+    count_of,
     records_of,
     text_of_action,
 )
@@ -60,14 +61,13 @@ class SqlJournal(SqlPart, Journal):
             {
                 "id": each.id, "name": each.name, "first_at": each.first_at, "last_at": each.last_at,
                 "outcomes": each.bits, "notable": each.is_notable, "cause": each.cause,
-                "correlation": each.correlation, "payload": each.payload,
+                "correlation": each.correlation, "ordering_key": each.ordering_key, "payload": each.payload,
             }
             for each in histories
         ]  # fmt: skip
         texts = [{"event_id": each.id, "body": each.text} for each in histories]
         sums = [
-            dict(zip(("minute", "event_name", "subscription", "measure"), each.key, strict=True))
-            | {"count": each.count}
+            dict(zip((*COUNT_PARTS, "measure"), each.key, strict=True)) | {"count": each.count}
             for each in sorted(counts, key=lambda each: each.key)
         ]
 
@@ -111,7 +111,7 @@ class SqlJournal(SqlPart, Journal):
         self,
         since: datetime,
         *,
-        by: Collection[CountPart] = ("event_name", "subscription"),
+        by: Collection[CountPart] = ("event_name", "handler", "subscription"),
         measures: Collection[str] | None = None,
     ) -> Counts:
         apart = [
@@ -132,8 +132,8 @@ class SqlJournal(SqlPart, Journal):
         query = query.where(journal_counts.c.minute > since.timestamp() - 60).order_by(*order)
         rows = self._database.read(lambda connection: connection.execute(query).all())
         return [
-            Count(minute=minute, event_name=name, subscription=subscription, measure=measure, count=count)
-            for minute, name, subscription, measure, count in rows
+            count_of((minute, name, of, subscription, measure), count)
+            for minute, name, of, subscription, measure, count in rows
         ]
 
     def note(self, action: Action) -> None:
@@ -184,6 +184,7 @@ class SqlJournal(SqlPart, Journal):
         only_notable: bool,
         name: str | None = None,
         outcome: str | None = None,
+        ordering_key: str | None = None,
     ) -> JournalEvents:
         at, id_ = journal_events.c.last_at, journal_events.c.id
         order = at.desc(), id_.desc()
@@ -192,6 +193,8 @@ class SqlJournal(SqlPart, Journal):
             query = query.where(at <= below[0], sa.or_(at < below[0], id_ < below[1]))
         if since is not None:
             query = query.where(at >= since)
+        if ordering_key is not None:
+            query = query.where(journal_events.c.ordering_key == ordering_key)
         if name is not None:
             query = query.where(self._may_be_called(name))
         if outcome is not None:
@@ -218,7 +221,7 @@ class SqlJournal(SqlPart, Journal):
             JournalEvent(
                 id=row.id, name=row.name, first_at=row.first_at, last_at=row.last_at,
                 outcomes=outcomes_of(row.outcomes), cause=row.cause, correlation=row.correlation,
-                payload=row.payload,
+                ordering_key=row.ordering_key, payload=row.payload,
             )
             for row in rows
         ]  # fmt: skip
@@ -234,6 +237,7 @@ class SqlJournal(SqlPart, Journal):
                 "outcomes": known.outcomes.bitwise_or(new.outcomes),
                 "notable": sa.or_(known.notable, new.notable),
                 "cause": sa.func.coalesce(known.cause, new.cause),
+                "ordering_key": sa.func.coalesce(known.ordering_key, new.ordering_key),
                 "payload": sa.func.coalesce(known.payload, new.payload),
             },
         )

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from fastapi_events.errors import StorageNotReady
 from fastapi_events.storage.letters import fingerprint
 
-VERSION = 4
+VERSION = 5
 """Of the tables; a database of a newer one is refused."""
 
 PREFIX = "fastapi_events_"
@@ -172,10 +172,19 @@ journal_events: sa.Table = sa.Table(
     sa.Column("cause", sa.Text),
     sa.Column("correlation", sa.Text),
     sa.Column("payload", sa.Text),
+    sa.Column("ordering_key", sa.Text),
     # A search for names or outcomes reads the index alone, however many events there are.
     sa.Index(f"{PREFIX}journal_events_latest", "last_at", "id", "outcomes", "name"),
     sa.Index(f"{PREFIX}journal_events_worth", "notable", "last_at"),
     sa.Index(f"{PREFIX}journal_events_chain", "correlation"),
+)
+sa.Index(
+    f"{PREFIX}journal_events_keys",
+    journal_events.c.ordering_key,
+    journal_events.c.last_at,
+    journal_events.c.id,
+    sqlite_where=journal_events.c.ordering_key.is_not(None),
+    postgresql_where=journal_events.c.ordering_key.is_not(None),
 )
 
 journal_records: sa.Table = sa.Table(
@@ -200,6 +209,7 @@ journal_counts: sa.Table = sa.Table(
     metadata,
     sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("event_name", sa.Text, primary_key=True),
+    sa.Column("handler", sa.Text, primary_key=True),
     sa.Column("subscription", sa.Text, primary_key=True),
     sa.Column("measure", sa.Text, primary_key=True),
     sa.Column("count", sa.BigInteger, nullable=False),
@@ -230,6 +240,7 @@ def create(connection: sa.Connection) -> None:
 
 def _add_what_is_missing(connection: sa.Connection) -> None:
     """Columns and indexes of tables that an older version has made; `create_all` only adds tables."""
+    _tell_counts_of_handlers_apart(connection)
     inspector = sa.inspect(connection)
     for name, table in metadata.tables.items():
         columns = {each["name"] for each in inspector.get_columns(name)}
@@ -245,6 +256,20 @@ def _add_what_is_missing(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text(f'ALTER TABLE {journal_events.name} ALTER id TYPE TEXT COLLATE "C"'))
     _fill_letters(connection)
+
+
+def _tell_counts_of_handlers_apart(connection: sa.Connection) -> None:
+    """Make the table of counts anew where its key has no handler: SQLite cannot change a primary key."""
+    name = journal_counts.name
+    if "handler" in {each["name"] for each in sa.inspect(connection).get_columns(name)}:
+        return
+    connection.execute(sa.text(f"ALTER TABLE {name} RENAME TO {name}_old"))
+    journal_counts.create(connection)
+    columns = "minute, event_name, subscription, measure, count"
+    connection.execute(
+        sa.text(f"INSERT INTO {name} (handler, {columns}) SELECT '', {columns} FROM {name}_old")  # noqa: S608
+    )
+    connection.execute(sa.text(f"DROP TABLE {name}_old"))
 
 
 def _fill_letters(connection: sa.Connection) -> None:

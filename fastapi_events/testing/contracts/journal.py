@@ -103,6 +103,32 @@ class JournalContract:
         with pytest.raises(ValueError, match="since must have a time zone"):
             journal.events(since=datetime(2026, 1, 1))
 
+    def test_events_are_found_by_their_ordering_key_the_latest_first(self, store: Any, clock: Any) -> None:
+        now = clock.now
+        store.journal.write(
+            [
+                _record("a", at=now, ordering_key="cat-1"),
+                _record("b", at=now + 1, ordering_key="cat-2"),
+                _record("c", at=now + 2, event_name="order-sent", ordering_key="cat-1"),
+                _record("d", at=now + 3),
+            ]
+        )
+        store.journal.write([_record("a", "failed", at=now + 4)])  # by somebody who was not told the key
+        journal = store.journal
+
+        assert _ids(journal.events(ordering_key="cat-1")) == ["a", "c"]
+        assert _ids(journal.events(ordering_key="cat-1", outcome="failed")) == ["a"]
+        assert _ids(journal.events(ordering_key="cat-1", name="order-s*")) == ["c"]
+        assert _ids(journal.events(ordering_key="cat-1", since=_at(now + 3))) == ["a"]
+        assert _ids(journal.events(ordering_key="cat-1", after=journal.events()[0].cursor)) == ["c"]
+        assert journal.events(ordering_key="cat-3") == []
+        assert [each.ordering_key for each in journal.events()] == ["cat-1", None, "cat-1", "cat-2"]
+        assert {each.ordering_key for each in journal.records("a")} == {"cat-1"}
+
+        clock.forward(4 * 86_400)
+        journal.prune()
+        assert journal.events(ordering_key="cat-1") == []
+
     def test_a_long_listing_is_read_page_by_page_and_none_is_twice(self, store: Any) -> None:
         some = [_record(f"{number:04}", at=float(number // 3)) for number in range(1_201)]
         store.journal.write([*some, _record("0000", "failed", at=2_000.0)])
@@ -161,6 +187,18 @@ class JournalContract:
             (960, "", 6), (1_020, "", 3),
         ]  # fmt: skip
         assert sums(since, measures=["lost"]) == []
+
+    def test_counts_of_two_handlers_are_told_apart(self, store: Any) -> None:
+        of_one, of_other = _count(2, handler="dramatiq:events"), _count(5, handler="celery:events")
+        store.journal.write([], [of_one, of_other])
+        store.journal.write([], [of_one])
+        sums, since = store.journal.sums, _at(961.0)
+
+        assert store.journal.counts(since) == [of_other, _count(4, handler="dramatiq:events")]
+        assert [(each.handler, each.count) for each in sums(since, by=["handler", "subscription"])] == [
+            ("celery:events", 5), ("dramatiq:events", 4),
+        ]  # fmt: skip
+        assert [(each.handler, each.count) for each in sums(since, by=["subscription"])] == [("", 9)]
 
     def test_what_is_old_is_removed(self, store: Any, clock: Any) -> None:
         now = clock.now

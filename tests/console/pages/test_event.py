@@ -43,6 +43,15 @@ def test_functions_of_one_name_of_two_handlers_have_a_fate_each(shop: Shop, look
     assert "attempt 2" not in page.text
 
 
+def test_its_ordering_key_leads_to_the_events_that_share_it(shop: Shop, look: Look) -> None:
+    shop.live("event-1", ordering_key="user/7")
+
+    page = look("/event/event-1")
+
+    assert "Ordering key user/7" in page.text
+    assert "/events/recent?key=user%2F7" in page.links
+
+
 def test_its_attempts_stand_along_time(shop: Shop, look: Look) -> None:
     shop.live("event-1")
 

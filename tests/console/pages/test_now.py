@@ -18,7 +18,7 @@ def test_it_shows_the_last_hour_what_fails_and_what_needs_a_person(shop: Shop, l
     assert "dispatched 1 handled 1 failed 1" in page.text
     assert 'aria-label="The last 60 minutes: 1 event dispatched, 1 handled, 1 attempt failed"' in page.source
     assert "danger dramatiq:events 1 dead letter waits for somebody to decide." in page.text
-    assert "shop.cook 1 1 0" in page.rows()
+    assert "shop.cook dramatiq:events 1 1 0" in page.rows()
     assert "/event/event-1" in page.links
 
 

@@ -46,6 +46,22 @@ def test_an_ordering_key_finds_what_waits_and_what_was_given_up(shop: Shop, look
     assert "/event/event-2" not in page.links
 
 
+def test_an_ordering_key_finds_what_was_handled(shop: Shop, look: Look) -> None:
+    shop.live("event-1", ordering_key="user-7")
+    shop.live("event-2", ordering_key="user-8")
+    shop.store.outbox.add(
+        [Entry(id="out-1", destination="dramatiq:events", envelope="{}", ordering_key="user-7")]
+    )
+
+    page = look("/search?q=user-7")
+
+    assert "Events with this ordering key" in page.text
+    assert [each.rpartition("/")[2] for each in page.links if "/event/" in each] == ["out-1", "event-1"]
+    assert "/event/event-1" in look("/events/recent?key=user-7").links
+    assert "--key user-7" in look("/events/recent?key=user-7").text
+    assert "No such events" in look("/events/recent?key=nobody").text
+
+
 def test_nothing_says_how_things_are_found(look: Look, look_without_stores: Look) -> None:
     assert "An event is found by the beginning of its id" in look("/search?q=nothing").text
     assert "only what outbox, lanes and dead letters hold" in look_without_stores("/search?q=nothing").text
