@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,26 @@ collect_ignore = [] if "FASTAPI_EVENTS_CHAOS_SEEDS" in os.environ else ["test_38
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Two rows at once with all events, which keep two processors busy; more with few, which mostly wait."""
-    return 6 if QUICK else 2
+    return 8 if QUICK else 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(400))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give `row` its engines and brokers: those of the mark `pairs`, else all, of which few events take two.
+
+    The two have each engine and each broker. Which two they are changes from row to row.
+    """
+    if "row" not in metafunc.fixturenames:
+        return
+    mark = metafunc.definition.get_closest_marker("pairs")
+    number = int(next(iter(re.findall(r"test_(\d+)_", metafunc.module.__name__)), 0))
+    usual = HALVES[number % 2] if QUICK else ON_ALL
+    metafunc.parametrize("row", params(mark.args[0] if mark else usual), indirect=True)
 
 
 class Row:
@@ -137,17 +151,19 @@ def seeds(request: pytest.FixtureRequest) -> range:
 
 
 ON_VALKEY = [("dramatiq", "valkey"), ("celery", "valkey")]
-ON_ALL = [*ON_VALKEY, ("dramatiq", "rabbitmq"), ("celery", "rabbitmq")]
-MakeParams = Callable[[list[tuple[str, str]]], list[Any]]
+ON_RABBITMQ = [("dramatiq", "rabbitmq"), ("celery", "rabbitmq")]
+ON_ALL = [*ON_VALKEY, *ON_RABBITMQ]
+HALVES = [[ON_VALKEY[0], ON_RABBITMQ[1]], [ON_VALKEY[1], ON_RABBITMQ[0]]]
+"""Of all: two halves, each of which has each engine and each broker."""
 
 
 def params(pairs: list[tuple[str, str]]) -> list[Any]:
     return [pytest.param(pair, id="-".join(pair), marks=[getattr(pytest.mark, pair[1])]) for pair in pairs]
 
 
-@pytest.fixture(params=params(ON_ALL))
+@pytest.fixture
 def row(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Row]:
-    """Every engine on every broker."""
+    """Engines on brokers; see `pytest_generate_tests`."""
     yield from _row(request, tmp_path)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tests.faults.conftest import PATIENT, Row
+import pytest
+
+from tests.faults.conftest import ON_ALL, PATIENT, Row
 
 FAULT = "worker killed (-9) in the middle of a subscription"
 
 
+@pytest.mark.pairs(ON_ALL)  # each has a way of its own to deliver again what was not acknowledged
 def test_another_worker_gets_what_it_had_begun(row: Row) -> None:
     # Given workers that are busy, one of them with orders that will not end
     shop = row.shop(handler=PATIENT)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.brokers import RabbitMQ, Valkey
-from tests.faults.conftest import ON_ALL, Row, params
+from tests.faults.conftest import ON_ALL, Row
 from tests.faults.running import PATIENCE_SECONDS, Shop
 from tests.sentinel import MASTER, Servers
 
@@ -102,12 +102,7 @@ def test_sentinel_leads_web_process_and_worker_to_the_next_master(row_on_valkey:
             assert replica.info()["role"] == "master"
 
 
-@pytest.mark.parametrize(
-    "row",
-    # Dramatiq has a list of brokers on RabbitMQ only.
-    params([each for each in ON_ALL if each != ("dramatiq", "valkey")]),
-    indirect=True,
-)
+@pytest.mark.pairs(ON_ALL[1:])  # Dramatiq has a list of brokers on RabbitMQ only
 def test_all_go_on_with_the_next_of_several_brokers(
     row: Row, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tests.faults.conftest import Row
+import pytest
+
+from tests.faults.conftest import ON_ALL, Row
 
 FAULT = "retry cannot be enqueued"
 
 
+@pytest.mark.pairs(ON_ALL)  # each has a way of its own to deliver again what was not acknowledged
 def test_the_message_is_not_acknowledged_away(row: Row) -> None:
     # Given subscriptions in the middle of their work, which are about to fail
     shop = row.shop()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tests.faults.conftest import Row
+import pytest
+
+from tests.faults.conftest import ON_ALL, Row
 
 FAULT = "a worker's broker goes away while it is at work"
 
 
+@pytest.mark.pairs(ON_ALL)  # each has a way of its own to deliver again what was not acknowledged
 def test_the_message_is_handled_all_the_same(row: Row) -> None:
     # Given a worker that holds one message, and has nothing else to do
     shop = row.shop()

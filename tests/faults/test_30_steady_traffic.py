@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.brokers import Valkey
-from tests.faults.conftest import ON_ALL, QUICK, Row, params
+from tests.faults.conftest import Row
 from tests.faults.running import Process, Shop
 
 FAULT = "steady traffic"
@@ -28,12 +28,6 @@ _WEIGHED = 8
 """Orders of each round by which workers say how many objects they hold."""
 
 
-# With few events it runs on two of the four, which have each engine and each broker; the soak runs on all.
-@pytest.mark.parametrize(
-    "row",
-    params([("dramatiq", "valkey"), ("celery", "rabbitmq")] if QUICK else ON_ALL),
-    indirect=True,
-)
 def test_nothing_grows(row: Row) -> None:
     # Given a shop that uses everything: outbox, receipts, inbox, retries, dead letters
     shop = row.shop(

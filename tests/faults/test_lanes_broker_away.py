@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import pytest
 
-from tests.faults.conftest import Row, params
+from tests.faults.conftest import HALVES, Row
 from tests.faults.running import Shop
 
 KEYS = ("a", "b", "c", "d")
@@ -44,7 +44,7 @@ class Steps:
         return all(set(handled.get(key, ())) >= set(self.taken[key]) for key in KEYS)
 
 
-@pytest.mark.parametrize("row", params([("dramatiq", "valkey"), ("celery", "rabbitmq")]), indirect=True)
+@pytest.mark.pairs(HALVES[0])
 def test_every_lane_goes_on_soon_and_in_its_order(row: Row) -> None:
     # Given a web process, a worker, and lanes that are not in the broker
     proxy = row.proxy()

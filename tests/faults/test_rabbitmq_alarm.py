@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.brokers import RabbitMQ
-from tests.faults.conftest import ON_ALL, Row, params
+from tests.faults.conftest import ON_RABBITMQ, Row
 from tests.faults.running import PATIENCE_SECONDS
 
 
-@pytest.mark.parametrize("row", params([each for each in ON_ALL if "rabbitmq" in each]), indirect=True)
+@pytest.mark.pairs(ON_RABBITMQ)
 def test_a_worker_ends_at_sigterm_and_nothing_is_lost(row: Row) -> None:
     # Given a worker with functions that are about to fail, whose next attempts are to be published
     assert isinstance(row.broker, RabbitMQ)
