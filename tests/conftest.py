@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from tests.faulty import Faults, install
 from tests.fork_server import ForkServer
 from tests.ports import free_port
 from tests.processes import Project, a_project
-from tests.rabbitmq import Node, server_program
+from tests.rabbitmq import Node, has_virtual_host, server_program
 from tests.recording import Diary
 
 # A shell that starts us in the background has us ignore SIGINT, and our processes, too; some are to get it.
@@ -59,6 +60,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError(f"The id of a test holds an address; give its parameters ids: {addresses[0]}")
 
 
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look through what tests make, and not through all that is imported."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     seed = request.config.getoption(FAULT_SEED)
@@ -86,14 +92,19 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def amqp_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A RabbitMQ server that runs already: at home there may be none, in CI there has to be one.
 
-    Where several processes run tests, each has a node of its own: the names of queues are the same in all.
+    Where several processes run tests, each has a virtual host called like it, as `gw0`, or if the server has
+    none, a node of its own: the names of queues are the same in all.
     """
     url = os.environ.get("FASTAPI_EVENTS_TEST_AMQP_URL")
     if url is None and os.environ.get("CI") == "true":
         pytest.fail("FASTAPI_EVENTS_TEST_AMQP_URL is not set, and in CI RabbitMQ has to be there")
     if url is None:
         pytest.skip("FASTAPI_EVENTS_TEST_AMQP_URL is not set: no RabbitMQ")
-    if "PYTEST_XDIST_WORKER" not in os.environ or server_program() is None:
+    process = os.environ.get("PYTEST_XDIST_WORKER")
+    if process is not None and has_virtual_host(f"{url}{process}"):
+        yield f"{url}{process}"
+        return
+    if process is None or server_program() is None:
         yield url
         return
     node = Node(tmp_path_factory.mktemp("rabbitmq") / "node")

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pika
+
 from tests.ports import free_port
 
 START_SECONDS = 60
@@ -23,6 +25,15 @@ DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 def server_program() -> str | None:
     """Where `rabbitmq-server` is, past Debian's wrapper, which would change to another user."""
     return str(DEBIAN) if DEBIAN.exists() else shutil.which("rabbitmq-server")
+
+
+def has_virtual_host(url: str) -> bool:
+    """Whether the server has the virtual host that its URL names."""
+    try:
+        pika.BlockingConnection(pika.URLParameters(url)).close()
+    except pika.exceptions.ConnectionClosedByBroker:
+        return False
+    return True
 
 
 class Node:
