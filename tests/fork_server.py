@@ -1,14 +1,14 @@
 """Processes of tests, forked from one that has imported the libraries, so that they start at once.
 
-A fresh interpreter takes one to two seconds to import Celery, Dramatiq and what they need, and tests that use
-real workers start hundreds of processes. `python -m tests.fork_server` imports those libraries once, and
-waits: each process is a fork of it, with a session, folder, environment, output and end of its own. Nothing
-of `fastapi_events` is imported before the fork, unless its maker asks for that.
+A fresh interpreter takes one to two seconds to import Celery, Dramatiq, what they need, and our package, and
+tests that use real workers start hundreds of processes. `python -m tests.fork_server` imports it once, and
+waits: each process is a fork of it, with a session, folder, environment, output and end of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -44,6 +44,13 @@ LIBRARIES = (
     "sqlalchemy.ext.asyncio",
     "sqlalchemy.dialects.sqlite",
     "uvicorn.main",
+    "fastapi_events.cli",
+    "fastapi_events.commit",
+    "fastapi_events.handlers.celery",
+    "fastapi_events.handlers.dramatiq.redis_broker",
+    "fastapi_events.middleware",
+    "fastapi_events.storage.redis",
+    "fastapi_events.storage.sqlalchemy",
 )
 """What processes of tests import; nothing of it opens a connection or starts a thread."""
 
@@ -228,6 +235,7 @@ if __name__ == "__main__":
     for _name in (*LIBRARIES, *sys.argv[2:]):
         importlib.import_module(_name)
     assert threading.active_count() == 1, "a fork has but the thread that makes it"
+    gc.freeze()  # else each fork looks through all that has been imported, and copies it by doing so
     with socket.socket(fileno=int(sys.argv[1])) as _connection:
         _order = serve(_connection)
     if _order is not None:
