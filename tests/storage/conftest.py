@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from fastapi_events.storage.memory import MemoryStore
 from fastapi_events.storage.redis import RedisStore
-from fastapi_events.storage.sqlalchemy import SqlStore
+from fastapi_events.storage.sqlalchemy import SqlStore, schema
 from fastapi_events.testing.contracts import StoppedClock as Clock
 
 POSTGRES_URL = os.environ.get("FASTAPI_EVENTS_TEST_POSTGRES_URL")
@@ -57,9 +57,34 @@ def schema_of_its_own() -> Iterator[str]:
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def tables() -> Iterator[sa.Engine]:
+    """A schema of PostgreSQL with our tables, for one test after the other: they take a while to make."""
+    with schema_of_its_own() as name:
+        engine = sa.create_engine(f"{postgres_url()}?options=-csearch_path%3D{name}")
+        with engine.begin() as connection:
+            schema.create(connection)
+        yield engine
+        engine.dispose()
+
+
+def emptied(tables: sa.Engine) -> str:
+    """The name of that schema, once its tables are empty."""
+    rows = [table for table in schema.metadata.tables.values() if table is not schema.version]
+    with tables.begin() as connection:
+        connection.exec_driver_sql("; ".join(f"DELETE FROM {table.name}" for table in rows))
+        return str(connection.scalar(sa.func.current_schema()))
+
+
 @contextmanager
-def opened(kind: str, request: pytest.FixtureRequest, clock: Clock | None, **settings: Any) -> Iterator[Any]:
-    """A store of that kind, set up and empty."""
+def opened(
+    kind: str, request: pytest.FixtureRequest, clock: Clock | None, *, alters: bool = False, **settings: Any
+) -> Iterator[Any]:
+    """A store of that kind, set up and empty.
+
+    Parameters:
+        alters: Whether the test changes the tables.
+    """
     folder: Path = request.getfixturevalue("tmp_path")
     if kind == "memory":
         yield MemoryStore(**({} if clock is None else {"clock": clock}))
@@ -80,14 +105,15 @@ def opened(kind: str, request: pytest.FixtureRequest, clock: Clock | None, **set
         yield store
         store.close()
         return
-    with schema_of_its_own() as schema:
+    with schema_of_its_own() if alters else nullcontext(emptied(request.getfixturevalue("tables"))) as name:
         if kind == "postgres":
-            target = f"{postgres_url()}?options=-csearch_path%3D{schema}"
+            target = f"{postgres_url()}?options=-csearch_path%3D{name}"
         else:
-            settings_of_server = {"server_settings": {"search_path": schema}}
+            settings_of_server = {"server_settings": {"search_path": name}}
             target = create_async_engine(postgres_url("asyncpg"), connect_args=settings_of_server)
         store = SqlStore(target, clock=clock, **settings)
-        store.setup()
+        if alters:
+            store.setup()
         yield store
         store.close()
 
@@ -111,8 +137,8 @@ def store(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Any]:
 
 @pytest.fixture(params=SQL)
 def sql(request: pytest.FixtureRequest, clock: Clock) -> Iterator[SqlStore]:
-    """Every SQL database."""
-    with opened(request.param, request, clock) as store:
+    """Every SQL database, with tables that the test may change."""
+    with opened(request.param, request, clock, alters=True) as store:
         yield store
 
 

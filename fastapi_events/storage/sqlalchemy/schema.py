@@ -241,16 +241,16 @@ def create(connection: sa.Connection) -> None:
 def _add_what_is_missing(connection: sa.Connection) -> None:
     """Columns and indexes of tables that an older version has made; `create_all` only adds tables."""
     _tell_counts_of_handlers_apart(connection)
-    inspector = sa.inspect(connection)
-    for name, table in metadata.tables.items():
-        columns = {each["name"] for each in inspector.get_columns(name)}
+    indexes = sa.inspect(connection).get_multi_indexes(filter_names=list(metadata.tables))
+    there = {each["name"] for found in indexes.values() for each in found}
+    for name, columns in _columns(connection).items():
+        table = metadata.tables[name]
         for column in table.columns:
             if column.name not in columns:  # which may be null, since there are rows
                 kind = column.type.compile(connection.dialect)
                 connection.execute(sa.text(f'ALTER TABLE {name} ADD COLUMN "{column.name}" {kind}'))
-        indexes = {each["name"]: each for each in inspector.get_indexes(name)}
         for index in table.indexes:
-            if index.name not in indexes:
+            if index.name not in there:
                 index.create(connection)
     connection.execute(sa.text(f"DROP INDEX IF EXISTS {_WITHOUT_OUTCOMES}"))
     if connection.dialect.name == "postgresql":
@@ -299,20 +299,24 @@ def verify(connection: sa.Connection) -> None:
         StorageNotReady: When they are not, or are those of a newer version.
     """
     _refuse_newer_version(connection)
-    inspector = sa.inspect(connection)
-    there = set(inspector.get_table_names())
+    there = _columns(connection)
     missing = [name for name in metadata.tables if name not in there]
     missing += [
         f"{name}.{column}"
-        for name, table in metadata.tables.items()
-        if name in there
-        for column in set(table.columns.keys()) - {each["name"] for each in inspector.get_columns(name)}
+        for name, columns in there.items()
+        for column in set(metadata.tables[name].columns.keys()) - columns
     ]
     if missing:
         raise StorageNotReady(
             f"The database lacks {', '.join(sorted(missing))}. "
             "Create the tables with `fastapi-events outbox setup MODULE`, with setup(), or by a migration."
         )
+
+
+def _columns(connection: sa.Connection) -> dict[str, set[str]]:
+    """The columns of those of our tables that are there, asked for at once."""
+    found = sa.inspect(connection).get_multi_columns(filter_names=list(metadata.tables))
+    return {name: {each["name"] for each in columns} for (_, name), columns in found.items()}
 
 
 def _refuse_newer_version(connection: sa.Connection) -> None:
