@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Project:
         self.folder = folder
         self.url = url
         self.redis: Any = redis.Redis.from_url(url, decode_responses=True, socket_timeout=None)
-        self.processes: list[ForkedProcess] = []
+        self.processes: list[ForkedProcess | subprocess.Popen[bytes]] = []
         self._fork_server = fork_server
         self._started = 0
 
@@ -41,17 +42,31 @@ class Project:
 
     def start(self, *command: str, **env: str) -> ForkedProcess:
         """Start `python -m command…` in the folder, in a process group of its own."""
-        self.processes.append(self._start("-m", *command, **env))
-        return self.processes[-1]
+        process = self._start("-m", *command, **env)
+        self.processes.append(process)
+        return process
 
     def _start(self, *command: str, **env: str) -> ForkedProcess:
         self._started += 1
         return self._fork_server.start(
             command,
             folder=self.folder,
-            env={**os.environ, "dramatiq_worker_timeout": "50", "PYTHONPATH": str(self.folder), **env},
+            env=self._env(env),
             output=self.folder / f"{self._started}.log",
         )
+
+    def _env(self, env: Mapping[str, str]) -> dict[str, str]:
+        return {**os.environ, "dramatiq_worker_timeout": "50", "PYTHONPATH": str(self.folder), **env}
+
+    def start_fresh(self, *command: str, **env: str) -> subprocess.Popen[bytes]:
+        """Start a program that is no fork: of another environment, or one that patches what it imports."""
+        self._started += 1
+        with (self.folder / f"{self._started}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self._env(env), stdout=log, stderr=log, start_new_session=True
+            )
+        self.processes.append(process)
+        return process
 
     def worker(self, *arguments: str) -> ForkedProcess:
         """Start `dramatiq app.handlers`."""
@@ -82,11 +97,11 @@ class Project:
             f"--- {log.name}\n{log.read_text(errors='replace')}" for log in sorted(self.folder.glob("*.log"))
         )
 
-    def kill_group(self, process: ForkedProcess, number: int) -> None:
+    def kill_group(self, process: ForkedProcess | subprocess.Popen[bytes], number: int) -> None:
         """Send a signal to a process and its children."""
         os.killpg(process.pid, number)
 
-    def wait(self, process: ForkedProcess) -> int:
+    def wait(self, process: ForkedProcess | subprocess.Popen[bytes]) -> int:
         """Wait for the process to end by itself."""
         return process.wait(PATIENCE_SECONDS)
 

@@ -45,7 +45,7 @@ class Python:
         return self.process.stdout.readline().strip()
 
     def finish(self) -> tuple[str, str, int]:
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=100)
         return out, err, self.process.returncode
 
 

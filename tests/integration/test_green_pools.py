@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -109,48 +105,24 @@ WORKERS = {
     },
 }  # fmt: skip
 
-Start = Callable[..., "subprocess.Popen[Any]"]
 
-
-@pytest.fixture
-def start(project: Project) -> Iterator[Start]:
+def start(project: Project, kind: str, *, middleware: str = "") -> subprocess.Popen[bytes]:
     """Start a process that nothing has been imported into, so that it can patch what it imports."""
-    with contextlib.ExitStack() as ends:
-
-        def start(kind: str, *, middleware: str = "") -> subprocess.Popen[Any]:
-            library = kind.partition("-")[2]
-            if library in ("gevent", "eventlet"):
-                pytest.importorskip(library)
-            events, command = WORKERS[kind]
-            project.write(events=textwrap.dedent(events).replace("MIDDLEWARE", middleware), handlers=HANDLERS)
-            script = Path(sys.executable).parent / command[0]  # a full path stays as it is
-            log = ends.enter_context((project.folder / "worker.log").open("w"))
-            worker = subprocess.Popen(
-                [str(script), *command[1:]],
-                cwd=project.folder,
-                env={**os.environ, "PYTHONPATH": str(project.folder), "dramatiq_worker_timeout": "50"},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-            ends.callback(end, worker)
-            return worker
-
-        yield start
-
-
-def end(worker: subprocess.Popen[Any]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(worker.pid, signal.SIGKILL)
-    worker.wait(PATIENCE_SECONDS)
+    library = kind.partition("-")[2]
+    if library in ("gevent", "eventlet"):
+        pytest.importorskip(library)
+    events, command = WORKERS[kind]
+    project.write(events=textwrap.dedent(events).replace("MIDDLEWARE", middleware), handlers=HANDLERS)
+    script = Path(sys.executable).parent / command[0]  # a full path stays as it is
+    return project.start_fresh(str(script), *command[1:])
 
 
 @pytest.mark.parametrize("kind", WORKERS)
 def test_functions_of_every_kind_run_side_by_side_and_one_that_wants_to_end_the_process_has_failed(
-    project: Project, start: Start, kind: str
+    project: Project, kind: str
 ) -> None:
     numbers = {str(number) for number in range(12)}
-    worker = start(kind)
+    worker = start(project, kind)
 
     # When functions want to end the process, then they have failed
     project.dispatch("leave")
@@ -175,9 +147,11 @@ def test_functions_of_every_kind_run_side_by_side_and_one_that_wants_to_end_the_
 
 
 def test_where_dramatiqs_loop_would_share_the_thread_of_all_greenlets_the_worker_does_not_start(
-    project: Project, start: Start
+    project: Project,
 ) -> None:
-    worker = start("dramatiq-gevent", middleware="broker.add_middleware(dramatiq.middleware.AsyncIO())")
+    worker = start(
+        project, "dramatiq-gevent", middleware="broker.add_middleware(dramatiq.middleware.AsyncIO())"
+    )
 
     assert worker.wait(PATIENCE_SECONDS) != 0
-    assert "AsyncIO middleware runs its loop in a green thread" in (project.folder / "worker.log").read_text()
+    assert "AsyncIO middleware runs its loop in a green thread" in project.logs()
