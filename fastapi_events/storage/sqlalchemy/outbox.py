@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from fastapi_events.errors import StorageFull
 from fastapi_events.storage.base import moment
@@ -250,21 +252,41 @@ class SqlOutbox(SqlPart, Outbox):
         ]
 
     def discard(self, entries: Sequence[Entry]) -> int:
+        ids: dict[str, list[str]] = defaultdict(list)
+        for key, destination in sorted({_key(entry) for entry in entries}):
+            ids[destination].append(key)
+
         def remove(connection: sa.Connection) -> int:
             count = 0
-            for chunk in _chunks(entries):
-                there = (
-                    sa.select(outbox.c.seq)
-                    .where(_are(connection, chunk))
-                    .order_by(outbox.c.seq)
-                    .with_for_update()
-                )
-                rows = connection.scalars(there).all()
-                _remove(connection, rows)
-                count += len(rows)
+            for destination, some in ids.items():
+                given = {
+                    "destination": destination,
+                    "ids": some if self._database.dialect == "postgresql" else json.dumps(some),
+                }
+                for statement in self._discarding:
+                    removed = connection.execute(statement, given).rowcount
+                count += removed  # by the last of them, whose rows are entries
             return count
 
-        return self._database.write(remove)
+        return self._database.write(remove, is_one_statement=len(ids) == 1) if ids else 0
+
+    @cached_property
+    def _discarding(self) -> Sequence[Any]:
+        """The statements that remove the entries `ids` of a `destination`, made once."""
+        there = sa.select(outbox.c.seq).where(outbox.c.destination == sa.bindparam("destination"))
+        if self._database.dialect == "postgresql":
+            ids = sa.bindparam("ids", type_=postgresql.ARRAY(sa.Text))
+            # In their order, so that two processes which lock the same rows do not wait for each other.
+            locked = there.where(outbox.c.event_id == sa.any_(ids)).order_by(outbox.c.seq).with_for_update()
+            these = sa.select(locked.cte("these").c.seq)
+            receipts_too = sa.delete(receipts).where(receipts.c.entry.in_(these)).cte("receipts_too")
+            return [sa.delete(outbox).where(outbox.c.seq.in_(these)).add_cte(receipts_too)]
+        given = sa.func.json_each(sa.bindparam("ids", type_=sa.Text)).table_valued("value")
+        these = there.where(outbox.c.event_id.in_(sa.select(given.c.value)))
+        return [
+            sa.delete(receipts).where(receipts.c.entry.in_(these)),
+            sa.delete(outbox).where(outbox.c.seq.in_(these)),
+        ]
 
     def reschedule(self, entries: Sequence[Entry]) -> None:
         def put_off(connection: sa.Connection) -> None:
