@@ -31,7 +31,7 @@ CALLS: dict[type[Store], tuple[str, ...]] = {
     Outbox: ("add", "claim", "extend", "published", "release", "expect", "receipt", "discard"),
     Inbox: ("begin", "extend", "complete", "release"),
     DeadLetters: ("add", "discard"),
-    Lanes: ("put", "take", "extend", "started", "finish", "release", "due", "missed"),
+    Lanes: ("put", "take", "extend", "started", "finish", "finish_and_take", "release", "due", "missed"),
 }
 """The calls of each interface that change or give out something."""
 

@@ -221,6 +221,21 @@ class Lanes(Store, ABC):
         A lane without items is held by nobody. Repeated, a move that is done is `LOST`.
         """
 
+    def finish_and_take(
+        self, move: Move, lanes: Sequence[Lane], *, token: str, lease: float, limit: int
+    ) -> tuple[Finished, Sequence[Taken]]:
+        """Do `finish`, then `take`, in one step where the store can, for a worker that goes on.
+
+        Parameters:
+            move: What is finished.
+            lanes: Which lanes are taken.
+            token: That of all these lanes.
+            lease: See `take`.
+            limit: See `take`.
+        """
+        [finished] = self.finish([move], token=token)
+        return finished, self.take(lanes, token=token, lease=lease, limit=limit)
+
     @abstractmethod
     def release(self, lane: Lane, *, token: str, after: float = 0.0, note: str | None = None) -> Due | None:
         """Let others have a lane.

@@ -26,7 +26,9 @@ from fastapi_events import leases
 from fastapi_events.errors import NotPublished, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Message
+from fastapi_events.handlers.task_queue.worker import turn
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt
+from fastapi_events.handlers.task_queue.worker.waiting_lanes import Handover
 from fastapi_events.leases import LEASE_SECONDS
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.lanes import (
@@ -47,7 +49,7 @@ from tests.faults.conftest import QUICK
 from tests.handlers.task_queue.broker import ListEngine, ListHandler
 
 KEYS = ("x", "y")
-LANE_STEPS = ("put", "take", "started", "finish", "release", "extend", "missed")
+LANE_STEPS = ("put", "take", "started", "finish", "finish_and_take", "release", "extend", "missed")
 STEPS = (*LANE_STEPS, "send", "function")
 FATES = st.sampled_from(["well", "well", "before", "after", "away"])
 
@@ -143,25 +145,27 @@ class LanesMachine(RuleBasedStateMachine):
 
     # The web process
 
-    @rule(key=st.sampled_from(KEYS), count=st.integers(1, 3), step=st.sampled_from(["put", "send"]),
-          kind=st.sampled_from(["well", "well", "away"]))  # fmt: skip
-    def flush(self, key: str, count: int, step: str, kind: str) -> None:
+    @rule(keys=st.lists(st.sampled_from(KEYS), min_size=1, max_size=3),
+          step=st.sampled_from(["put", "send"]), kind=st.sampled_from(["well", "well", "away"]))  # fmt: skip
+    def flush(self, keys: list[str], step: str, kind: str) -> None:
         events = []
-        for _ in range(count):
+        for key in keys:
             event = Event("cat-purred", self.next[key])
             event.ordering_key = key
             self.next[key] += 1
             events.append(event)
         with self.fate.at(step, kind), contextlib.suppress(NotPublished):
             asyncio.run(self.handler.handle_many(events))
-            self.accepted[key] += [event.payload for event in events]
+            for event in events:
+                self.accepted[str(event.ordering_key)].append(event.payload)
         if kind == "away" and step == "put":
             self.handler._outlet.lane_writer._breaker.succeeded()  # type: ignore[union-attr]
 
     # Bells
 
-    @rule(at=st.integers(0, 100), step=st.sampled_from(STEPS), kind=FATES)
-    def hear(self, at: int, step: str, kind: str) -> None:
+    @rule(at=st.integers(0, 100), step=st.sampled_from(STEPS), kind=FATES, is_slow=st.booleans())
+    def hear(self, at: int, step: str, kind: str, is_slow: bool) -> None:
+        turn._SLOW_SECONDS = -1.0 if is_slow else 3_600.0
         if self.handler.sent:
             self.deliver(self.handler.sent.pop(at % len(self.handler.sent)), step, kind)
 
@@ -270,8 +274,11 @@ class SqlLanesMachine(LanesMachine):
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be written is written again without a pause."""
+    """What cannot be written is written again without a pause, and no thread does anything by itself."""
     monkeypatch.setattr(leases, "_FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(turn, "TURN_SECONDS", 3_600.0)
+    monkeypatch.setattr(turn, "_SLOW_SECONDS", 3_600.0)  # which the machine changes
+    monkeypatch.setattr(turn, "Handover", partial(Handover, patience=3_600.0))
 
 
 @pytest.mark.parametrize(("machine", "examples"), [(LanesMachine, 80), (SqlLanesMachine, 15)])

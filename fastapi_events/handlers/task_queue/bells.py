@@ -19,6 +19,9 @@ logger: logging.Logger = logging.getLogger(__name__)
 MAX_LANES_PER_BELL = 50
 """Lanes of fan-out that one message names."""
 
+MAX_LANES_PER_TURN = 10
+"""Lanes of a function that one message names: who hears it works at one after the other."""
+
 _SEND_SECONDS = 2.0
 _LOOK_AT = 100
 
@@ -37,11 +40,12 @@ class Bells:
         self._destination = destination
         self._sender = sender
 
-    def ring(self, due: Sequence[Due], *, delay: float = 0.0) -> bool:
+    def ring(self, due: Sequence[Due], *, delay: float = 0.0, apart: bool = False) -> bool:
         """Ring bells. Those that cannot be rung are due at once for whoever looks.
 
         Parameters:
             delay: Seconds until they are to be heard.
+            apart: Each lane has a message of its own, for several workers to hear.
 
         Returns:
             Whether the broker has them.
@@ -49,7 +53,7 @@ class Bells:
         if not due:
             return True
         try:
-            self._sender.send(list(_messages(due, delay)), timeout=_SEND_SECONDS)
+            self._sender.send(list(_messages(due, delay, apart)), timeout=_SEND_SECONDS)
         except Exception as error:  # whatever the broker's client raises
             logger.debug("%d bells of %s cannot be rung: %s", len(due), self._destination, error)
             self.missed(due)
@@ -85,16 +89,16 @@ class Bells:
         return rung
 
 
-def _messages(due: Sequence[Due], delay: float) -> Iterator[Message]:
-    fan_outs: dict[str, list[Lane]] = {}
+def _messages(due: Sequence[Due], delay: float, apart: bool) -> Iterator[Message]:
+    together: dict[tuple[str, str], list[Lane]] = {}
     for lane, queue in due:
-        if lane.target == FAN_OUT_TURN:
-            fan_outs.setdefault(queue, []).append(lane)
-        else:
-            yield _message(lane.target, queue, [lane], delay)
-    for queue, lanes in fan_outs.items():
-        for begin in range(0, len(lanes), MAX_LANES_PER_BELL):
-            yield _message(fan_out_name(queue), queue, lanes[begin : begin + MAX_LANES_PER_BELL], delay)
+        together.setdefault((lane.target, queue), []).append(lane)
+    for (target, queue), lanes in together.items():
+        is_fan_out = target == FAN_OUT_TURN
+        most = 1 if apart else MAX_LANES_PER_BELL if is_fan_out else MAX_LANES_PER_TURN
+        for begin in range(0, len(lanes), most):
+            task = fan_out_name(queue) if is_fan_out else target
+            yield _message(task, queue, lanes[begin : begin + most], delay)
 
 
 def _message(task: str, queue: str, lanes: Sequence[Lane], delay: float) -> Message:

@@ -104,24 +104,23 @@ return {due, full}
 """
 )
 
-_TAKE = (
-    _LANES
-    + """
+_TAKE_EACH = """
 local taken = {}
 for at, lane in ipairs(given.lanes) do
     local it = open(lane)
     local others = it.held and it.owner ~= given.owner
-    if redis.call('EXISTS', it.ids) == 1 and not others and (now >= it.before or it.void) then
+    local ids = not others and (now >= it.before or it.void)
+        and redis.call('LRANGE', it.ids, 0, given.limit - 1) or {}
+    if #ids > 0 then
         local suspect = (it.owner ~= '' and it.owner ~= given.owner) or it.starts > 0
         it.before, it.rings = 0, 0
         hold(it, given.owner, given.seconds)
-        local ids = redis.call('LRANGE', it.ids, 0, given.limit - 1)
         taken[#taken + 1] = {at, it.note, suspect and 1 or 0, ids, redis.call('HMGET', it.texts, unpack(ids))}
     end
 end
-return taken
 """
-)
+
+_TAKE = _LANES + _TAKE_EACH + "return taken"
 
 _EXTEND = (
     _LANES
@@ -144,9 +143,7 @@ return redis.call('HINCRBY', it.turn, 'starts', 1)
 """
 )
 
-_FINISH = (
-    _LANES
-    + """
+_FINISH_EACH = """
 local answers = {}
 for at, move in ipairs(given.moves) do
     local it, due, outcome, into = open(move[1]), {}, 'done', {}
@@ -172,9 +169,10 @@ for at, move in ipairs(given.moves) do
     end
     answers[at] = {outcome, left, due}
 end
-return answers
 """
-)
+
+_FINISH = _LANES + _FINISH_EACH + "return answers"
+_FINISH_AND_TAKE = _LANES + _FINISH_EACH + _TAKE_EACH + "return {answers, taken}"
 
 _RELEASE = (
     _LANES
@@ -269,12 +267,7 @@ class RedisLanes(RedisPart, Lanes):
         return Placed(list(map(_due, due)), [lanes[at - 1] for at in full])
 
     def take(self, lanes: Sequence[Lane], *, token: str, lease: float, limit: int) -> Sequence[Taken]:
-        return [
-            Taken(lanes[at - 1], list(map(_item, ids, texts)), text_of(note), bool(is_suspect))
-            for at, note, is_suspect, ids, texts in self._run(
-                _TAKE, lanes=lanes, owner=token, seconds=lease, limit=limit
-            )
-        ]
+        return _taken(lanes, self._run(_TAKE, lanes=lanes, owner=token, seconds=lease, limit=limit))
 
     def extend(self, lanes: Sequence[Lane], *, token: str, lease: float) -> bool:
         return bool(self._run(_EXTEND, lanes=lanes, owner=token, seconds=lease))
@@ -283,11 +276,18 @@ class RedisLanes(RedisPart, Lanes):
         return int(self._run(_STARTED, lane=lane, owner=token))
 
     def finish(self, moves: Sequence[Move], *, token: str) -> Sequence[Finished]:
-        given = [(move.lane, move.ids, list(move.into.items())) for move in moves]
-        answers = self._run(_FINISH, moves=given, owner=token, most=self.max_items)
-        return [
-            Finished(Outcome(text_of(outcome)), left, list(map(_due, due))) for outcome, left, due in answers
-        ]
+        answers = self._run(_FINISH, moves=list(map(_given, moves)), owner=token, most=self.max_items)
+        return _finished(answers)
+
+    def finish_and_take(
+        self, move: Move, lanes: Sequence[Lane], *, token: str, lease: float, limit: int
+    ) -> tuple[Finished, Sequence[Taken]]:
+        answers, taken = self._run(
+            _FINISH_AND_TAKE, moves=[_given(move)], most=self.max_items,
+            lanes=lanes, owner=token, seconds=lease, limit=limit,
+        )  # fmt: skip
+        [finished] = _finished(answers)
+        return finished, _taken(lanes, taken)
 
     def release(self, lane: Lane, *, token: str, after: float = 0.0, note: str | None = None) -> Due | None:
         due = self._run(_RELEASE, lane=lane, owner=token, after=after, note=note)
@@ -339,6 +339,21 @@ class RedisLanes(RedisPart, Lanes):
 
     def _run(self, script: str, **given: Any) -> Any:
         return self._server.run(script, json.dumps(given))
+
+
+def _given(move: Move) -> tuple[Lane, Sequence[str], list[tuple[Lane, Sequence[Item]]]]:
+    return move.lane, move.ids, list(move.into.items())
+
+
+def _finished(answers: Sequence[Any]) -> list[Finished]:
+    return [Finished(Outcome(text_of(outcome)), left, list(map(_due, due))) for outcome, left, due in answers]
+
+
+def _taken(lanes: Sequence[Lane], answers: Sequence[Any]) -> list[Taken]:
+    return [
+        Taken(lanes[at - 1], list(map(_item, ids, texts)), text_of(note), bool(is_suspect))
+        for at, note, is_suspect, ids, texts in answers
+    ]
 
 
 def _due(answer: Sequence[Any]) -> Due:

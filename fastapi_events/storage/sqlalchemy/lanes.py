@@ -72,16 +72,7 @@ class SqlLanes(SqlPart, Lanes):
         return self._in_lanes(items, append, grows=True)
 
     def take(self, lanes: Sequence[Lane], *, token: str, lease: float, limit: int) -> Sequence[Taken]:
-        def hold(locked: _Locked) -> list[Taken]:
-            taken = []
-            for lane in lanes:
-                turn = locked.turns[lane]
-                if turn.may_take(token, locked.now):
-                    is_suspect = turn.take(token, locked.now, lease)
-                    taken.append(Taken(lane, _first(locked, lane, limit), turn.note, is_suspect))
-            return taken
-
-        return self._in_lanes(lanes, hold)
+        return self._in_lanes(lanes, lambda locked: _take(locked, lanes, token, lease, limit))
 
     def find(self, destination: str, prefix: str, *, limit: int = 20) -> Sequence[Waiting]:
         before = lane_items.alias()
@@ -158,6 +149,14 @@ class SqlLanes(SqlPart, Lanes):
         return self._in_lanes(
             named, lambda locked: [self._finish(locked, move, token) for move in moves], grows=grows
         )
+
+    def finish_and_take(
+        self, move: Move, lanes: Sequence[Lane], *, token: str, lease: float, limit: int
+    ) -> tuple[Finished, Sequence[Taken]]:
+        def both(locked: _Locked) -> tuple[Finished, Sequence[Taken]]:
+            return self._finish(locked, move, token), _take(locked, lanes, token, lease, limit)
+
+        return self._in_lanes([move.lane, *move.into, *lanes], both, grows=bool(move.into))
 
     def release(self, lane: Lane, *, token: str, after: float = 0.0, note: str | None = None) -> Due | None:
         def let_go(locked: _Locked) -> Due | None:
@@ -313,6 +312,16 @@ def _put(locked: _Locked, new: Mapping[Lane, Sequence[Item]]) -> list[Due]:
             turn.rung(locked.now)
             due.append(Due(lane, queue or _first(locked, lane, 1)[0].queue))
     return due
+
+
+def _take(locked: _Locked, named: Sequence[Lane], token: str, lease: float, limit: int) -> list[Taken]:
+    taken = []
+    for lane in named:
+        turn = locked.turns[lane]
+        if turn.may_take(token, locked.now):
+            is_suspect = turn.take(token, locked.now, lease)
+            taken.append(Taken(lane, _first(locked, lane, limit), turn.note, is_suspect))
+    return taken
 
 
 def _first(locked: _Locked, lane: Lane, limit: int) -> list[Item]:

@@ -175,6 +175,54 @@ class LanesContract:
         _finish(store, "2")
         assert _finish(store, "2").outcome is Outcome.LOST
 
+    def test_with_what_is_finished_the_next_lane_is_taken(self, store: Any) -> None:
+        _put(store, "1")
+        _put(store, "2", "3", "4", lane=_OTHER)
+        _take(store)
+        finished, [taken] = store.lanes.finish_and_take(
+            Move(_LANE, ["1"], {_AFTER: _items("1")}), [_OTHER], token="a", lease=30.0, limit=2
+        )
+        assert (finished.outcome, finished.left) == (Outcome.DONE, 0)
+        assert list(finished.due) == [Due(_AFTER, "events")]
+        assert (taken.lane, _ids_of(taken), taken.note, taken.is_suspect) == (_OTHER, ["2", "3"], "", False)
+        assert _take(store, "b", lane=_OTHER) is None
+        assert _finish(store, "2", "3", "4", lane=_OTHER).outcome is Outcome.DONE
+
+    def test_the_next_lane_is_taken_by_the_same_rules_whatever_becomes_of_the_first(
+        self, store: Any, clock: Any
+    ) -> None:
+        _put(store, "1")
+        _put(store, "2", lane=_OTHER)
+        _take(store, "a", lease=30)
+        clock.forward(31)
+        _take(store, "b")
+        # The first lane was lost: it keeps its item, and the next is held all the same
+        finished, [taken] = store.lanes.finish_and_take(
+            Move(_LANE, ["1"]), [_OTHER], token="a", lease=30.0, limit=9
+        )
+        assert (finished.outcome, taken.lane) == (Outcome.LOST, _OTHER)
+        assert _ids_of(_take(store, "b")) == ["1"]
+        # A lane that somebody holds, that is empty, or whose time has not come, is not taken
+        finished, none = store.lanes.finish_and_take(
+            Move(_LANE, ["1"]), [_OTHER, _AFTER], token="b", lease=30.0, limit=9
+        )
+        assert (finished.outcome, list(none)) == (Outcome.DONE, [])
+        store.lanes.release(_OTHER, token="a", after=60.0)
+        _put(store, "3")
+        _take(store, "b")
+        _, none = store.lanes.finish_and_take(Move(_LANE, ["3"]), [_OTHER], token="b", lease=30.0, limit=9)
+        assert list(none) == []
+
+    def test_to_finish_and_take_twice_is_harmless(self, store: Any) -> None:
+        _put(store, "1")
+        _put(store, "2", lane=_OTHER)
+        _take(store)
+        move = Move(_LANE, ["1"])
+        store.lanes.finish_and_take(move, [_OTHER], token="a", lease=30.0, limit=9)
+        finished, [taken] = store.lanes.finish_and_take(move, [_OTHER], token="a", lease=30.0, limit=9)
+        assert finished.outcome is Outcome.LOST
+        assert (_ids_of(taken), taken.is_suspect) == (["2"], False)
+
     def test_what_follows_is_put_in_the_same_step(self, store: Any) -> None:
         _put(store, "1", "2")
         _take(store)

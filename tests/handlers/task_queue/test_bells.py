@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
+
 from fastapi_events.errors import StorageError
-from fastapi_events.handlers.task_queue.bells import MAX_LANES_PER_BELL, Bells
+from fastapi_events.handlers.task_queue.bells import MAX_LANES_PER_BELL, MAX_LANES_PER_TURN, Bells
 from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Bell, bell_in
 from fastapi_events.storage.lanes import UNHEARD_SECONDS, Due, Item, Lane
 from fastapi_events.storage.memory import MemoryLanes
@@ -25,11 +27,11 @@ def fan_out(key: str) -> Lane:
     return Lane(HERE, FAN_OUT_TURN, key)
 
 
-def test_lanes_of_fan_out_share_a_message_and_those_of_functions_have_their_own() -> None:
+def test_lanes_of_one_function_and_queue_share_a_message() -> None:
     engine = ListEngine()
     due = [
         Due(fan_out("a"), "events"), Due(fan_out("b"), "events"), Due(fan_out("c"), "bills"),
-        Due(feed("a"), "events"), Due(feed("b"), "events"),
+        Due(feed("a"), "events"), Due(feed("b"), "events"), Due(feed("c"), "bills"),
     ]  # fmt: skip
 
     assert Bells(MemoryLanes(), HERE, engine).ring(due, delay=3.0)
@@ -38,20 +40,30 @@ def test_lanes_of_fan_out_share_a_message_and_those_of_functions_have_their_own(
     assert sent == [
         ("fastapi_events.fan_out", "events", ["a", "b"]),
         ("fastapi_events.fan_out.bills", "bills", ["c"]),
-        ("feed", "events", ["a"]),
-        ("feed", "events", ["b"]),
+        ("feed", "bills", ["c"]),
+        ("feed", "events", ["a", "b"]),
     ]
     assert {each.delay for each in engine.sent} == {3.0}
     assert len({each.id for each in engine.sent}) == 4
 
 
-def test_a_message_names_no_more_lanes_than_one_worker_should_take() -> None:
+@pytest.mark.parametrize(("lane", "most"), [(fan_out, MAX_LANES_PER_BELL), (feed, MAX_LANES_PER_TURN)])
+def test_a_message_names_no_more_lanes_than_one_worker_should_take(
+    lane: Callable[[str], Lane], most: int
+) -> None:
     engine = ListEngine()
-    count = MAX_LANES_PER_BELL + 1
 
-    Bells(MemoryLanes(), HERE, engine).ring([Due(fan_out(str(each)), "events") for each in range(count)])
+    Bells(MemoryLanes(), HERE, engine).ring([Due(lane(str(each)), "events") for each in range(most + 1)])
 
-    assert [len(json.loads(each.argument)["bell"]) for each in engine.sent] == [MAX_LANES_PER_BELL, 1]
+    assert [len(json.loads(each.argument)["bell"]) for each in engine.sent] == [most, 1]
+
+
+def test_lanes_are_rung_apart_for_several_workers_to_hear() -> None:
+    engine = ListEngine()
+
+    Bells(MemoryLanes(), HERE, engine).ring([Due(feed(each), "events") for each in "abc"], apart=True)
+
+    assert [json.loads(each.argument)["bell"] for each in engine.sent] == [["a"], ["b"], ["c"]]
 
 
 def test_a_bell_can_be_read_and_nothing_else_is_one() -> None:
@@ -111,4 +123,4 @@ def test_all_lanes_that_are_due_are_rung() -> None:
     now[0] += 60
 
     assert Bells(lanes, HERE, engine).look() == 250
-    assert len(engine.sent) == 250
+    assert sum(len(json.loads(each.argument)["bell"]) for each in engine.sent) == 250

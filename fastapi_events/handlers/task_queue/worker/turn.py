@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -29,6 +29,7 @@ from fastapi_events.handlers.task_queue.worker.outcome import (
     TryAgain,
     decide,
 )
+from fastapi_events.handlers.task_queue.worker.waiting_lanes import Handover, WaitingLanes
 from fastapi_events.ids import random_id
 from fastapi_events.leases import LEASE_SECONDS, keeper, until_written
 from fastapi_events.per_process import PerProcess
@@ -44,6 +45,9 @@ TURN_ITEMS = 25
 
 TURN_SECONDS = 1.0
 """How long a worker begins further items of a lane, until others have their turn."""
+
+_SLOW_SECONDS = 0.01
+"""A function whose last call took longer has each of its lanes by whoever is free."""
 
 _LONGEST_GATE_SECONDS = 30.0
 _NOT_EARLY_SECONDS = 0.05
@@ -86,7 +90,7 @@ _Rings: TypeAlias = list[tuple[Due, float]]
 """Bells that have to be rung, each with its delay."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Turn:
     """Somebody's turn at the lanes of a bell.
 
@@ -95,12 +99,18 @@ class _Turn:
         bell: What was heard.
         token: What the lanes are held with.
         rings: What is to be rung at the end.
+        limit: How many items of a lane are handled.
+        waiting: Which of the lanes have still to be held.
+        following: The next of them, where it is held already.
     """
 
     performer: Performer
     bell: Bell
     token: str
-    rings: _Rings
+    rings: _Rings = field(default_factory=list)
+    limit: int = TURN_ITEMS
+    waiting: WaitingLanes | None = None
+    following: Taken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,24 +162,35 @@ class Turns:
         self._dead_letters = dead_letters
         self._max_crashes = max_crashes
         self._lookout = lookout
+        self._handover = Handover(order.bells)
+        self._took: dict[str, float] = {}
+        """How long the last call of each function took."""
         self._gate = PerProcess(threading.Lock)  # after a fork, the thread that held it does not exist
 
     def perform(self, performer: Performer, bell: Bell) -> None:
-        """Handle the items of a subscription's lane, one after the other.
+        """Handle the items of a subscription's lanes, one after the other.
 
         Raises:
             StorageError: When the lanes cannot be reached.
             BaseException: What ends the worker; others go on.
         """
+        self._lookout.traffic()
         one_only = any(option in performer.options for option in ("time_limit", "soft_time_limit"))
-        rings: _Rings = []
-        for key in bell.keys:
-            lane = self._order.lane(performer.name, key)
-            with self._held([lane], limit=1 if one_only else TURN_ITEMS) as (token, taken):
-                turn = _Turn(performer, bell, token, rings)
-                for each in taken:
-                    self._one_by_one(turn, each)
-        self._ring(rings)
+        waiting = WaitingLanes([self._order.lane(performer.name, key) for key in bell.keys], bell.queue)
+        turn = _Turn(performer, bell, random_id(), limit=1 if one_only else TURN_ITEMS, waiting=waiting)
+        lane = waiting.next()
+        if waiting and (one_only or self._took.get(performer.name, 0.0) > _SLOW_SECONDS):
+            self._handover.hand_over(waiting)
+        with self._handover.watch(waiting):
+            while lane is not None:
+                taken = self._lanes.take([lane], token=turn.token, lease=LEASE_SECONDS, limit=turn.limit)
+                turn.following = taken[0] if taken else None
+                while (each := turn.following) is not None:
+                    turn.following = None
+                    with self._kept(turn, [each.lane]):
+                        self._one_by_one(turn, each)
+                lane = waiting.next()
+        self._ring(turn.rings)
 
     def fan_out(self, performer: Performer, bell: Bell, finds: FansOut) -> None:
         """Find out who listens to the items of lanes, and put these into theirs.
@@ -181,17 +202,18 @@ class Turns:
             StorageError: When the lanes cannot be reached.
         """
         lanes = [self._order.lane(FAN_OUT_TURN, key) for key in bell.keys]
-        rings: _Rings = []
-        with self._held(lanes, limit=TURN_ITEMS) as (token, taken):
-            turn = _Turn(performer, bell, token, rings)
+        self._lookout.traffic()
+        turn = _Turn(performer, bell, random_id())
+        taken = self._lanes.take(lanes, token=turn.token, lease=LEASE_SECONDS, limit=turn.limit)
+        with self._kept(turn, [each.lane for each in taken]):
             for each in taken:
                 if each.is_suspect:
-                    with self._alone(each.lane, token) as crashes:
+                    with self._alone(each.lane, turn.token) as crashes:
                         one = replace(each, items=each.items[:1])
                         self._together(turn, [one], finds, crashes)
             others = [each for each in taken if not each.is_suspect]
             self._together(turn, others, finds, 0)
-        self._ring(rings)
+        self._ring(turn.rings)
 
     def _ring(self, rings: _Rings) -> None:
         """Ring bells, once nothing is held any more."""
@@ -203,23 +225,20 @@ class Turns:
     # Holding
 
     @contextmanager
-    def _held(self, lanes: Sequence[Lane], *, limit: int) -> Iterator[tuple[str, Sequence[Taken]]]:
-        """Hold those lanes within the block that can be."""
-        self._lookout.traffic()
-        token = random_id()
-        taken = self._lanes.take(lanes, token=token, lease=LEASE_SECONDS, limit=limit)
-        if not taken:
-            yield token, ()
+    def _kept(self, turn: _Turn, lanes: Sequence[Lane]) -> Iterator[None]:
+        """Keep lanes that are held while the block runs; where it ends the worker, others may have them."""
+        if not lanes:
+            yield
             return
-        held = [each.lane for each in taken]
-        extend = partial(self._lanes.extend, held, token=token, lease=LEASE_SECONDS)
+        extend = partial(self._lanes.extend, lanes, token=turn.token, lease=LEASE_SECONDS)
         try:
             with keeper.keep(extend, of=self._lanes):
-                yield token, taken
+                yield
         except BaseException:
-            for lane in held:  # those that are still held
+            following = [] if turn.following is None else [turn.following.lane]
+            for lane in [*lanes, *following]:  # those that are still held
                 try:
-                    self._lanes.release(lane, token=token)
+                    self._lanes.release(lane, token=turn.token)
                 except StorageError as error:
                     logger.warning("The lane of %r for %s stays held: %s", lane.key, lane.target, error)
             raise
@@ -250,7 +269,7 @@ class Turns:
 
     def _one_by_one(self, turn: _Turn, taken: Taken) -> None:
         ends = time.monotonic() + TURN_SECONDS
-        left = len(taken.items)
+        left = last = len(taken.items)
         for number, item in enumerate(taken.items):
             if item.queue != turn.bell.queue or (number and time.monotonic() > ends):
                 break
@@ -259,21 +278,25 @@ class Turns:
                 with self._alone(taken.lane, turn.token) as crashes:
                     finished = self._attempt(turn, taken.lane, item, note, crashes)
             else:
-                finished = self._attempt(turn, taken.lane, item, note, 0)
+                finished = self._attempt(turn, taken.lane, item, note, 0, is_last=number + 1 == last)
             if finished is None:
                 return
             left = finished.left
         if left:
             self._release(turn, taken.lane)
 
-    def _attempt(self, turn: _Turn, lane: Lane, item: Item, note: str, crashes: int) -> Finished | None:
+    def _attempt(
+        self, turn: _Turn, lane: Lane, item: Item, note: str, crashes: int, *, is_last: bool = False
+    ) -> Finished | None:
         """Handle an item; None where another worker holds the lane by now."""
         try:
             self._check(turn.performer, item, crashes)
+            began = time.monotonic()
             turn.performer.handle(item.text)
+            self._took[turn.performer.name] = time.monotonic() - began
         except BaseException as error:
             return self._after_failure(turn, lane, _Failure(item, note, error))
-        return self._finish(turn, lane, item)
+        return self._finish(turn, lane, item, goes_on=is_last)
 
     def _check(self, performer: Performer, item: Item, crashes: int) -> None:
         if crashes >= self._max_crashes:
@@ -335,8 +358,20 @@ class Turns:
 
     # What follows
 
-    def _finish(self, turn: _Turn, lane: Lane, item: Item) -> Finished | None:
-        [finished] = self._finish_all([Move(lane, [item.id])], turn.token)
+    def _finish(self, turn: _Turn, lane: Lane, item: Item, *, goes_on: bool = False) -> Finished | None:
+        """Write that an item is done; and hold the next lane in the same step, where one waits."""
+        move = Move(lane, [item.id])
+        following = turn.waiting.next() if goes_on and turn.waiting is not None else None
+        if following is None:
+            [finished] = self._finish_all([move], turn.token)
+        else:
+            finished, taken = self._until_written(
+                partial(
+                    self._lanes.finish_and_take, move, [following],
+                    token=turn.token, lease=LEASE_SECONDS, limit=turn.limit,
+                )
+            )  # fmt: skip
+            turn.following = taken[0] if taken else None
         if finished.outcome is Outcome.LOST:
             logger.warning(
                 "The lane of %r for %s has gone to another worker, which may handle event %s again.",

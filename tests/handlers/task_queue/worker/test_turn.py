@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Bell
 from fastapi_events.handlers.task_queue.worker import turn as turn_module
 from fastapi_events.handlers.task_queue.worker.outcome import TryLater
 from fastapi_events.handlers.task_queue.worker.turn import TURN_ITEMS
+from fastapi_events.handlers.task_queue.worker.waiting_lanes import Handover
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.lanes import Item, Lane, Move
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes
@@ -23,6 +25,14 @@ from tests.recording import Diary
 
 HERE = "list:events"
 LANE = Lane(HERE, "one", "k")
+
+
+@pytest.fixture(autouse=True)
+def at_leisure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, no turn ends for the time that it takes."""
+    monkeypatch.setattr(turn_module, "TURN_SECONDS", 3_600.0)
+    monkeypatch.setattr(turn_module, "_SLOW_SECONDS", 3_600.0)
+    monkeypatch.setattr(turn_module, "Handover", partial(Handover, patience=3_600.0))
 
 
 class Clock:
@@ -86,6 +96,81 @@ def test_one_bell_serves_all_that_waits() -> None:
     assert place.bells == []
 
 
+def test_one_bell_serves_several_lanes_with_one_step_for_each() -> None:
+    asked: list[str] = []
+
+    class Counting(MemoryLanes):
+        def take(self, lanes: Any, **settings: Any) -> Any:
+            asked.append("take")
+            return super().take(lanes, **settings)
+
+        def finish_and_take(self, move: Any, lanes: Any, **settings: Any) -> Any:
+            finished = super().finish_and_take(move, lanes, **settings)
+            asked[-1] = "finish and take"
+            return finished
+
+    place = Place(Counting())
+    place.put(1, 2)
+    place.put(3, lane=LANE._replace(key="l"))
+    place.put(4, lane=LANE._replace(key="m"))
+
+    place.hear("k", "l", "m")
+
+    assert place.ran == [1, 2, 3, 4]
+    assert asked == ["take", "finish and take", "finish and take"]
+    assert place.bells == []
+    assert place.lanes.count(HERE) == 0
+
+
+def test_lanes_that_cannot_be_had_hold_up_no_other_of_their_bell() -> None:
+    place = Place(retry=RetryPolicy(max_retries=3))
+    place.put(1, 9)
+    for payload, key in enumerate("lmno", 2):
+        place.put(payload, lane=LANE._replace(key=key))
+    place.lanes.take([LANE._replace(key="l")], token="another", lease=60, limit=1)
+    place.does = raising(ValueError("not yet"), 1, 4)
+
+    place.hear("k", "empty", "l", "m", "n", "o")
+
+    assert place.ran == [3, 5]
+    assert place.bells == [("one", "events", ["k", "n"], 0.0)]
+    place.does = lambda event: None
+    place.handler.run()
+    assert place.ran == [3, 5, 1, 9, 4]
+
+
+def test_what_ends_the_worker_leaves_all_lanes_of_its_bell_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place()
+    monkeypatch.setattr(place.handler.engine, "described", lambda attempt, options, error: None)
+    others = [LANE._replace(key=key) for key in "lm"]
+    place.put(1)
+    for payload, lane in enumerate(others, 2):
+        place.put(payload, lane=lane)
+    place.does = raising(GeneratorExit(), 2)
+
+    with pytest.raises(GeneratorExit):
+        place.hear("k", "l", "m")
+
+    assert place.ran == [1]
+    assert [each.lane for each in place.lanes.take(others, token="another", lease=9, limit=9)] == others
+
+
+def test_lanes_of_a_slow_function_are_left_to_whoever_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_module, "_SLOW_SECONDS", -1.0)
+    place = Place()
+    place.put(1)
+    place.hear()
+    for payload, key in enumerate("klm", 2):
+        place.put(payload, lane=LANE._replace(key=key))
+
+    place.hear("k", "l", "m")
+
+    assert place.ran == [1, 2]
+    assert place.bells == [("one", "events", ["l"], 0.0), ("one", "events", ["m"], 0.0)]
+    place.handler.run()
+    assert place.ran == [1, 2, 3, 4]
+
+
 def test_a_bell_for_an_empty_lane_is_heard_in_vain() -> None:
     place = Place()
 
@@ -132,10 +217,12 @@ def test_with_a_time_limit_each_event_has_a_message_of_its_own() -> None:
     actor = place.handler.engine.actors["one"]
     object.__setattr__(actor, "options", {"time_limit": 5})
     place.put(1, 2)
+    place.put(3, lane=LANE._replace(key="l"))
 
-    place.hear()
+    place.hear("k", "l")
 
     assert place.ran == [1]
+    assert place.bells == [("one", "events", ["l"], 0.0), ("one", "events", ["k"], 0.0)]
 
 
 def test_what_waits_for_another_queue_is_rung_there() -> None:
@@ -330,7 +417,7 @@ def test_one_bell_fans_out_many_lanes() -> None:
 
     place.hear("k", "l", "empty", task="fastapi_events.fan_out")
 
-    assert sorted(place.bells) == [("one", "events", ["k"], 0.0), ("one", "events", ["l"], 0.0)]
+    assert place.bells == [("one", "events", ["k", "l"], 0.0)]
     place.handler.run()
     assert sorted(place.ran) == [1, 2, 3]
 

@@ -1,0 +1,111 @@
+"""Lanes that one message names, and that wait while a worker works at the first of them.
+
+A quick function is done with all of them before another worker would have heard of one. Once they have to
+wait, each is rung in a message of its own, for whoever is free.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from fastapi_events.handlers.task_queue.bells import Bells
+from fastapi_events.per_process import PerProcess
+from fastapi_events.storage.lanes import Due, Lane
+
+PATIENCE_SECONDS = 0.05
+"""How long lanes wait for the one before them."""
+
+
+class WaitingLanes:
+    """Lanes that a worker has still to work at, unless they are handed over.
+
+    Parameters:
+        lanes: In their order.
+        queue: Where they were rung.
+    """
+
+    def __init__(self, lanes: Iterable[Lane], queue: str) -> None:
+        self._lanes = deque(lanes)
+        self._queue = queue
+        self.since: float = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def next(self) -> Lane | None:
+        """The next lane to work at; None when all are done, or somebody else gets to hear of them."""
+        try:
+            return self._lanes.popleft()  # in one step: another thread may be handing them over
+        except IndexError:
+            return None
+
+    def rest(self) -> list[Due]:
+        """All that are left, to be rung: they wait here no more."""
+        lanes = iter(self.next, None)
+        return [Due(lane, self._queue) for lane in lanes]
+
+
+class _Watched:
+    """The lanes that wait in one process."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.waiting: dict[WaitingLanes, None] = {}
+        self.thread: threading.Thread | None = None
+
+
+class Handover:
+    """Rings the bells of lanes that wait for too long, from a thread that ends with the process.
+
+    Parameters:
+        bells: Rings them.
+        patience: Seconds that they wait.
+    """
+
+    def __init__(self, bells: Bells, *, patience: float = PATIENCE_SECONDS) -> None:
+        self._bells = bells
+        self._patience = patience
+        self._watched = PerProcess(_Watched)
+
+    @contextmanager
+    def watch(self, waiting: WaitingLanes) -> Iterator[None]:
+        """Hand lanes over that wait for too long while the block runs."""
+        if not waiting:
+            yield
+            return
+        watched = self._watched.get()
+        with watched.changed:
+            watched.waiting[waiting] = None
+            if watched.thread is None:
+                watched.thread = threading.Thread(
+                    target=self._work, args=(watched,), name="fastapi-events-handover", daemon=True
+                )
+                watched.thread.start()
+            watched.changed.notify()
+        try:
+            yield
+        finally:
+            with watched.changed:
+                watched.waiting.pop(waiting, None)
+
+    def hand_over(self, waiting: WaitingLanes) -> None:
+        """Ring the bells of all that wait, each for itself."""
+        self._bells.ring(waiting.rest(), apart=True)
+
+    def _work(self, watched: _Watched) -> None:
+        while True:
+            with watched.changed:
+                while not watched.waiting:
+                    watched.changed.wait()
+            time.sleep(self._patience / 2)
+            since = time.monotonic() - self._patience
+            with watched.changed:
+                late = [each for each in watched.waiting if each.since <= since]
+                for each in late:
+                    del watched.waiting[each]
+            for each in late:
+                self.hand_over(each)
