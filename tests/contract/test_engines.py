@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,40 +20,6 @@ from fastapi_events.testing.faults import Faults
 from fastapi_events.testing.inline_broker import InlineBroker
 from fastapi_events.testing.inline_engine import InlineEngine
 from tests.places import QUICK, Dead, Dramatiq, QueuePlace, celery_on_redis
-
-
-class OnTable(QueuePlace):
-    """The engine of the examples, whose worker is the test."""
-
-    def __init__(self, path: Path, **settings: Any) -> None:
-        super().__init__()
-        self.engine = TableEngine(path)
-        self.handler = TaskQueueHandler(self.engine, **{"retry": QUICK, "unknown_retry": QUICK, **settings})
-
-    def work(self) -> None:
-        pass
-
-    def settle(self) -> None:
-        worker = threading.Thread(target=self._work_off)
-        worker.start()
-        worker.join(30)
-        assert not self.engine.waiting(), "the table does not become empty"
-
-    def _work_off(self) -> None:
-        deadline = time.monotonic() + 30
-        while self.engine.waiting() and time.monotonic() < deadline:
-            if not self.engine.work_once():
-                time.sleep(0.001)
-
-    def send(self, *arguments: Any, task: str | None = None, queue: str = "events") -> None:
-        text = arguments[0] if isinstance(arguments[0], str) else json.dumps(arguments[0])
-        self.engine.send([Message(task or "fastapi_events.fan_out", queue, text, message_id(text))])
-
-    def dead(self, queue: str = "events") -> list[Dead]:
-        return [Dead(task, (), {"reason": reason}) for task, reason in self.engine.kept()]
-
-    def close(self) -> None:
-        pass
 
 
 class Inline(QueuePlace):
@@ -101,23 +65,15 @@ class ListEngine(TableEngine):
 
 
 class TestEngines(EngineContract):
-    """Dramatiq, Celery, the one of the examples, and the testing kit's own."""
+    """Dramatiq, Celery, and the testing kit's own; that of the examples is tested beside it."""
 
-    @pytest.fixture(params=["dramatiq", pytest.param("celery", marks=pytest.mark.valkey), "table", "inline"])
-    def place(
-        self, request: pytest.FixtureRequest, store: MemoryStore, tmp_path: Path
-    ) -> Iterator[QueuePlace]:
+    @pytest.fixture(params=["dramatiq", pytest.param("celery", marks=pytest.mark.valkey), "inline"])
+    def place(self, request: pytest.FixtureRequest, store: MemoryStore) -> Iterator[QueuePlace]:
         settings: dict[str, Any] = {"dead_letters": store.dead_letters, "lanes": store.lanes}
         if request.param == "celery":
             with celery_on_redis(request.getfixturevalue("valkey_url"), **settings) as celery:
                 yield celery
             return
-        place: QueuePlace
-        if request.param == "dramatiq":
-            place = Dramatiq(StubBroker(), **settings)
-        elif request.param == "inline":
-            place = Inline(**settings)
-        else:
-            place = OnTable(tmp_path / "events.db", **settings)
+        place = Dramatiq(StubBroker(), **settings) if request.param == "dramatiq" else Inline(**settings)
         yield place
         place.close()

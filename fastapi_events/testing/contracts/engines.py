@@ -35,7 +35,11 @@ class EnginePlace(Protocol):
         """Put a message into the handler's queue: to its fan-out, if no other task is named."""
 
     def settle(self) -> None:
-        """Wait until nothing waits, retries included."""
+        """Wait until nothing waits, retries included.
+
+        A worker that is a part of this process works in a thread of its own: in the main thread a
+        KeyboardInterrupt is the person's at the keyboard, and no failure.
+        """
 
     def reasons(self) -> list[str]:
         """Why the letters were given up that the engine itself has kept."""
