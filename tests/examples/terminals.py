@@ -4,18 +4,26 @@ A block of Python titled with a path is written to that file. A block of the con
 its commands there, in the page's order; what ran in that terminal before is stopped as Ctrl-C does. The lines
 after a command are what its terminal shows from then on, in any order, where `…` stands for anything in one
 line. So are those of a block of text with such a title. Other blocks are left out.
+
+Programs of Python's that start again and again are forks of one that has imported what they need.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from tests.fork_server import ForkedProcess, ForkServer
+
+FORKED = {"fastapi-events": "fastapi_events", "uvicorn": "uvicorn"}
+"""Programs, and the modules that they are."""
 
 PATIENCE_SECONDS = 180
 """For what a terminal shows; on a busy machine a worker takes a minute to start."""
@@ -46,26 +54,38 @@ def steps(page: Path) -> list[Step]:
 class Terminal:
     """A shell's window: one process at a time, and what all of them have printed."""
 
-    def __init__(self, folder: Path, log: Path, env: dict[str, str]) -> None:
+    def __init__(self, folder: Path, logs: Path, env: dict[str, str], fork_server: ForkServer) -> None:
         self._folder = folder
-        self._log = log
+        self._logs = logs
         self._env = env
-        self._process: subprocess.Popen[bytes] | None = None
+        self._fork_server = fork_server
+        self._process: subprocess.Popen[bytes] | ForkedProcess | None = None
+        self._started = 0
         self._seen = 0
-        log.touch()
+        logs.mkdir()
 
     @property
     def shown(self) -> str:
-        return self._log.read_text(errors="replace")
+        """What the processes have printed, in the order in which they were started."""
+        logs = (self._logs / f"{number}.log" for number in range(1, self._started + 1))
+        return "".join(log.read_text(errors="replace") for log in logs if log.exists())
 
     def run(self, command: str) -> None:
         """Run a command, once what ran here before has been stopped."""
         self.stop()
         self._seen = len(self.shown)
-        with self._log.open("ab") as log:
+        self._started += 1
+        log = self._logs / f"{self._started}.log"
+        program, *arguments = shlex.split(command)
+        if program in FORKED:
+            self._process = self._fork_server.start(
+                ["-m", FORKED[program], *arguments], folder=self._folder, env=self._env, output=log
+            )
+            return
+        with log.open("wb") as output:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", f"exec {command}"], cwd=self._folder, env=self._env,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
     def shows(self, lines: list[str]) -> None:
@@ -108,9 +128,18 @@ class Terminals:
         waiting: The terminals whose commands end by themselves before the page goes on.
     """
 
-    def __init__(self, folder: Path, env: dict[str, str], replaced: dict[str, str], waiting: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        env: dict[str, str],
+        replaced: dict[str, str],
+        waiting: str,
+        *,
+        fork_server: ForkServer,
+    ) -> None:
         self._folder = folder
         self._env = env
+        self._fork_server = fork_server
         self._replaced = replaced
         self._waiting = waiting
         self._terminals: dict[str, Terminal] = {}
@@ -129,8 +158,9 @@ class Terminals:
             return
         terminal = self._terminals.get(step.title)
         if terminal is None:
-            log = self._folder.parent / f"{step.title.replace(' ', '-')}.log"
-            terminal = self._terminals[step.title] = Terminal(self._folder, log, self._env)
+            logs = self._folder.parent / step.title.replace(" ", "-")
+            terminal = Terminal(self._folder, logs, self._env, self._fork_server)
+            self._terminals[step.title] = terminal
         expected: list[str] = []
         for line in [*text.splitlines(), ""]:
             is_command = step.kind == "console" and line.startswith("$ ")
