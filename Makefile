@@ -78,7 +78,7 @@ lint: $(VENV)/.check
 	@$(BIN)/ruff format --check .
 types: $(VENV)/.check
 	@$(BIN)/mypy
-pyright: $(VENV)/.check
+pyright: $(VENV)/.check types  # whose cache its mypy needs: side by side, each would look through everything
 	@$(BIN)/python -m tests.typing
 floors: $(VENV)/.check
 	@$(BIN)/lint-imports
