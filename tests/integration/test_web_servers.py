@@ -30,7 +30,7 @@ from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.middleware import EventHandlerASGIMiddleware
 
 client = redis.Redis.from_url("redis://localhost:6379/0")
-events = DramatiqHandler(SafeRedisBroker(url="redis://localhost:6379/0"))
+events = DramatiqHandler(SafeRedisBroker(url="redis://localhost:6379/0"), flush_deadline=20.0)
 local = LocalHandler()
 app = FastAPI()
 app.add_middleware(EventHandlerASGIMiddleware, handlers=[local, events])
