@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
@@ -20,6 +20,8 @@ from fastapi_events.per_process import PerProcess
 
 TIME_LIMIT = "fastapi_events_time_limit"
 """The attribute of our tasks that says when they are interrupted; `time_limit` says when Celery kills."""
+
+_Limits: TypeAlias = tuple[float | None, float | None]
 
 KILL_GRACE_SECONDS = 5.0
 """How long after its time limit the prefork pool kills the process of a function that nothing interrupts."""
@@ -35,6 +37,8 @@ class Limits:
 
     def __init__(self) -> None:
         self._worker: Any = lambda: None
+        self._of_app: _Limits | None = None
+        """The app's, as they are when the worker starts: to ask its settings takes long."""
         self._worker_pid = os.getpid()
         self._watchdog = PerProcess(Watchdog)
 
@@ -42,13 +46,14 @@ class Limits:
         """A worker starts in this process."""
         self._worker = weakref.ref(worker)
         self._worker_pid = os.getpid()
+        self._of_app = _limits_of_app(worker.app)
 
     @contextmanager
     def of(self, task: Task) -> Iterator[None]:
         """Interrupt what runs in this thread within the block, when the task's limits are reached."""
         hard, soft = getattr(task, TIME_LIMIT, None), None
         if os.getpid() == self._worker_pid:  # no child of the prefork pool, where Celery does the rest
-            hard, soft = _limits_of(task, hard)
+            hard, soft = _limits_of(task, hard, self._of_app or _limits_of_app(task.app))
         if (hard is None and soft is None) or self._is_green():
             yield
             return
@@ -139,13 +144,14 @@ def _raise_in(thread: int, error: type[Exception] | None) -> None:
     )
 
 
-def _limits_of(task: Task, ours: float | None) -> tuple[float | None, float | None]:
+def _limits_of_app(app: Any) -> _Limits:
+    """The hard and the soft limit of tasks that say none."""
+    return app.conf.task_time_limit, app.conf.task_soft_time_limit
+
+
+def _limits_of(task: Task, ours: float | None, of_app: _Limits) -> _Limits:
     """The hard and the soft limit in seconds: the message's, the task's, or the app's."""
     hard, soft = task.request.timelimit or (None, None)
     if ours is not None and hard == task.time_limit:
         hard = None  # the task's, which Celery puts on each message: when it kills, not when we interrupt
-    conf = task.app.conf
-    return (
-        hard or ours or task.time_limit or conf.task_time_limit,
-        soft or task.soft_time_limit or conf.task_soft_time_limit,
-    )
+    return hard or ours or task.time_limit or of_app[0], soft or task.soft_time_limit or of_app[1]

@@ -141,6 +141,21 @@ def test_a_limit_is_that_of_the_message_of_the_task_or_of_the_app() -> None:
         linger()
 
 
+def test_the_limit_of_the_app_is_the_one_with_which_its_worker_has_started() -> None:
+    class Worker:
+        pool_cls = None
+        app: Any = None
+
+    limits, task, worker = Limits(), a_task(), Worker()
+    worker.app = task.app
+    task.app.conf.task_soft_time_limit = 0.05
+    limits.start(worker)
+    task.app.conf.task_soft_time_limit = None
+
+    with pytest.raises(SoftTimeLimitExceeded), limits.of(task):
+        linger()
+
+
 def test_the_limit_of_a_task_of_ours_holds_although_each_message_says_when_celery_kills() -> None:
     limits, task = Limits(), a_task(time_limit=60)
     setattr(task, TIME_LIMIT, 0.05)
@@ -159,10 +174,13 @@ def test_green_threads_are_not_interrupted() -> None:
     class Green:
         is_green = True
 
+    limits, task = Limits(), a_task(soft_time_limit=0.01)
+
     class Worker:
         pool_cls = Green
+        app = task.app
 
-    limits, task, worker = Limits(), a_task(soft_time_limit=0.01), Worker()
+    worker = Worker()
     limits.start(worker)
 
     with limits.of(task):
