@@ -52,6 +52,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "handlers/dramatiq/rabbitmq_connection.py": "handlers/dramatiq/test_rabbitmq_publisher.py",
     "handlers/dramatiq/rabbitmq_quorum.py": "integration/test_dramatiq_brokers.py",
     # As parts of the stores that use them.
+    "storage/redis/combined_scripts.py": "storage/test_concurrency.py",
     "storage/redis/scripts.py": "storage/test_lanes.py",
     "storage/redis/server.py": "storage/test_settings.py",
     "storage/sqlalchemy/database.py": "storage/test_sql.py",

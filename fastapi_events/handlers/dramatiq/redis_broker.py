@@ -14,11 +14,13 @@ from fastapi_events.errors import MissingDependencyError
 
 try:
     from dramatiq.brokers.redis import RedisBroker
+    from redis.commands.core import Script
 except ImportError as _missing:
     raise MissingDependencyError("redis", "dramatiq") from _missing
 
 from fastapi_events.handlers.dramatiq.redis_arrivals import Arrivals
 from fastapi_events.handlers.dramatiq.redis_consumer import SafeConsumer
+from fastapi_events.storage.redis.combined_scripts import CombinedScripts
 
 _SWEEP_EVERY = 3.0
 """Seconds; and not less often than three times in a heartbeat timeout."""
@@ -59,6 +61,8 @@ class SafeRedisBroker(RedisBroker):
         super().__init__(  # type: ignore[no-untyped-call]
             heartbeat_timeout=heartbeat_timeout, maintenance_chance=maintenance_chance, **settings
         )
+        # What its threads acknowledge, fetch and enqueue at the same moment goes to the server together.
+        self.scripts["dispatch"] = _CombinedScript(self.client, self.scripts["dispatch"].script)
         self._held: dict[str, set[str]] = defaultdict(set)
         self._of_thread = threading.local()
         self._cannot_wait = False
@@ -124,3 +128,16 @@ class SafeRedisBroker(RedisBroker):
         if queue not in known:
             known[queue] = Arrivals(self.client, f"{self.namespace}:{queue}")
         return known[queue]
+
+
+class _CombinedScript(Script):
+    """A script of Dramatiq's, run together with what other threads have run."""
+
+    def __init__(self, registered_client: Any, script: Any) -> None:
+        super().__init__(registered_client, script)
+        self._combined = CombinedScripts()
+
+    def __call__(self, keys: Any = None, args: Any = None, client: Any = None) -> Any:
+        if client is not None:
+            return super().__call__(keys, args, client)
+        return self._combined.run(self, keys or (), args or (), self.registered_client)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from fastapi_events.combined_calls import CombinedCalls
 from fastapi_events.errors import InvalidSetting, StorageError, StorageFull, StorageNotReady
 from fastapi_events.green_threads import real_thread
 from fastapi_events.storage.base import Clock, Store
 from fastapi_events.storage.redis.clients import client_like
+from fastapi_events.storage.redis.combined_scripts import CombinedScripts
 
 _SCHEMES = ("redis", "rediss", "unix")
-
-_Call: TypeAlias = tuple[str, list[str]]
-"""A script, and its arguments."""
 
 
 class Server:
@@ -46,7 +43,7 @@ class Server:
         self.prefix: str = f"{{{prefix}}}:"
         self._clock = clock
         self._scripts: dict[str, Any] = {}
-        self._run: CombinedCalls[_Call, Any] = CombinedCalls(self._run_together)
+        self._combined = CombinedScripts()
 
     @property
     def client(self) -> Any:
@@ -75,32 +72,14 @@ class Server:
 
         Scripts that several threads run at the same moment go there and back together.
         """
+        client = self.client
+        if script not in self._scripts:
+            self._scripts[script] = client.register_script(script)
         now = "" if self._clock is None else repr(self._clock())
         with in_our_words():
-            answer = self._run((script, [self.prefix, now, *map(_argument, arguments)]))
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-    def _run_together(self, calls: Sequence[_Call]) -> Sequence[Any]:
-        client = self.client
-        for script, _ in calls:
-            if script not in self._scripts:
-                self._scripts[script] = client.register_script(script)
-        if len(calls) == 1:
-            [(script, arguments)] = calls
-            return [self._scripts[script](keys=[], args=arguments, client=client)]
-        with client.pipeline(transaction=False) as pipeline:
-            for script, arguments in calls:
-                pipeline.evalsha(self._scripts[script].sha, 0, *arguments)
-            answers: list[Any] = pipeline.execute(raise_on_error=False)
-        for number, ((script, arguments), answer) in enumerate(zip(calls, answers, strict=True)):
-            if isinstance(answer, redis.exceptions.NoScriptError):
-                try:
-                    answers[number] = self._scripts[script](keys=[], args=arguments, client=client)
-                except (redis.RedisError, OSError) as error:
-                    answers[number] = error  # of this one's thread
-        return answers
+            return self._combined.run(
+                self._scripts[script], (), [self.prefix, now, *map(_argument, arguments)], client
+            )
 
     def check(self) -> None:
         with in_our_words():
