@@ -6,6 +6,7 @@
   const SCREENS = { n: 0, e: 1, s: 2, d: 3, o: 4, l: 5, q: 6, c: 7, a: 8 };
   const STILL = "fastapi-events-still";
   let source = null;
+  let figures = null;
   let afterG = false;
 
   // Live: the figures come by server-sent events, and each time the page is asked for once more. While the
@@ -17,8 +18,12 @@
   function connect() {
     const stream = document.getElementById("stream");
     const fresh = stream.cloneNode(true);
+    const focused = stream.contains(document.activeElement) ? document.activeElement.id : "";
     stream.replaceWith(fresh);
     htmx.process(fresh);
+    if (focused) {
+      document.getElementById(focused).focus({ preventScroll: true });
+    }
   }
 
   function disconnect() {
@@ -67,34 +72,75 @@
     }
   });
 
-  document.body.addEventListener("htmx:sseMessage", () => {
+  function refresh() {
     const content = document.getElementById("content");
     if (content !== null && !document.hidden && !isInUse(content)) {
       htmx.trigger(content, "refresh");
     }
+  }
+
+  document.body.addEventListener("htmx:sseBeforeMessage", (event) => {
+    if (event.detail.data === figures) {
+      event.preventDefault(); // what has not changed is not said again
+      refresh();
+    }
+    figures = event.detail.data;
   });
 
-  document.body.addEventListener("htmx:afterSwap", () => prepare());
+  document.body.addEventListener("htmx:sseMessage", refresh);
+
+  // A page that is replaced stays where it was scrolled to, and so does what is scrolled in it.
+
+  let places = [];
+  const scrolled = () => Array.from(document.querySelectorAll("#content .scroll, #content pre"));
+
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target.id === "content") {
+      places = scrolled().map((each) => [each.scrollLeft, each.scrollTop]);
+    }
+  });
+
+  document.body.addEventListener("htmx:afterSwap", () => {
+    prepare();
+    const found = scrolled();
+    if (found.length === places.length) {
+      found.forEach((each, at) => ([each.scrollLeft, each.scrollTop] = places[at]));
+    }
+    places = [];
+  });
   document.addEventListener("visibilitychange", follow);
   live.addEventListener("click", toggle);
 
   // Keys
 
+  // The rows that have something to open, each with the first of it.
   function rows() {
-    return Array.from(document.querySelectorAll("#content tbody a, #content .tree a"));
+    const all = Array.from(document.querySelectorAll("#content tbody tr, #content .tree .node"));
+    return all.map((row) => [row, row.querySelector("a, summary, button")]).filter(([, first]) => first !== null);
   }
 
   function step(by) {
-    const links = rows();
-    const at = links.indexOf(document.activeElement);
-    const next = links[at < 0 ? (by > 0 ? 0 : links.length - 1) : at + by];
+    const found = rows();
+    const at = found.findIndex(([row]) => row.contains(document.activeElement));
+    const next = found[at < 0 ? (by > 0 ? 0 : found.length - 1) : at + by];
     if (next) {
-      next.focus();
+      next[1].focus();
     }
+  }
+
+  // Close the menu that somebody is in, who then stands where it opens.
+  function close(menu) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
   }
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) {
+      return;
+    }
+    const menu = event.target.closest("details.menu[open]");
+    if (event.key === "Escape" && menu !== null) {
+      close(menu);
       return;
     }
     if (event.target.matches(TYPING)) {

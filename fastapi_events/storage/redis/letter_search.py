@@ -34,14 +34,20 @@ local function part(text, field)
     local begin = ending and string.find(text, ', "' .. field[2] .. '": ', ending, true)
     return begin and string.sub(text, ending + 1, begin - 1) or ''
 end
+local function says(text, one)
+    for _, each in ipairs(one.texts) do
+        if string.find(text, each, 1, true) then -- anywhere, as in few: only then the field is cut out
+            local said = part(text, one.field)
+            if one.whole and said == each or not one.whole and string.find(said, each, 1, true) then
+                return true
+            end
+        end
+    end
+    return false
+end
 local function means(text)
     for _, one in ipairs(asked) do
-        local found, said = false, part(text, one.field)
-        for _, each in ipairs(one.texts) do
-            if one.whole then found = found or said == each
-            else found = found or string.find(said, each, 1, true) ~= nil end
-        end
-        if not found then return false end
+        if not says(text, one) then return false end
     end
     return true
 end
