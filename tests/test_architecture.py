@@ -54,6 +54,8 @@ def test_each_place_that_the_page_points_to_is_there() -> None:
 
     assert len(places) > 30
     assert [each for each in places if not (ROOT / PACKAGE / each).exists()] == []
+    for place, name in re.findall(r"`([\w/]+\.py)`, `(\w+)`", table):
+        assert f"def {name}(" in (ROOT / PACKAGE / place).read_text()
 
 
 def test_each_module_stands_in_the_tree_and_each_name_there_is_a_module() -> None:

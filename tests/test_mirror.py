@@ -19,11 +19,11 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "handlers/task_queue/worker/worker.py": "handlers/task_queue/test_handler.py",
     "handlers/dramatiq/engine.py": "handlers/dramatiq/test_handler.py",
     # In real worker processes, which is where it shows.
-    "handlers/celery/foreign_messages.py": "integration/test_celery_strangers.py",
+    "handlers/celery/foreign_messages.py": "integration/test_celery_foreign_messages.py",
     "handlers/celery/consumption.py": "cli/test_probe.py",
     "handlers/celery/heartbeat.py": "integration/test_celery_heartbeat.py",
     "handlers/celery/tasks.py": "handlers/task_queue/worker/test_decisions.py",
-    "handlers/celery/unclaimed.py": "integration/test_celery_strangers.py",
+    "handlers/celery/unclaimed.py": "integration/test_celery_foreign_messages.py",
     "handlers/dramatiq/foreign_messages.py": "handlers/dramatiq/test_redis_broker.py",
     "handlers/dramatiq/redis_stranded.py": "handlers/dramatiq/test_redis_broker.py",
     # Through the worker that is made of them.

@@ -25,7 +25,7 @@ class Verdict:
         dead: Parts that stand among the dead letters, and messages there that nobody can read.
         reported: Parts of events that were reported lost, by number and id.
         lost: Parts that are neither handled, nor dead, nor reported.
-        strangers: Parts that were completed under more than one id.
+        renamed: Parts that were completed under more than one id.
     """
 
     events: int
@@ -34,7 +34,7 @@ class Verdict:
     dead: int
     reported: int
     lost: frozenset[Part]
-    strangers: frozenset[Part]
+    renamed: frozenset[Part]
 
 
 @dataclass
@@ -90,7 +90,7 @@ class History:
             dead=len({part for part in dead - ids.keys() if part[1] is not None}) + unreadable,
             reported=sum(part[1] in reported for part in self.owed - ids.keys()),
             lost=frozenset(self.open()),
-            strangers=frozenset(part for part, names in ids.items() if len(names) > 1),
+            renamed=frozenset(part for part, names in ids.items() if len(names) > 1),
         )
 
     def _read(self, name: str) -> _Book:

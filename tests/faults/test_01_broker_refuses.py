@@ -26,7 +26,7 @@ def test_with_an_outbox_nothing_is_lost(row: Row) -> None:
     verdict = shop.settle()
     row.record(1, FAULT, "outbox", verdict)
     assert not verdict.lost, shop.logs()
-    assert (verdict.reported, verdict.strangers) == (0, frozenset())
+    assert (verdict.reported, verdict.renamed) == (0, frozenset())
 
 
 def test_without_an_outbox_what_is_lost_is_reported(row: Row) -> None:

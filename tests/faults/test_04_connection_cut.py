@@ -35,4 +35,4 @@ def test_no_event_is_lost_and_duplicates_keep_their_id(row: Row) -> None:
     verdict = shop.settle()
     row.record(4, FAULT, "outbox", verdict)
     assert not verdict.lost, shop.logs()
-    assert (verdict.reported, verdict.strangers) == (0, frozenset())
+    assert (verdict.reported, verdict.renamed) == (0, frozenset())

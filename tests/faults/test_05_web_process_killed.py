@@ -34,7 +34,7 @@ def test_written_ahead_nothing_is_lost(row: Row) -> None:
     verdict = shop.settle()
     row.record(5, FAULT, 'durability="response"', verdict)
     assert not verdict.lost, shop.logs()
-    assert (verdict.reported, verdict.strangers) == (0, frozenset())
+    assert (verdict.reported, verdict.renamed) == (0, frozenset())
 
 
 def test_otherwise_what_was_in_its_memory_is_lost(one_row: Row) -> None:

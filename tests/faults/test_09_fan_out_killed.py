@@ -20,5 +20,5 @@ def test_every_subscription_gets_its_event(row: Row) -> None:
     row.record(9, FAULT, "outbox", verdict)
     assert shop.restarts == 1
     assert not verdict.lost, shop.logs()
-    assert (verdict.dead, verdict.strangers) == (0, frozenset())
+    assert (verdict.dead, verdict.renamed) == (0, frozenset())
     assert verdict.duplicates <= 500

@@ -41,5 +41,5 @@ def test_each_event_arrives_at_least_once(row: Row) -> None:
     verdict = shop.settle()
     row.record(16, FAULT, "outbox", verdict)
     assert not verdict.lost, shop.logs()
-    assert verdict.strangers == frozenset()
+    assert verdict.renamed == frozenset()
     assert verdict.duplicates <= 2 * 500

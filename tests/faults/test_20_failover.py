@@ -69,7 +69,7 @@ def test_what_was_unacknowledged_is_delivered_again(row_on_valkey: Row, tmp_path
             verdict = shop.settle()
             row.record(20, FAULT, 'outbox, confirm="handled"', verdict)
             assert not verdict.lost, shop.logs()
-            assert verdict.strangers == frozenset()
+            assert verdict.renamed == frozenset()
     finally:
         second.close()
 

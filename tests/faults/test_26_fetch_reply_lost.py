@@ -29,4 +29,4 @@ def test_the_messages_in_it_are_delivered_again(row_on_valkey: Row) -> None:
     row.record(26, FAULT, 'outbox, confirm="handled"', verdict)
     assert proxy.swallowed > 0
     assert not verdict.lost, shop.logs()
-    assert verdict.strangers == frozenset()
+    assert verdict.renamed == frozenset()

@@ -72,4 +72,4 @@ def test_nothing_is_shared_across_it(row: Row) -> None:
     verdict = shop.settle()
     row.record(28, FAULT, "outbox", verdict)
     assert not verdict.lost, shop.logs()
-    assert (verdict.reported, verdict.strangers) == (0, frozenset())
+    assert (verdict.reported, verdict.renamed) == (0, frozenset())

@@ -214,7 +214,7 @@ def test_whatever_overlaps_nothing_is_lost_overtaken_or_invented(row: Row, seed:
     row.record(38, FAULT, 'outbox, durability="response"', verdict)
     assert not verdict.lost, f"{told}\n{shop.logs()}"
     assert verdict.dead == 0, told
-    assert verdict.strangers == frozenset()
+    assert verdict.renamed == frozenset()
     steps = {("step", number) for accepted in clients.steps.values() for number in accepted}
     shop.wait_until(
         lambda: steps <= shop.history.parts("handled"),

@@ -46,7 +46,7 @@ def test_duplicates_are_counted_and_those_of_another_id_named(tmp_path: Path) ->
     verdict = history.verdict()
 
     assert verdict.duplicates == 1
-    assert verdict.strangers == {("bill", 1)}
+    assert verdict.renamed == {("bill", 1)}
 
 
 def test_a_line_that_is_being_written_is_left(tmp_path: Path) -> None:

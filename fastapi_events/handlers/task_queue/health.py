@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 from fastapi_events import checks
@@ -90,7 +91,7 @@ class HealthCheck:
         self._relay = relay
         self._max_pending = max_pending
         self._timeout = timeout
-        self._broker: BoundedCall[None] = BoundedCall(lambda: sender.ping(timeout=timeout))
+        self._broker: BoundedCall[None] = BoundedCall(partial(sender.ping, timeout=timeout))
         self._outbox: BoundedCall[OutboxStatus] | None = None
         if outbox is not None:
             self._outbox = BoundedCall(outbox.status)

@@ -68,7 +68,7 @@ class CatalogueContract:
         assert _listed(store) == []
         assert _alive(store) == []
 
-    def test_handlers_are_strangers_to_each_other(self, store: Any) -> None:
+    def test_handlers_do_not_see_each_others(self, store: Any) -> None:
         store.catalogue.announce(_HANDLER, _worker("w"), [_listing("feed")])
 
         assert _listed(store, "dramatiq:other") == []

@@ -239,9 +239,10 @@ class RelayThread:
         self._outbox.release(token, entries)
 
     def _kept(self, token: str, entries: Sequence[Entry]) -> AbstractContextManager[None]:
-        return self._leases.keep(
-            lambda: self._outbox.extend(token, entries, lease=self._lease) > 0, of=self._outbox
-        )
+        return self._leases.keep(partial(self._extended, token, entries), of=self._outbox)
+
+    def _extended(self, token: str, entries: Sequence[Entry]) -> bool:
+        return self._outbox.extend(token, entries, lease=self._lease) > 0
 
     def _published(self, token: str, entries: Sequence[Entry]) -> None:
         if entries:

@@ -45,7 +45,7 @@ HANDLERS = """
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Iterator[Project]:
     """A project whose worker is started again whenever it ends; no test leaves anything there."""
-    folder = tmp_path_factory.mktemp("strangers")
+    folder = tmp_path_factory.mktemp("foreign")
     with a_project(folder, fork_server) as project, (folder / "worker.log").open("w") as log:
         project.write(events=EVENTS, handlers=HANDLERS)
         supervisor = Supervisor(backoff=Backoff(first=0.1, longest=0.5), output=log)
