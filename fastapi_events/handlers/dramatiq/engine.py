@@ -20,15 +20,10 @@ from fastapi_events.handlers.dramatiq import diagnosis, installed_brokers
 from fastapi_events.handlers.dramatiq.actors import ACTOR, declare
 from fastapi_events.handlers.dramatiq.dead_queues import dead_queues
 from fastapi_events.handlers.dramatiq.depth import depths
-from fastapi_events.handlers.dramatiq.middleware import (
-    DEAD,
-    FAILED,
-    middleware_of,
-    tell_exhausted,
-    with_wishes,
-)
+from fastapi_events.handlers.dramatiq.middleware import DEAD, FAILED, middleware_of
 from fastapi_events.handlers.dramatiq.options import options_of
 from fastapi_events.handlers.dramatiq.queue_search import search
+from fastapi_events.handlers.dramatiq.retry_options import tell_exhausted, with_own_terms
 from fastapi_events.handlers.task_queue.dead_queues import DeadQueues
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
@@ -185,7 +180,7 @@ class DramatiqEngine(Engine):
     # In a worker
 
     def described(self, attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> Attempt | None:
-        attempt = with_wishes(attempt, options, error)
+        attempt = with_own_terms(attempt, options, error)
         # The broker in memory is there for tests, which wait for each attempt.
         return replace(attempt, wait=0.0) if isinstance(self.broker, StubBroker) else attempt
 

@@ -6,8 +6,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -25,6 +24,7 @@ from fastapi_events.handlers.dramatiq.consumption import ReportingMiddleware
 from fastapi_events.handlers.dramatiq.crash_counter import crash_counter_on
 from fastapi_events.handlers.dramatiq.event_loop import EventLoop
 from fastapi_events.handlers.dramatiq.log_filter import WORKER_LOGGER, hide_payloads_of
+from fastapi_events.handlers.dramatiq.retry_options import tell_exhausted, with_own_terms
 from fastapi_events.handlers.task_queue.engine import Actor, UnknownActor, unknown_actor, until_done
 from fastapi_events.handlers.task_queue.messages import events_in
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
@@ -33,12 +33,10 @@ from fastapi_events.handlers.task_queue.worker.outcome import (
     Attempt,
     Drop,
     TryAgain,
-    TryLater,
     decide,
     traceback_of,
 )
 from fastapi_events.handlers.task_queue.worker.worker import Worker
-from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.dead_letters import DeadLetter
 
 DEAD = "fastapi_events_dead"
@@ -181,7 +179,7 @@ class Redelivery(Middleware):
             was_run=not dropped,
         )
         if not dropped:
-            attempt = with_wishes(attempt, actor.options, error)
+            attempt = with_own_terms(attempt, actor.options, error)
         outcome = decide(attempt, error)
         if isinstance(outcome, Drop):
             message.failed = False
@@ -308,40 +306,6 @@ class _Shield(Middleware):
         declared = broker.actors.get(message.actor_name)
         if exception is not None and declared is not None and ACTOR in declared.options:
             message.options[_THROWS] = BaseException
-
-
-def _asked_wait(error: BaseException) -> float | None:
-    """Seconds that the function has asked for by raising Dramatiq's own `Retry`."""
-    delay = error.delay if isinstance(error, dramatiq.Retry) else None
-    return None if delay is None else delay / 1000
-
-
-def with_wishes(attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> Attempt:
-    """A failed attempt with what the function and its options ask for, in Dramatiq's own words."""
-    return replace(attempt, policy=_policy(attempt, options, error), wait=_asked_wait(error))
-
-
-def _policy(attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> RetryPolicy:
-    retry_when = options.get("retry_when")
-    if retry_when is None or isinstance(error, (TryLater, DeliveredTooOften)):
-        return attempt.policy
-    # It counts before the number of retries, as in Dramatiq.
-    if not retry_when(attempt.failed_before, error):
-        return NO_RETRY
-    return replace(attempt.policy, max_retries=max(attempt.policy.max_retries, attempt.failed_before + 1))
-
-
-def tell_exhausted(
-    broker: dramatiq.Broker,
-    message: Mapping[str, Any],
-    options: Mapping[str, Any],
-    retries: int,
-    policy: RetryPolicy,
-) -> None:
-    """Send a message that was given up to the actor that the option names, if it names one."""
-    target = options.get("on_retry_exhausted")
-    if target:
-        broker.get_actor(target).send(message, {"retries": retries, "max_retries": policy.max_retries})
 
 
 def middleware_of(broker: dramatiq.Broker) -> Redelivery:
