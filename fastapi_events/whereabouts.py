@@ -236,7 +236,8 @@ def places_of(life: Life, now: float) -> list[Place]:
 
 
 def _before_fan_out(records: Sequence[Record], now: float) -> Place:
-    last = records[-1]
+    # A worker may be done with it before the process that published it has noted the broker's answer.
+    last = next((each for each in records if each.what == "unmatched"), records[-1])
     if last.what == "lost":
         return Place("lost", f"{last.handler} has lost it: {last.error}")
     if last.what == "discarded":

@@ -66,6 +66,8 @@ def test_it_tells_where_an_event_is_before_somebody_runs() -> None:
         ("nobody listens", "nobody listens to 'order' in h")
     ]
     assert places(record("discarded", 1_001.0))[0][0] == "discarded"
+    unheard = record("unmatched", 1_001.0, handler="h"), record("published", 1_001.1, handler="h")
+    assert [where for where, _ in places(*unheard)] == ["nobody listens"]
 
 
 def test_it_tells_until_when_an_event_is_delayed() -> None:
