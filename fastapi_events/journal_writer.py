@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import operator
 import os
 import random
 import socket
@@ -11,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pydantic_core import to_json
 
@@ -40,7 +41,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 MAX_BUFFERED = 10_000
 """Records that may wait for the journal."""
 
-_EVERY_SECONDS = 0.5
+_EVERY_SECONDS = 0.2
 _BATCH = 1_000
 _LONGEST_PAUSE_SECONDS = 30.0
 _PRUNE_EVERY_SECONDS = 60.0
@@ -56,6 +57,23 @@ _OTHER_NAMES = "(other)"
 _Measured: TypeAlias = tuple[Histogram, float]
 
 _Head: TypeAlias = tuple[str, str]
+
+
+class _Kind(NamedTuple):
+    """What records of one kind, of events of one name, have in common within a minute.
+
+    Parameters:
+        head: How their JSON begins.
+        bit: Of what happened.
+        minute: Which one.
+        counted: Where they are counted.
+    """
+
+    head: str
+    bit: int
+    minute: int
+    counted: CountKey
+
 
 Details: TypeAlias = Mapping[str, Any]
 """Fields of a `Record`."""
@@ -118,9 +136,11 @@ class JournalWriter:
         self._last_number = self._taken = 0
         self._waiting: dict[str, History] = {}
         self._records = 0
-        self._at, self._at_text = 0.0, "0.0"
+        self._kinds: dict[tuple[str, str | None, str | None, str], _Kind] = {}
+        self._at, self._at_text, self._minute = 0.0, "0.0", 0
         self._counts: dict[CountKey, int] = {}
         self._names: set[str] = set()
+        self._short_names: set[str] = set()
         self._began: dict[tuple[str, str], float] = {}
         self._not_written = self._refused = 0
         self._failures = 0
@@ -148,6 +168,24 @@ class JournalWriter:
         if not self._has_thread:
             self._start()
 
+    def put_all(
+        self,
+        what: Happening,
+        events: Iterable[Event],
+        at: float,
+        handler: str | None,
+        subscription: str | None = None,
+        details: Details | None = None,
+    ) -> None:
+        """Let the same be written of several events."""
+        # The events first: `zip` asks the numbers for none then that nobody gets.
+        numbered = zip(events, self._numbers, strict=False)
+        self._seen.extend(
+            [(number, what, event, at, handler, subscription, details) for event, number in numbered]
+        )
+        if not self._has_thread:
+            self._start()
+
     def _start(self) -> None:
         if green_threads.are_threads_green() and running_loop() is not None:
             return  # a real thread, in which a green one would never run; a later record starts it
@@ -156,20 +194,25 @@ class JournalWriter:
 
     def _serve(self) -> None:
         while self.is_wanted:
-            time.sleep(_EVERY_SECONDS)  # what comes meanwhile is written at once
+            time.sleep(_EVERY_SECONDS / 2)  # what comes meanwhile is written at once
+            self.work(is_due=False)
+            time.sleep(_EVERY_SECONDS / 2)
             self.work()
         self.work()
 
-    def work(self, timeout: float = -1) -> None:
+    def work(self, timeout: float = -1, *, is_due: bool = True) -> None:
         """Write what waits, unless the journal was away a moment ago.
 
         Parameters:
             timeout: Seconds to wait for another thread that is at it.
+            is_due: Write little, too; else it waits for more, and only the buffer is emptied.
         """
         if not self._working.acquire(timeout=timeout):
             return
         try:
             self._take()
+            if not is_due and self._records < _BATCH:
+                return
             now = time.monotonic()
             if now < self._not_before:
                 return
@@ -214,6 +257,9 @@ class JournalWriter:
                     raise
                 self._write_what_is_taken(batch, counts)
             self._counts.clear()
+            if len(batch) == len(self._waiting):
+                self._waiting.clear()
+                self._records = 0
             for each in batch:
                 self._forget(each)
 
@@ -225,7 +271,7 @@ class JournalWriter:
             if batch and size > _BATCH:
                 break
             batch.append(each)
-        return sorted(batch, key=_id)
+        return sorted(batch, key=operator.attrgetter("id"))
 
     def _takes_the_newest(self, batch: list[History], *, has_counts: bool) -> bool:
         """Whether the store takes something else than a batch that has failed, so that it is not away."""
@@ -279,12 +325,12 @@ class JournalWriter:
 
     def _take(self) -> None:
         """Make text of what was seen; the events themselves, and their payloads, are let go."""
-        seen, add = self._seen, self._add
+        seen, add, last, taken = self._seen, self._add, self._last_number, 0
         while seen:
             number, what, event, at, handler, subscription, details = seen.popleft()
-            if number > self._last_number:
-                self._last_number = number
-            self._taken += 1
+            if number > last:
+                last = number
+            taken += 1
             try:
                 add(what, event, at, handler, subscription, details)
             except Exception as error:  # of a name or payload that is not what it should be; others go on
@@ -294,6 +340,8 @@ class JournalWriter:
                 oldest = next(iter(self._waiting.values()))
                 self._not_written += len(oldest.texts)
                 self._forget(oldest)
+        self._last_number = last
+        self._taken += taken
 
     def _add(
         self,
@@ -306,37 +354,42 @@ class JournalWriter:
     ) -> None:
         id_ = event._id or event.id  # noqa: SLF001 - our own
         history = self._waiting.get(id_) or self._history(event, id_, at)
+        if at != self._at:  # events of a flush share theirs
+            self._at, self._at_text, self._minute = at, f"{at:.6f}", int(at) // 60 * 60
+        kind = self._kinds.get((what, handler, subscription, history.name))
+        if kind is None or kind.minute != self._minute:
+            kind = self._kind(what, handler, subscription, history.name)
         measured = None if subscription is None else self._measured(what, event, id_, at, subscription)
-        # Of most records all but numbers is the same.
-        known = self._heads.get((what, handler, subscription))
-        head, owner = known or self._head(what, handler, subscription)
         if details:
             said = details if history.cause is None else {**details, "cause": history.cause}
             text = self._rare_text(what, event, at, handler, subscription, said, measured)
         else:
-            if at != self._at:  # events of a flush share theirs
-                self._at, self._at_text = at, f"{at:.6f}"
             cause = "" if history.cause is None else f',"cause":{to_json(history.cause).decode()}'
             numbers = "" if measured is None else f',"{measured[0]}":{measured[1]:.6f}'
-            text = f'{head},"at":{self._at_text}{numbers}{cause}}}'
+            text = f'{kind.head},"at":{self._at_text}{numbers}{cause}}}'
         if self._source.keeps_payloads and what in ("dispatched", "started"):
             history.payload = history.payload or self._payload_of(event)
-        history.add(BITS[what], at, text)
+        history.add(kind.bit, at, text)
         self._waiting[history.id] = history
         self._records += 1
-        self._count(history.name, what, at, owner, subscription or "", measured)
+        self._count(kind.counted)
+        if measured is not None:
+            self._count((*kind.counted[:-1], bucket_of(*measured)))
 
     def _history(self, event: Event, id_: str, at: float) -> History:
         """What is said once about an event, by the rules of a `Record`."""
         headers = event._headers or {}  # noqa: SLF001 - our own; asked by its name it would be made
         cause, correlation = headers.get("causationid"), str(headers.get("correlationid") or id_)
         name, key = wire_name(event[0]), event.ordering_key or None
-        if is_short(f"{id_}{name}{cause}{correlation}{key}"):  # as of most
+        others = "" if cause is key is None and correlation == id_ else f"{cause}{correlation}{key}"
+        if name in self._short_names and is_short(f"{id_}{others}"):  # as of most
             return History(id_, name, correlation, cause, at, key)
         cut = Record(
             event_id=id_, event_name=name, what="dispatched", at=at, process="", cause=cause,
             correlation=correlation, ordering_key=key,
         )  # fmt: skip
+        if cut.event_name == name and len(self._short_names) < _MOST_NAMES:
+            self._short_names.add(name)
         known = self._waiting.get(cut.event_id)
         return known or History(
             cut.event_id, cut.event_name, cut.correlation, cut.cause, at, cut.ordering_key
@@ -377,6 +430,20 @@ class JournalWriter:
             )
         )  # fmt: skip
 
+    def _kind(self, what: Happening, handler: str | None, subscription: str | None, name: str) -> _Kind:
+        """What records of a kind have in common, this minute."""
+        known = self._heads.get((what, handler, subscription))
+        head, owner = known or self._head(what, handler, subscription)
+        counted_name = name if name in self._names or len(self._names) < _MOST_NAMES else _OTHER_NAMES
+        self._names.add(counted_name)
+        counted = self._minute, counted_name, owner, subscription or "", what
+        kind = _Kind(head, BITS[what], self._minute, counted)
+        if known is not None:
+            if len(self._kinds) >= _MOST_NAMES:
+                self._kinds.clear()
+            self._kinds[what, handler, subscription, name] = kind
+        return kind
+
     def _head(self, what: Happening, handler: str | None, subscription: str | None) -> _Head:
         """How the JSON of a record begins of which only numbers are its own, and whose function it is."""
         owner, queue = self._owner_of(subscription)
@@ -414,29 +481,10 @@ class JournalWriter:
             return None
         return cut_payload(text)
 
-    def _count(
-        self,
-        name: str,
-        what: Happening,
-        at: float,
-        handler: str,
-        subscription: str,
-        measured: _Measured | None,
-    ) -> None:
-        if name not in self._names:
-            if len(self._names) >= _MOST_NAMES:
-                name = _OTHER_NAMES
-            self._names.add(name)
+    def _count(self, key: CountKey) -> None:
         counts = self._counts
-        if len(counts) >= MAX_BUFFERED:
-            return  # the journal has been away for hours
-        minute = int(at) // 60 * 60
-        key = minute, name, handler, subscription, what
-        counts[key] = counts.get(key, 0) + 1
-        if measured is not None:
-            bucket = minute, name, handler, subscription, bucket_of(*measured)
-            counts[bucket] = counts.get(bucket, 0) + 1
-
-
-def _id(history: History) -> str:
-    return history.id
+        try:
+            counts[key] += 1
+        except KeyError:
+            if len(counts) < MAX_BUFFERED:  # else the journal has been away for hours
+                counts[key] = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -12,7 +13,7 @@ import pytest
 from fastapi_events import journal_writer
 from fastapi_events.errors import StorageError
 from fastapi_events.event import Event
-from fastapi_events.journal_writer import MAX_BUFFERED
+from fastapi_events.journal_writer import MAX_BUFFERED, JournalWriter
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.recorder import recorder_of
 from fastapi_events.storage.histories import History
@@ -160,6 +161,22 @@ def test_what_happens_is_counted_by_the_minute_with_histograms(
         ("order", "cook", "age"): 2,
         ("order", "cook", "duration"): 2,
     }
+
+
+def test_each_minute_is_counted_by_itself(journal: AwayJournal, handler: ListHandler) -> None:
+    writer = JournalWriter(journal, recorder_of(journal))
+    now = time.time() // 60 * 60
+    for at in (now, now - 60, now + 1, now - 59, now - 1):
+        writer.put("dispatched", Event("order", {}), at)
+    writer.put_all("published", [Event("order", {}), Event("order", {})], now, "list:events")
+    writer.is_wanted = False
+    writer.work()
+
+    counts = journal.counts(datetime.now(UTC) - timedelta(minutes=5))
+    assert {(each.minute - now, each.measure): each.count for each in counts} == {
+        (0, "dispatched"): 2, (-60, "dispatched"): 3, (0, "published"): 2,
+    }  # fmt: skip
+    assert writer.dropped == 0
 
 
 @pytest.fixture

@@ -90,6 +90,15 @@ class History:
             self.first_at = at
         self.texts.append(text)
 
+    def go_on(self, later: History) -> None:
+        """Add what is known since."""
+        self.first_at, self.last_at = min(self.first_at, later.first_at), max(self.last_at, later.last_at)
+        self.bits |= later.bits
+        self.cause = self.cause or later.cause
+        self.ordering_key = self.ordering_key or later.ordering_key
+        self.payload = self.payload or later.payload
+        self.texts += later.texts
+
     @property
     def text(self) -> str:
         """All records, as a JSON array."""

@@ -150,20 +150,6 @@ class JournalEvent:
         """Where the event stands among the latest; opaque, and good even after the event has gone."""
         return f"{self.last_at!r}/{self.id}"
 
-    def and_then(self, later: JournalEvent) -> JournalEvent:
-        """A copy of the event with what is known since."""
-        return JournalEvent(
-            id=self.id,
-            name=self.name,
-            first_at=min(self.first_at, later.first_at),
-            last_at=max(self.last_at, later.last_at),
-            outcomes=self.outcomes | later.outcomes,
-            cause=self.cause or later.cause,
-            correlation=self.correlation,
-            ordering_key=self.ordering_key or later.ordering_key,
-            payload=self.payload or later.payload,
-        )
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Count:

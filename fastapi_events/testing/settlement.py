@@ -17,7 +17,7 @@ _QUIET_LOOKS = 5
 """How often in a row there has to be nothing: for a moment a message may be neither ready nor in hand."""
 
 _QUIET_LOOKS_OF_JOURNAL = 75
-"""The same where only the journal knows, into which workers write twice a second."""
+"""The same where only the journal knows, into which workers write five times a second."""
 
 _EVENTS_OF_JOURNAL = 500
 _STILL_THERE = frozenset({"outbox", "queue", "worker"})

@@ -41,17 +41,16 @@ class MemoryJournal(Journal):
         super().__init__(keep=keep, max_events=max_events)
         self._clock = clock
         self._lock = threading.Lock()
-        self._events: dict[str, JournalEvent] = {}
-        self._texts: dict[str, list[str]] = {}
+        self._histories: dict[str, History] = {}
         self._counts: dict[CountKey, Count] = {}
         self._actions: deque[Action] = deque(maxlen=MAX_ACTIONS)
 
     def put(self, histories: Sequence[History], counts: Sequence[Count] = ()) -> None:
         with self._lock:
             for each in histories:
-                event, known = JournalEvent.of(each), self._events.get(each.id)
-                self._events[each.id] = event if known is None else known.and_then(event)
-                self._texts.setdefault(each.id, []).append(each.text)
+                known = self._histories.setdefault(each.id, each)
+                if known is not each:
+                    known.go_on(each)
             for one in counts:
                 before = self._counts.get(one.key)
                 total = one.count + (0 if before is None else before.count)
@@ -67,8 +66,8 @@ class MemoryJournal(Journal):
 
     def records(self, event_id: str) -> Records:
         with self._lock:
-            event, texts = self._events.get(event_id), list(self._texts.get(event_id, ()))
-        return [] if event is None else records_of(event, texts)
+            history = self._histories.get(event_id)
+            return [] if history is None else records_of(JournalEvent.of(history), [history.text])
 
     def counts(self, since: datetime) -> Counts:
         with self._lock:
@@ -85,12 +84,12 @@ class MemoryJournal(Journal):
         with self._lock:
             end = self._clock() - self.keep_seconds
             self._counts = {key: each for key, each in self._counts.items() if each.minute > end - 60}
-            by_worth = sorted(self._events.values(), key=lambda each: (each.is_notable, each.last_at))
+            by_worth = sorted(self._histories.values(), key=lambda each: (each.is_notable, each.last_at))
             old = [each.id for each in by_worth if each.last_at < end]
             left = [each.id for each in by_worth if each.last_at >= end]
             gone = old + left[: max(0, len(left) - self.max_events)]
             for id_ in gone:
-                del self._events[id_], self._texts[id_]
+                del self._histories[id_]
             return len(gone)
 
     def _latest(
@@ -115,7 +114,7 @@ class MemoryJournal(Journal):
 
     def _all(self) -> JournalEvents:
         with self._lock:
-            return list(self._events.values())
+            return [JournalEvent.of(each) for each in self._histories.values()]
 
 
 def _place(event: JournalEvent) -> tuple[float, str]:

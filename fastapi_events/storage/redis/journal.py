@@ -40,9 +40,11 @@ _WRITE = (
     COMMON
     + """
 local ordinary, notable = prefix .. 'journal:ordinary', prefix .. 'journal:notable'
+local function exact(value) return string.format('%.17g', value) end
 for _, event in ipairs(cjson.decode(ARGV[3])) do
     local id, name, first, last, outcomes, is_notable, cause, correlation, payload, texts = unpack(event)
     local lane = event[11]
+    first, last = exact(first), exact(last)
     local key = prefix .. 'journal:event:' .. id
     local known = redis.call('HMGET', key, 'first', 'last', 'outcomes', 'ordering_key')
     if known[1] then
@@ -127,7 +129,7 @@ class RedisJournal(RedisPart, Journal):
     def put(self, histories: Sequence[History], counts: Sequence[Count] = ()) -> None:
         events = [
             (
-                each.id, each.name, repr(each.first_at), repr(each.last_at), each.bits, each.is_notable,
+                each.id, each.name, each.first_at, each.last_at, each.bits, each.is_notable,
                 each.cause or "", each.correlation or "", each.payload or "", each.text,
                 each.ordering_key or "",
             )
