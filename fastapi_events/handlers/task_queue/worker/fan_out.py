@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi_events import clock, envelope
@@ -63,8 +64,8 @@ class FanOut:
         self._fleet = addresses.fleet
         self._sender = sender
         # Fan-outs that run at the same moment wait for the broker's answer together.
-        self._send = CombinedCalls(
-            self._send_together, alone=sender.send, size=len, max_size=_MAX_MESSAGES_AT_ONCE
+        self._send: CombinedCalls[Sequence[Message], None] = CombinedCalls(
+            partial(_send_together, sender), alone=sender.send, size=len, max_size=_MAX_MESSAGES_AT_ONCE
         )
         self._outbox = outbox
         self._order = order
@@ -206,9 +207,10 @@ class FanOut:
         else:
             self._send(messages)
 
-    def _send_together(self, several: Sequence[Sequence[Message]]) -> Sequence[None]:
-        self._sender.send([message for messages in several for message in messages])
-        return [None] * len(several)
+
+def _send_together(sender: Sender, several: Sequence[Sequence[Message]]) -> Sequence[None]:
+    sender.send([message for messages in several for message in messages])
+    return [None] * len(several)
 
 
 def _read(argument: Any) -> tuple[list[tuple[Any, Event]], list[Any]]:
