@@ -81,6 +81,13 @@ class Idle(Latency):
                     goal=self._least_gain if engine == "dramatiq" else None,
                 ),
                 Comparison(
+                    what=f"{title}, an event with a delay: late by", ours=engine, figure="delayed",
+                    kind=milliseconds,
+                ),
+                Comparison(
+                    what="the plain way with a delay, so", ours=plain, figure="delayed", kind=milliseconds
+                ),
+                Comparison(
                     what=f"an idle worker of {title}", ours=engine, figure="processor", kind=Kind.PERCENT,
                     goal=Goal(at_most=1),
                 ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ def idle(
         processes: How many worker processes there are.
     """
 
+    # They are under way at once, and due one by one.
+    delays = [1.0 + 0.37 * number for number in range(max(3, events // 4))]
+
     async def moments() -> AsyncIterator[None]:
         for _ in range(events):
             await asyncio.sleep(random.uniform(0.8, 1.6))
@@ -50,8 +54,11 @@ def idle(
 
         def run(_: int) -> Figures:
             late = running.late(moments())
+            delayed = statistics.median(running.late_after(delays))
             cost = running.cost_of_idling(rest) if rest else {}
-            return {"seconds": statistics.median(late), "slowest": max(late), **cost}
+            return {
+                "seconds": statistics.median(late), "slowest": max(late), "delayed": delayed, **cost,
+            }  # fmt: skip
 
         yield run
 
@@ -126,7 +133,13 @@ class _Engine:
 
     _loop: asyncio.AbstractEventLoop
 
-    def late(self, moments: AsyncIterator[None], *, from_the_start: bool = False) -> list[float]:
+    def late(
+        self,
+        moments: AsyncIterator[None],
+        *,
+        from_the_start: bool = False,
+        patience: float = _PATIENCE_SECONDS,
+    ) -> list[float]:
         """Seconds by which functions have begun after the requests of these moments."""
 
         async def requests() -> list[int]:
@@ -143,8 +156,25 @@ class _Engine:
             return numbers
 
         numbers = self._loop.run_until_complete(requests())
-        begun = self._begun(numbers)
+        begun = self._begun(numbers, patience)
         return [begun[number] - self._sent[number] for number in numbers]
+
+    def late_after(self, delays: Sequence[float]) -> list[float]:
+        """Seconds by which functions have begun after the time for which their events were held back."""
+        due = {}
+
+        async def requests() -> None:
+            for delay in delays:
+                self._number += 1
+                due[self._number] = time.monotonic() + delay
+                scope = {"type": "http", "number": self._number, "headers": [], "delay": delay}
+                await self._app(scope, _receive, _send)
+            await asyncio.sleep(0.2)
+
+        self._loop.run_until_complete(requests())
+        time.sleep(max(delays))
+        begun = self._begun(list(due), _PATIENCE_SECONDS)
+        return [begun[number] - when for number, when in due.items()]
 
     def cost_of_idling(self, seconds: float) -> Figures:
         """What the workers ask of the processor, as a share of one, and of Redis, in commands a second."""
@@ -163,7 +193,7 @@ class _Engine:
         from fastapi_events.middleware import EventHandlerASGIMiddleware
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            dispatch(NAME, payload=scope["number"])
+            dispatch(NAME, payload=scope["number"], delay=scope.get("delay"))
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             self._sent[scope["number"]] = time.monotonic()
@@ -171,11 +201,18 @@ class _Engine:
         return EventHandlerASGIMiddleware(app, handlers=[handler])
 
     def _plain(self, bare: Any) -> Any:
-        send = bare.delay if hasattr(bare, "delay") else bare.send
+        is_celery = hasattr(bare, "delay")
+        send = bare.delay if is_celery else bare.send
 
         async def app(scope: Any, *_: Any) -> None:
-            self._sent[scope["number"]] = time.monotonic()
-            send(scope["number"])
+            number, delay = scope["number"], scope.get("delay")
+            self._sent[number] = time.monotonic()
+            if delay is None:
+                send(number)
+            elif is_celery:
+                bare.apply_async((number,), countdown=delay)
+            else:
+                bare.send_with_options(args=(number,), delay=round(delay * 1000))
 
         return app
 
@@ -185,13 +222,19 @@ class _Engine:
         async def once() -> AsyncIterator[None]:
             yield
 
-        self.late(once())
+        for _ in range(12):
+            # While many processes start, the broker may be too slow for a flush, whose event is lost then.
+            with contextlib.suppress(TimeoutError):
+                self.late(once(), patience=_PATIENCE_SECONDS / 12)
+                break
+        else:
+            raise TimeoutError("no worker has begun a function")
         time.sleep(1.0 + 0.5 * processes)
         for _ in range(3):
             self.late(once())
 
-    def _begun(self, numbers: list[int]) -> dict[int, float]:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+    def _begun(self, numbers: list[int], patience: float) -> dict[int, float]:
+        deadline = time.monotonic() + patience
         while True:
             lines = (line.split() for line in self._record.read_text().splitlines())
             begun = {int(number): float(when) for number, when in lines}
