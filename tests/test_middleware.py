@@ -17,7 +17,7 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.middleware import EventHandlerASGIMiddleware
 from fastapi_events.scope import flush
-from fastapi_events.storage.memory import MemoryStore
+from fastapi_events.storage.memory import MemoryOutbox
 from tests.asgi import call, responding
 from tests.handlers.task_queue.broker import ListHandler
 from tests.recording import Diary, Failing, Recorder
@@ -619,10 +619,11 @@ def test_so_do_those_of_an_application_that_knows_no_lifespan() -> None:
 @pytest.mark.parametrize("lifespan", ["none", "unknown"])
 def test_a_relay_starts_at_first_use_where_no_lifespan_runs(lifespan: str) -> None:
     """What an earlier process has left in the outbox goes out, though this one adds nothing."""
-    store = MemoryStore()
-    before = ListHandler(store=store, relay=False)
-    store.outbox.add(before.entries([Event("left-behind")]))
-    handler, heard = ListHandler(store=store), []
+    outbox = MemoryOutbox()
+    before = ListHandler(outbox=outbox, relay=False)
+    before.refusing = ConnectionError("the broker is away")
+    asyncio.run(before.handle_many([Event("left-behind")]))
+    handler, heard = ListHandler(outbox=outbox), []
     handler.register(lambda event: heard.append(event.name), name="hear")
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -637,7 +638,7 @@ def test_a_relay_starts_at_first_use_where_no_lifespan_runs(lifespan: str) -> No
                 await call(middleware, {"type": "lifespan"})
         assert handler.sent == []
         await call(middleware)
-        while store.outbox.status().waiting or store.outbox.status().claimed:
+        while outbox.status().oldest is not None:
             await asyncio.sleep(0.01)
         await handler.on_shutdown()
 
