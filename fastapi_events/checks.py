@@ -5,6 +5,7 @@ A check returns the value as it is kept, or raises `InvalidSetting`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Iterable
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import Any, TypeVar, get_args
 from fastapi_events.errors import InvalidSetting
 
 T = TypeVar("T")
+C = TypeVar("C", bound=type[Any])
 
 _LONGEST_REPR = 80
 
@@ -36,6 +38,22 @@ def known_names(
         if name not in known:
             hint = guess(name, known) or otherwise or f"there are {', '.join(sorted(known))}."
             raise InvalidSetting(f"{asking}: unknown {what} {name!r}; {hint}")
+
+
+def names_parameters(cls: C) -> C:
+    """Let a class answer an unknown parameter with the closest that its constructor has."""
+    init: Any = cls.__init__
+    code = init.__code__
+    names = frozenset(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+
+    @functools.wraps(init)
+    def init_with_known_names(self: Any, *args: Any, **given: Any) -> None:
+        if not given.keys() <= names:
+            known_names(given, names, asking=type(self).__name__, what="parameter")
+        init(self, *args, **given)
+
+    cls.__init__ = init_with_known_names
+    return cls
 
 
 def guess(word: str, known: Iterable[str]) -> str:
@@ -88,6 +106,15 @@ def flag(name: str, value: object) -> bool:
     return value
 
 
+def key(name: str, value: T) -> T:
+    """What can be the key of a dict."""
+    try:
+        hash(value)
+    except TypeError:
+        raise _refused(name, value, "expected a number, or another value that can be a key") from None
+    return value
+
+
 def text(name: str, value: object, *, such_as: str) -> str:
     """A text that is not empty.
 
@@ -133,11 +160,16 @@ def error_classes(name: str, value: Any) -> tuple[type[BaseException], ...]:
     return tuple(classes)
 
 
-def callable_or_none(name: str, value: Any) -> Any:
-    """What can be called, or None."""
-    if value is not None and not callable(value):
+def function(name: str, value: Any) -> Any:
+    """What can be called."""
+    if not callable(value):
         raise _refused(name, value, "expected a function")
     return value
+
+
+def callable_or_none(name: str, value: Any) -> Any:
+    """What can be called, or None."""
+    return None if value is None else function(name, value)
 
 
 def shown(value: object) -> str:

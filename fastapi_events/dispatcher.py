@@ -23,7 +23,7 @@ from fastapi_events.errors import (
     MissingEventNameDuringDispatch,
     MultiplePayloadsDetectedDuringDispatch,
 )
-from fastapi_events.event import Event, EventName, new_event, wire_name
+from fastapi_events.event import Event, EventName, check_name, new_event, wire_name
 from fastapi_events.ids import NamedIds
 from fastapi_events.lifecycle import Lifecycle, heard, tell
 from fastapi_events.otel import tracing
@@ -116,11 +116,8 @@ def dispatch(
         event_name = event_name_or_model if named else getattr(event_name_or_model, "__event_name__", None)
         if not event_name:
             raise MissingEventNameDuringDispatch
-    if not named and isinstance(event_name_or_model, type):
-        kind = event_name_or_model.__name__
-        raise ConfigurationError(
-            f"dispatch({kind}): that is a class, which has no payload; dispatch one of it: {kind}(…)."
-        )
+    if not named or type(event_name) is not str:
+        _check(event_name, event_name_or_model)
 
     scope = _scope_around.get(None)
     traced = getattr(scope, "traced", None)
@@ -141,6 +138,16 @@ def dispatch(
             _enter(event_name, payload, model, schemas, dumping, middleware_id, given)
     else:
         _enter(event_name, payload, model, schemas, dumping, middleware_id, given)
+
+
+def _check(event_name: Any, model: Any) -> None:
+    """Refuse a name that is none, and a class where its instance belongs."""
+    check_name(event_name, asking="dispatch")
+    if isinstance(model, type) and not isinstance(model, (str, Enum)):
+        kind = model.__name__
+        raise ConfigurationError(
+            f"dispatch({kind}): that is a class, which has no payload; dispatch one of it: {kind}(…)."
+        )
 
 
 def _enter(

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastapi_events import redaction
+from fastapi_events.errors import ConfigurationError
 from fastapi_events.ids import random_id
 
 if TYPE_CHECKING:
@@ -198,6 +199,19 @@ def wire_name(name: EventName) -> str:
     if isinstance(name, Enum):
         return name.value if isinstance(name.value, str) else str(name)
     return name
+
+
+def check_name(name: object, *, asking: str) -> None:
+    """Refuse what cannot be an event's name.
+
+    Parameters:
+        asking: The function that was given it, for the error.
+
+    Raises:
+        ConfigurationError: When it is neither text nor a member of an Enum.
+    """
+    if not isinstance(name, (str, Enum)):
+        raise ConfigurationError(f"{asking}(event_name={name!r}): expected a string or an Enum member.")
 
 
 def names(name: EventName) -> tuple[str, ...]:

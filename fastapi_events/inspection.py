@@ -9,7 +9,7 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -33,7 +33,7 @@ def listed_handlers(handlers: Iterable[BaseEventHandler], *, asking: str) -> lis
     Raises:
         ConfigurationError: When they are no handlers.
     """
-    if isinstance(handlers, BaseEventHandler) or not isinstance(handlers, Iterable):
+    if isinstance(handlers, (BaseEventHandler, str, Mapping)) or not isinstance(handlers, Iterable):
         raise ConfigurationError(
             f"{asking}({handlers!r}): expected a list of handlers, such as {asking}([events])."
         )

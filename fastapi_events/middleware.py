@@ -30,6 +30,7 @@ SHUTDOWN_DEADLINE_SECONDS = 5.0
 """How long the application waits, when it stops, for handlers that are still at work."""
 
 
+@checks.names_parameters
 class EventHandlerASGIMiddleware:
     """Collects the events dispatched during a request, and flushes them once the response is out.
 
@@ -65,7 +66,7 @@ class EventHandlerASGIMiddleware:
         raise_errors: bool | None = None,
     ) -> None:
         self.app = app
-        self._id = id(self) if middleware_id is None else middleware_id
+        self._id = id(self) if middleware_id is None else checks.key("middleware_id", middleware_id)
         self._config = ScopeConfig(self._id, flush_policy(flush_when))
         self._raise_errors = checked_raise_errors(raise_errors)
         self._strict_names = checks.flag("strict_names", strict_names)

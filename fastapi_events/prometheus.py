@@ -13,6 +13,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
 from typing import Any
 
+from fastapi_events import checks
 from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue import TaskQueueHandler
@@ -79,6 +80,7 @@ class PrometheusLifecycle(MeasuringLifecycle):
         self._histograms[histogram].labels(*labels).observe(seconds)
 
 
+@checks.names_parameters
 class MetricsPage:
     """What Prometheus reads: the gauges of handlers, and what is registered in this process.
 
@@ -96,10 +98,18 @@ class MetricsPage:
     def __init__(
         self, handlers: Iterable[BaseEventHandler], *, registry: CollectorRegistry = REGISTRY
     ) -> None:
-        self._registry = registry
+        self._registry = checks.instance(
+            "registry", registry, CollectorRegistry, such_as="CollectorRegistry()"
+        )
         self._gauges = CollectorRegistry()
         self._gauges.register(
-            _Gauges([StatusReader(each) for each in handlers if isinstance(each, TaskQueueHandler)])
+            _Gauges(
+                [
+                    StatusReader(each)
+                    for each in listed_handlers(handlers, asking="MetricsPage")
+                    if isinstance(each, TaskQueueHandler)
+                ]
+            )
         )
 
     def text(self) -> bytes:

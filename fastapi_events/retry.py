@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from fastapi_events import checks
 from fastapi_events.errors import InvalidSetting, leaves
@@ -14,6 +13,7 @@ _MOST_DOUBLINGS = 1023
 """Beyond it a float overflows; every wait has reached `max_backoff` long before."""
 
 
+@checks.names_parameters
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
     """When a failed subscription runs again, and when it is given up.
@@ -36,14 +36,6 @@ class RetryPolicy:
     max_backoff: float | timedelta = 600.0
     jitter: bool = True
     give_up_on: type[BaseException] | tuple[type[BaseException], ...] = ()
-
-    if not TYPE_CHECKING:  # which reads the parameters of `__init__`
-
-        def __new__(cls, *_: object, **given: object) -> RetryPolicy:
-            """Refuse a name that no parameter has, with the one that may have been meant."""
-            names = cls.__dataclass_fields__
-            checks.known_names(given, names, asking="RetryPolicy", what="parameter")
-            return object.__new__(cls)
 
     def __post_init__(self) -> None:
         checks.whole("max_retries", self.max_retries, least=0)

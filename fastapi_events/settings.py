@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from fastapi_events import checks
 from fastapi_events.constants import BROKER_URL_ENV_VAR, DEFAULT_QUEUE, DEFAULT_SOURCE
 
 _PREFIX = "FASTAPI_EVENTS_"
@@ -40,6 +41,7 @@ class Settings(BaseModel):
     """A database, for an outbox and all else that a store has, or a Redis; `workers/` make a store of it."""
 
     def __init__(self, **given: Any) -> None:
+        checks.known_names(given, type(self).model_fields, asking="Settings")
         variables = {name: os.environ.get(f"{_PREFIX}{name.upper()}") for name in type(self).model_fields}
         super().__init__(**{name: value for name, value in variables.items() if value} | given)
 

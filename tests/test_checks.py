@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
@@ -98,6 +99,34 @@ def test_an_unknown_name_is_refused_with_the_closest_that_there_is_or_all_of_the
         checks.known_names(["colour"], {"queue", "retry"}, asking="Shop", what="option")
     with pytest.raises(InvalidSetting, match=r"^Shop: unknown setting 'colour'; look it up\.$"):
         checks.known_names(["colour"], {"queue"}, asking="Shop", otherwise="look it up.")
+
+
+@checks.names_parameters
+class Oven:
+    def __init__(self, heat: int = 5, *, minutes: int = 3) -> None:
+        self.heat, self.minutes = heat, minutes
+
+
+class AnyOven(Oven):
+    def __init__(self, *, lid: bool = False, **settings: int) -> None:
+        super().__init__(**settings)
+        self.lid = lid
+
+
+def test_a_class_answers_an_unknown_parameter_with_the_one_that_was_meant() -> None:
+    assert (Oven(1, minutes=2).heat, AnyOven(heat=2, lid=True).heat) == (1, 2)
+    for make in (Oven, AnyOven):
+        with pytest.raises(
+            InvalidSetting, match=r"Oven: unknown parameter 'minute'; did you mean 'minutes'\?"
+        ):
+            make(minute=3)
+    assert str(inspect.signature(Oven)) == "(heat: 'int' = 5, *, minutes: 'int' = 3) -> 'None'"
+
+
+def test_a_key_is_one_that_a_dict_can_have() -> None:
+    assert checks.key("middleware_id", 0) == 0
+    with pytest.raises(InvalidSetting, match=r"middleware_id=\[\]: expected a number, or another value that"):
+        checks.key("middleware_id", [])
 
 
 def test_a_long_value_is_cut_in_the_error() -> None:

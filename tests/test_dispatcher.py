@@ -7,6 +7,7 @@ import dataclasses
 import threading
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -106,6 +107,14 @@ def test_a_class_is_refused_where_its_instance_belongs(kind: type, named: dict[s
         dispatch(kind, **named)
 
     assert not recorder.events
+
+
+@pytest.mark.parametrize("name", [5, object(), b"hello", Fish], ids=["number", "object", "bytes", "class"])
+def test_what_cannot_be_a_name_is_refused(name: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"dispatch\(event_name=.*expected a string or an Enum member"
+    ):
+        dispatch(event_name=name)
 
 
 def test_two_payloads_are_refused() -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from fastapi_events import checks
 from fastapi_events.embedded import probe
 from fastapi_events.embedded.binary import find_binary
 from fastapi_events.embedded.child import ChildProcess
@@ -22,6 +23,7 @@ _ASK_AGAIN_AFTER = 0.01
 _LOG_TAIL_BYTES = 4096
 
 
+@checks.names_parameters
 class EmbeddedServer:
     """A Valkey (or Redis) server on 127.0.0.1 that ends with this process and keeps its data in a directory.
 
@@ -43,13 +45,13 @@ class EmbeddedServer:
     def __init__(
         self, data_dir: str | os.PathLike[str], *, port: int = 0, start_timeout: float = 30.0
     ) -> None:
-        if not 0 <= port <= 65535:
+        if checks.whole("port", port, least=0) > 65535:
             raise ConfigurationError(
                 f"port={port!r} is no port: choose one up to 65535, or 0 for a free one."
             )
         self.data_dir: Path = Path(data_dir).absolute()
         self._port = port
-        self._start_timeout = start_timeout
+        self._start_timeout = checks.seconds("start_timeout", start_timeout, positive=True)
         self._lock = DirectoryLock(self.data_dir, patience=_GRACE + _KILL_PATIENCE)
         self._child: ChildProcess | None = None
         self._log_begins = 0

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fastapi_events import checks
 from fastapi_events.embedded.child import ChildProcess
 from fastapi_events.errors import ConfigurationError
 
@@ -16,6 +17,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 _LONGEST_LINE = 65_536
 
 
+@checks.names_parameters
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
     """How long to wait before a child is started again.
@@ -29,6 +31,10 @@ class Backoff:
     first: float = 0.5
     longest: float = 30.0
     steady_after: float = 10.0
+
+    def __post_init__(self) -> None:
+        for each in ("first", "longest", "steady_after"):
+            checks.seconds(each, getattr(self, each))
 
     def after(self, previous: float | None, *, ran: float) -> float:
         """The wait that follows on `previous` (None: none yet), once the child `ran` for so many seconds."""

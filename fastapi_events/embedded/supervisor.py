@@ -15,6 +15,7 @@ from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import TextIO
 
+from fastapi_events import checks
 from fastapi_events.embedded.signals import SignalInbox
 from fastapi_events.embedded.supervised import Backoff, SupervisedChild
 from fastapi_events.errors import ConfigurationError
@@ -22,6 +23,7 @@ from fastapi_events.errors import ConfigurationError
 logger: logging.Logger = logging.getLogger(__name__)
 
 
+@checks.names_parameters
 class Supervisor:
     """Runs commands, and starts again whichever ends: with the exit code 0, too, since none of them should.
 
@@ -51,8 +53,10 @@ class Supervisor:
         output: TextIO | None = None,
         usage_error: int | None = None,
     ) -> None:
-        self._grace = grace
-        self._usage_error = usage_error
+        self._grace = checks.seconds("grace", grace)
+        self._usage_error = None if usage_error is None else checks.whole("usage_error", usage_error, least=0)
+        if backoff is not None:
+            checks.instance("backoff", backoff, Backoff, such_as="Backoff(first=1.0)")
         self._backoff = backoff or Backoff()
         self._output = output
         self._children: dict[str, SupervisedChild] = {}

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from fastapi_events import checks
 from fastapi_events.errors import MissingDependencyError
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
@@ -57,7 +58,9 @@ class SQSForwardHandler(BaseEventHandler):
         max_batch_size: int = 10,
         **boto_client_kwargs: Any,
     ) -> None:
-        self._queue_url = queue_url
+        self._queue_url = checks.text(
+            "queue_url", queue_url, such_as="https://sqs.eu-west-1.amazonaws.com/1/q"
+        )
         self._region_name = region_name
         self._serializer: Serializer = checked_callable("serializer", serializer) or as_json
         self._id_generator = checked_callable("id_generator", id_generator) or _any_id

@@ -37,7 +37,7 @@ def checked_batch_size(given: int, *, service: str, limit: int) -> int:
     Raises:
         ConfigurationError: When it does not.
     """
-    if not 1 <= given <= limit:
+    if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= limit:
         raise ConfigurationError(f"max_batch_size={given!r}: {service} takes 1 to {limit} messages at once.")
     return given
 

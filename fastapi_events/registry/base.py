@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, overload
 from pydantic import BaseModel
 
 from fastapi_events.errors import MissingEventNameDuringRegistration
-from fastapi_events.event import EventName
+from fastapi_events.event import EventName, check_name
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class BaseEventPayloadSchemaRegistry(UserDict[EventName, type[BaseModel]], ABC):
 
         Raises:
             MissingEventNameDuringRegistration: When nothing names the event.
+            ConfigurationError: When the name is neither text nor a member of an Enum.
             AssertionError: When the schema is no pydantic model.
         """
 
@@ -49,6 +50,7 @@ class BaseEventPayloadSchemaRegistry(UserDict[EventName, type[BaseModel]], ABC):
             name = event_name or getattr(schema, "__event_name__", None)
             if not name:
                 raise MissingEventNameDuringRegistration
+            check_name(name, asking="register")
             self[name] = schema
             return schema
 

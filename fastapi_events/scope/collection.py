@@ -22,6 +22,7 @@ from fastapi_events.scope.errors import checked_raise_errors, raise_if_asked
 from fastapi_events.scope.other_loops import on_asyncio
 
 
+@checks.names_parameters
 class collect_events:  # noqa: N801 - used like a function
     """Collect the events dispatched in a `with` or `async with` block, and flush them when it ends.
 

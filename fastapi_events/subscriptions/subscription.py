@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastapi_events.errors import ConfigurationError, MissingEventNameDuringRegistration
-from fastapi_events.event import EventName, names
+from fastapi_events.event import EventName, check_name, names
 from fastapi_events.subscriptions.annotations import is_payload_type
 from fastapi_events.subscriptions.pattern import PatternIndex
 from fastapi_events.subscriptions.plan import Plan
@@ -126,8 +126,9 @@ def registration(target: Any, event_name: EventName) -> Registration:
         ConfigurationError: When `target` is none of them.
         MissingEventNameDuringRegistration: When a model has no `__event_name__`.
     """
-    if not isinstance(event_name, (str, Enum)):
-        raise ConfigurationError(f"register(event_name={event_name!r}): expected a string or an Enum member.")
+    check_name(event_name, asking="register")
+    if event_name == "":
+        raise ConfigurationError("register(event_name=''): no event has an empty name; '*' means all.")
     if isinstance(target, (str, Enum)):
         raise ConfigurationError(f"register({target!r}): write register(event_name={target!r}).")
     if isinstance(target, type) and (is_payload_type(target) or hasattr(target, "__event_name__")):

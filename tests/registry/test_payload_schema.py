@@ -7,7 +7,7 @@ from enum import Enum
 import pytest
 from pydantic import BaseModel
 
-from fastapi_events.errors import MissingEventNameDuringRegistration
+from fastapi_events.errors import ConfigurationError, MissingEventNameDuringRegistration
 from fastapi_events.registry.payload_schema import EventPayloadSchemaRegistry, registry
 
 
@@ -93,6 +93,11 @@ def test_an_enum_member_with_another_value_stands_for_itself(schemas: EventPaylo
 def test_a_schema_without_a_name_is_refused(schemas: EventPayloadSchemaRegistry) -> None:
     with pytest.raises(MissingEventNameDuringRegistration):
         schemas.register(Nameless)
+
+
+def test_a_name_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"register\(event_name=5\): expected a string"):
+        EventPayloadSchemaRegistry().register(event_name=5)(Nameless)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("wrong", [int, dict, Woke()])

@@ -11,8 +11,12 @@ from fastapi_events.handlers.celery import CeleryHandler
 from fastapi_events.handlers.dramatiq import DramatiqHandler
 from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.handlers.task_queue import TaskQueueOptions
+from fastapi_events.middleware import EventHandlerASGIMiddleware
 from fastapi_events.retry import RetryPolicy
+from fastapi_events.scope import collect_events
 from fastapi_events.storage.memory import MemoryStore
+from fastapi_events.storage.redis import RedisStore
+from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.testing import DispatchedEvents, InlineWorker
 from fastapi_events.typing import Event
 
@@ -59,6 +63,33 @@ def settings_that_are_right() -> None:
     CeleryHandler(app, **shared)
 
 
+def stores_and_scopes(local: LocalHandler) -> None:
+    MemoryStore(max_entrie=5)  # refused
+    MemoryStore(clock=5)  # refused
+    RedisStore(5)  # refused
+    RedisStore("redis://localhost", prefix=5)  # refused
+    SqlStore("sqlite:///events.db", synchronous="FUL")  # refused
+    SqlStore("sqlite:///events.db", busy_timeout="5s")  # refused
+    SqlStore("sqlite:///events.db", max_letter=5)  # refused
+    collect_events(local)  # refused
+    collect_events([local], flush_when="sucess")  # refused
+    collect_events([local], deadline="5s")  # refused
+    MemoryStore(max_entries=5, keep=timedelta(days=1))
+    collect_events([local], flush_when="always", deadline=timedelta(seconds=5))
+
+
+async def application(scope: object, receive: object, send: object) -> None: ...
+
+
+def middleware(local: LocalHandler) -> None:
+    EventHandlerASGIMiddleware(application, handler=[local])  # refused
+    EventHandlerASGIMiddleware(application, [LocalHandler])  # refused
+    EventHandlerASGIMiddleware(application, [local], flush_when="sucess")  # refused
+    EventHandlerASGIMiddleware(application, [local], raise_errors="no")  # refused
+    EventHandlerASGIMiddleware(application, [local], middleware_id="one")  # refused
+    EventHandlerASGIMiddleware(application, [local], middleware_id=1, flush_when="success")
+
+
 def policies() -> None:
     RetryPolicy(max_retries="3")  # refused
     RetryPolicy(max_retry=3)  # refused
@@ -79,6 +110,7 @@ def registration(dramatiq_events: DramatiqHandler, celery_events: CeleryHandler,
     dramatiq_events.register(feed, once="yes")  # refused
     dramatiq_events.register(feed, batch="100")  # refused
     dramatiq_events.register(feed, batch=100, batch_window="1s")  # refused
+    dramatiq_events.register(feed, priority=timedelta(seconds=1))  # refused
     dramatiq_events.register(feed, pause_on="ProviderDown")  # refused
     dramatiq_events.register(feed, pause_on=ValueError, pause_for="1m")  # refused
     dramatiq_events.register(feed, priority="high")  # refused

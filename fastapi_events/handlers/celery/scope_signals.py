@@ -8,8 +8,10 @@ from typing import Any
 
 from celery import Celery, Task, signals, states
 
+from fastapi_events import checks
 from fastapi_events.flush import FlushWhen
 from fastapi_events.scope import collect_events
+from fastapi_events.scope.config import checked_handlers
 
 
 def open_scopes(app: Celery, handlers: Iterable[Any], *, flush_when: FlushWhen = "success") -> ScopeSignals:
@@ -37,8 +39,8 @@ class ScopeSignals:
     """Opens and closes scopes as Celery says that a task begins and ends."""
 
     def __init__(self, app: Celery, handlers: Iterable[Any], *, flush_when: FlushWhen) -> None:
-        self._app = app
-        self._handlers = tuple(handlers)
+        self._app = checks.instance("app", app, Celery, such_as="Celery('shop')")
+        self._handlers = tuple(checked_handlers(handlers))
         self._flush_when = flush_when
         collect_events(self._handlers, flush_when=flush_when)  # refuses here what it would refuse in a worker
         self._open = threading.local()

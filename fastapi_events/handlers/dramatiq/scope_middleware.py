@@ -10,10 +10,13 @@ import dramatiq
 from dramatiq.broker import MessageProxy
 from dramatiq.middleware import Middleware
 
+from fastapi_events import checks
 from fastapi_events.flush import FlushWhen
 from fastapi_events.scope import collect_events
+from fastapi_events.scope.config import checked_handlers
 
 
+@checks.names_parameters
 class ScopeMiddleware(Middleware):
     """Lets any actor call `dispatch()`: its events go to these handlers when it has succeeded.
 
@@ -30,7 +33,7 @@ class ScopeMiddleware(Middleware):
     """
 
     def __init__(self, handlers: Iterable[Any], *, flush_when: FlushWhen = "success") -> None:
-        self._handlers = tuple(handlers)
+        self._handlers = tuple(checked_handlers(handlers))
         self._flush_when = flush_when
         collect_events(self._handlers, flush_when=flush_when)  # refuses here what it would refuse in a worker
         self._open = threading.local()

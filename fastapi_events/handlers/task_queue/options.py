@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from fastapi_events import checks
 from fastapi_events.errors import InvalidSetting
@@ -66,16 +66,21 @@ class EngineOptions:
             raise InvalidSetting(f"{asking}: {refused}") from None
 
     def _checked(self, name: str, value: Any) -> Any:
-        if isinstance(value, timedelta):
-            count = value / self.unit
-            value = int(count) if count.is_integer() else count
-        return self.checks[name](name, value) if name in self.checks else value
+        if name in self.checks:
+            return self.checks[name](name, value)
+        return in_units(value, self.unit) if isinstance(value, timedelta) else value  # a length of time
 
 
 # Checks of values
 
 
-def duration(unit: str, *, positive: bool = True) -> Check:
+def in_units(length: timedelta, unit: timedelta) -> float:
+    """How many of a unit a length of time has; a whole number where it can be one."""
+    found = length / unit
+    return int(found) if found.is_integer() else found
+
+
+def duration(unit: Literal["seconds", "milliseconds"], *, positive: bool = True) -> Check:
     """The check of a length of time.
 
     Parameters:
@@ -83,9 +88,14 @@ def duration(unit: str, *, positive: bool = True) -> Check:
         positive: Refuse zero as well.
     """
 
+    one = timedelta(**{unit: 1})
+    longest = timedelta.max / one
+
     def check(name: str, value: Any) -> Any:
+        if isinstance(value, timedelta):
+            value = in_units(value, one)
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not good or value < 0 or value != value or (positive and value == 0):
+        if not good or not 0 <= value <= longest or (positive and value == 0):
             raise InvalidSetting(
                 f"{name}={checks.shown(value)}: expected a timedelta, or a number of {unit}, "
                 f"{'above 0' if positive else '0 or more'}."
@@ -109,6 +119,4 @@ def count(name: str, value: Any) -> Any:
 
 def function(name: str, value: Any) -> Any:
     """The check of what can be called."""
-    if value is None:
-        raise InvalidSetting(f"{name}=None: expected a function.")
-    return checks.callable_or_none(name, value)
+    return checks.function(name, value)

@@ -27,6 +27,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 Errors: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 """A class of errors, or several."""
 
+BATCH_WINDOW_SECONDS = 0.2
+"""How long a batch waits for more events, unless `batch_window` says so."""
+
 PAUSE_SECONDS = 60.0
 """How long a function with `pause_on` pauses itself, unless `pause_for` says so."""
 
@@ -90,7 +93,7 @@ class Registering(BaseEventHandler):
         retry: RetryPolicy | None = None,
         once: bool = False,
         batch: int | None = None,
-        batch_window: float | timedelta = 0.2,
+        batch_window: float | timedelta | None = None,
         pause_on: Errors = (),
         pause_for: float | timedelta | None = None,
         **options: Any,
@@ -111,7 +114,8 @@ class Registering(BaseEventHandler):
             retry: When it runs again after a failure; the handler's policy if not given.
             once: Skip an event that it has completed before, should it come again; needs the handler's inbox.
             batch: Call the function with a list of up to so many events; what fails is retried one by one.
-            batch_window: How long the first event of a batch waits for others, a `timedelta` or seconds.
+            batch_window: How long the first event of a batch waits for others, a `timedelta` or seconds; 0.2
+                if not given.
             pause_on: A class of errors, or several, at which the function is paused on all workers, such as
                 those of a provider that is down. The event that met the error counts no attempt.
             pause_for: How long, a `timedelta` or seconds; a minute if not given. Then one event is tried, and
@@ -136,6 +140,7 @@ class Registering(BaseEventHandler):
             checks.instance("retry", retry, RetryPolicy, such_as="RetryPolicy(max_retries=3)")
         checks.flag("once", once)
         pausing = _pausing(pause_on, pause_for)
+        window = _window(batch, batch_window)
 
         def subscribe(function: F) -> F:
             asking = name or name_of(function)
@@ -144,7 +149,7 @@ class Registering(BaseEventHandler):
                 check_once(self.inbox, asking=asking)
             many = None
             if batch is not None:
-                many = batch_of(function, size=batch, window=batch_window, model=asked.model)
+                many = batch_of(function, size=batch, window=window, model=asked.model)
             self._subscribe(
                 Subscription(
                     asking,
@@ -206,6 +211,18 @@ def _module_being_imported() -> str | None:
         frame = frame.f_back
     name = None if frame is None else frame.f_globals.get("__name__")
     return None if name == "__main__" or name not in sys.modules else name  # what `exec` runs is no import
+
+
+def _window(size: int | None, window: Any) -> float:
+    """How long a batch waits for more."""
+    if window is None:
+        return BATCH_WINDOW_SECONDS
+    if size is None:
+        raise InvalidSetting(
+            f"batch_window={checks.shown(window)} says how long a batch waits for more events: pass its size "
+            "as well, such as batch=100."
+        )
+    return checks.seconds("batch_window", window)
 
 
 def _pausing(errors: Any, seconds: Any) -> tuple[tuple[type[BaseException], ...], float]:

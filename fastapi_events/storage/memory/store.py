@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
+from fastapi_events import checks
 from fastapi_events.storage.base import Clock
 from fastapi_events.storage.dead_letters import MAX_LETTERS
 from fastapi_events.storage.journal import KEEP, MAX_EVENTS
@@ -18,6 +19,7 @@ from fastapi_events.storage.memory.outbox import MemoryOutbox
 from fastapi_events.storage.outbox import MAX_ENTRIES
 
 
+@checks.names_parameters
 class MemoryStore:
     """All stores, in this process's memory.
 
@@ -42,6 +44,7 @@ class MemoryStore:
         max_events: int = MAX_EVENTS,
         clock: Clock = time.time,
     ) -> None:
+        checks.function("clock", clock)
         self.outbox: MemoryOutbox = MemoryOutbox(max_entries=max_entries, clock=clock)
         self.inbox: MemoryInbox = MemoryInbox(clock=clock)
         self.dead_letters: MemoryDeadLetters = MemoryDeadLetters(

@@ -10,6 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from fastapi_events import checks
 from fastapi_events.errors import InvalidSetting, StorageError, StorageFull, StorageNotReady
 from fastapi_events.green_threads import real_thread
 from fastapi_events.storage.base import Clock, Store
@@ -28,6 +29,13 @@ class Server:
     def __init__(self, target: redis.Redis | str, prefix: str, clock: Clock | None) -> None:
         if isinstance(target, str):
             _check_url(target)
+        elif not isinstance(target, (redis.Redis, redis.RedisCluster)):
+            raise InvalidSetting(
+                f"RedisStore({checks.shown(target)}): expected a URL, such as redis://localhost:6379/0, or a "
+                "redis.Redis client, which is not one of redis.asyncio."
+            )
+        checks.text("prefix", prefix, such_as="fastapi_events")
+        checks.callable_or_none("clock", clock)
         # A server that does not answer must not hold a thread for ever; our callers know when to try again.
         self._client: Any = (
             redis.Redis.from_url(

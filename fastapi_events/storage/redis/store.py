@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import redis
 
+from fastapi_events import checks
 from fastapi_events.storage.base import Clock
 from fastapi_events.storage.dead_letters import MAX_LETTERS
 from fastapi_events.storage.journal import KEEP, MAX_EVENTS
@@ -18,6 +19,7 @@ from fastapi_events.storage.redis.lanes import RedisLanes
 from fastapi_events.storage.redis.server import RedisPart, Server
 
 
+@checks.names_parameters
 class RedisStore(RedisPart):
     """Inbox, dead letters, lanes, catalogue and journal on one Redis or Valkey server.
 

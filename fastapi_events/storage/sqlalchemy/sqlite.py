@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from fastapi_events import checks
 from fastapi_events.storage.base import Clock
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -44,6 +45,12 @@ class SqliteOptions:
     busy_timeout: float = 5.0
     max_page_count: int | None = None
     clock: Clock = time.time
+
+    def __post_init__(self) -> None:
+        checks.one_of("synchronous", self.synchronous, Synchronous)
+        checks.seconds("busy_timeout", self.busy_timeout)
+        if self.max_page_count is not None:
+            checks.whole("max_page_count", self.max_page_count, least=1)
 
 
 def prepare(engine: sa.Engine, options: SqliteOptions) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fastapi_events import checks
 from fastapi_events.storage.base import Clock
 from fastapi_events.storage.dead_letters import MAX_LETTERS
 from fastapi_events.storage.journal import KEEP, MAX_EVENTS
@@ -27,6 +28,7 @@ from fastapi_events.storage.sqlalchemy.outbox import SqlOutbox
 from fastapi_events.storage.sqlalchemy.sqlite import SqliteOptions, Synchronous, alone_with, set_aside
 
 
+@checks.names_parameters
 class SqlStore(SqlPart):
     """All stores in one database, a SQLite file or PostgreSQL.
 
@@ -67,7 +69,7 @@ class SqlStore(SqlPart):
         options = SqliteOptions(
             synchronous=synchronous, busy_timeout=busy_timeout, max_page_count=max_page_count
         )
-        self._database = Database(target, options, clock)
+        self._database = Database(target, options, checks.callable_or_none("clock", clock))
         self.outbox: SqlOutbox = SqlOutbox(self._database, max_entries=max_entries)
         self.inbox: SqlInbox = SqlInbox(self._database)
         self.dead_letters: SqlDeadLetters = SqlDeadLetters(

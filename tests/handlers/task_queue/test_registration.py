@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastapi_events.errors import ConfigurationError, MissingEventNameDuringRegistration
+from fastapi_events.errors import ConfigurationError, InvalidSetting, MissingEventNameDuringRegistration
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.options import EngineOptions
 from fastapi_events.handlers.task_queue.registration import Registering
@@ -18,7 +18,7 @@ from fastapi_events.handlers.task_queue.routes import Routes
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.memory import MemoryInbox
 from fastapi_events.subscriptions.subscription import Subscription
-from tests.handlers.task_queue.broker import ListEngine
+from tests.handlers.task_queue.broker import ListEngine, ListHandler
 
 POLICY = RetryPolicy(max_retries=2)
 
@@ -145,6 +145,12 @@ def test_a_stretch_of_time_is_passed_on_in_the_units_of_the_engine(
 
     option = only(engine).options["time_limit"]
     assert (option, type(option)) == (passed_on, type(passed_on))
+
+
+@pytest.mark.parametrize("window", [0.5, timedelta(seconds=1), "1s"])
+def test_a_window_without_a_batch_is_refused(window: Any) -> None:
+    with pytest.raises(InvalidSetting, match="says how long a batch waits for more events: pass its size"):
+        ListHandler().register(lambda events: None, name="f", batch_window=window)
 
 
 def test_many_at_once(engine: Engine) -> None:
