@@ -83,7 +83,7 @@ def _look(
     try:
         look(handler, prefix, contents)
     except Exception as error:  # whatever a broker's client raises
-        said = f"{handler.name}: its broker cannot be asked: {reason_of(error)}"
+        said = f"{handler.name}: its broker cannot be asked: {reason_of(error).rstrip('.')}"
         if said not in contents.unseen:
             contents.unseen.append(said)
 

@@ -137,13 +137,16 @@ def test_the_page_on_metrics_lists_what_is_exported_and_its_labels() -> None:
         name: tuple(re.findall(r"`(\w+)`", labels))
         for name, labels in re.findall(r"^\| `(fastapi_events_\w+)` \| (.*?) \|", page, re.MULTILINE)
     }
-    labels = {
+
+    assert listed == labels_of_all()
+
+
+def labels_of_all() -> dict[str, tuple[str, ...]]:
+    return {
         **{f"fastapi_events_events_{name}_total": labels for name, (_, labels) in COUNTERS.items()},
         **{f"fastapi_events_events_{name}_seconds": labels for name, (_, labels) in HISTOGRAMS.items()},
         **{gauge_name(name): labels for name, (_, labels) in GAUGES.items()},
     }
-
-    assert listed == labels
 
 
 def test_the_dashboard_and_the_alerts_ask_for_what_is_exported() -> None:
@@ -154,3 +157,8 @@ def test_the_dashboard_and_the_alerts_ask_for_what_is_exported() -> None:
 
     assert len(queries) >= 10
     assert {name.removesuffix("_bucket") for name in asked} <= exported()
+    for query in queries:
+        [name] = re.findall(r"\bfastapi_events_\w+", query)
+        for labels in re.findall(r"\bby \(([^)]*)\)", query):
+            of_it = labels_of_all()[name.removesuffix("_bucket")]
+            assert set(labels.split(", ")) <= {*of_it, "le"}, query

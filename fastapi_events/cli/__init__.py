@@ -11,7 +11,7 @@ from importlib import import_module
 from fastapi_events import __version__
 from fastapi_events.cli.arguments import PrintCompletion, examples_of
 from fastapi_events.cli.text import block, flush, say
-from fastapi_events.errors import ConfigurationError, FastapiEventError
+from fastapi_events.errors import ConfigurationError, FastapiEventError, NotPublished
 
 _MODULES = {
     "worker": "worker", "probe": "probe", "status": "status", "subscriptions": "subscriptions",
@@ -48,6 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except ConfigurationError as error:
         return _failed(error, EXIT_USAGE)
+    except NotPublished as error:
+        reason = str(error).rstrip(".")
+        said = (
+            f"The broker has not taken it: {reason}. `fastapi-events doctor` shows whether it is reachable."
+        )
+        return _failed(said, EXIT_FAILED)
     except FastapiEventError as error:
         return _failed(error, EXIT_FAILED)
     except KeyboardInterrupt:
@@ -89,7 +95,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     return whole
 
 
-def _failed(error: FastapiEventError, code: int) -> int:
+def _failed(error: FastapiEventError | str, code: int) -> int:
     say(f"fastapi-events: {block(str(error))}", to=sys.stderr)
     return code
 

@@ -73,6 +73,13 @@ def age(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
+def number(text: str) -> int:
+    """How many, as people type it: 1 or more."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
 class PrintCompletion(argparse.Action):
     """`--print-completion SHELL`: print a script for the shell, and end."""
 

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from fastapi_events.cli.arguments import add_command
+from fastapi_events.cli.arguments import add_command, number
 from fastapi_events.cli.event import journals_of
 from fastapi_events.cli.text import local, say, say_json, shown, table
 from fastapi_events.storage.base import moment
@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
         commands, "audit", _audit, "list who replayed, discarded or paused what, the latest first",
         examples="fastapi-events audit app.events --limit 20",
     )  # fmt: skip
-    parser.add_argument("--limit", type=int, default=100, help="how many (100)")
+    parser.add_argument("--limit", type=number, default=100, help="how many (100)")
 
 
 def _audit(arguments: argparse.Namespace) -> int:

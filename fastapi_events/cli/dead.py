@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from fastapi_events import checks, redaction
-from fastapi_events.cli.arguments import add_command, add_group, age
+from fastapi_events.cli.arguments import add_command, add_group, age, number
 from fastapi_events.cli.editor import edit
 from fastapi_events.cli.letters import (
     add_filters,
@@ -47,7 +47,7 @@ def add_parser(commands: Any) -> None:
         fastapi-events dead list app.events --json | jq -r .reason | sort | uniq -c
         """,
     )  # fmt: skip
-    listing.add_argument("--limit", type=int, default=100, help="how many (100)")
+    listing.add_argument("--limit", type=number, default=100, help="how many (100)")
     add_filters(listing)
     grouping = add_command(
         actions, "groups", _groups, "count dead letters by cause: subscription, error, place in the code",
@@ -87,7 +87,7 @@ def add_parser(commands: Any) -> None:
             )
             several.add_argument(
                 "--max-in-flight",
-                type=int,
+                type=number,
                 metavar="N",
                 help="so many at most whose functions have not ended",
             )

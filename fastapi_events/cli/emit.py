@@ -11,7 +11,7 @@ from fastapi_events.checks import guess
 from fastapi_events.cli.arguments import add_command, age
 from fastapi_events.cli.text import say, say_json, shown
 from fastapi_events.emission import emit
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.errors import ConfigurationError, DelayTooLong, UnserialisablePayload
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
 
@@ -40,7 +40,12 @@ def add_parser(commands: Any) -> None:
 def _emit(arguments: argparse.Namespace) -> int:
     handlers = handlers_in(arguments.target)
     payload = _payload(arguments.payload)
-    event = emit(handlers, arguments.name, payload, delay=arguments.delay, ordering_key=arguments.key)
+    if not arguments.name:
+        raise ConfigurationError("The event has no name: write for example order-paid.")
+    try:
+        event = emit(handlers, arguments.name, payload, delay=arguments.delay, ordering_key=arguments.key)
+    except (UnserialisablePayload, DelayTooLong) as error:
+        raise ConfigurationError(str(error)) from None
     names = [each.name for each in handlers]
     unheard = [each for each in handlers if not each.listens(arguments.name)]
     if arguments.json:
@@ -71,9 +76,11 @@ def _warning(handler: TaskQueueHandler, name: str) -> str:
 
 
 def _payload(text: str) -> Any:
+    given = sys.stdin.read() if text == "-" else text
     try:
-        return json.loads(sys.stdin.read() if text == "-" else text)
+        return json.loads(given)
     except ValueError as error:
+        what = shown(given, 60) if given.strip() else "'' (nothing)"
         raise ConfigurationError(
-            f"The payload {shown(text, 60)} is no JSON: {error}. A text needs its quotes, '\"like this\"'."
+            f"The payload {what} is no JSON: {error}. A text needs its quotes, '\"like this\"'."
         ) from None

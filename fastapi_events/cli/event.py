@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fastapi_events.cli.arguments import add_command, add_group, age
+from fastapi_events.cli.arguments import add_command, add_group, age, number
 from fastapi_events.cli.event_tree import data_of, line_of, lines_of, record_data
 from fastapi_events.cli.selection import NotThereError, guess, only
 from fastapi_events.cli.text import local, say, say_json, shown, table
@@ -59,7 +59,7 @@ def add_parser(commands: Any) -> None:
         fastapi-events event list app.events --json | jq -r .name | sort | uniq -c
         """,
     )  # fmt: skip
-    listing.add_argument("--limit", type=int, default=100, help="how many (100)")
+    listing.add_argument("--limit", type=number, default=100, help="how many (100)")
     listing.add_argument("--since", type=age, metavar="AGE", help="only of the last 1h, 30m, 2d")
     _filters(listing)
     tail = add_command(

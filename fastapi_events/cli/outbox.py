@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi_events import redaction
-from fastapi_events.cli.arguments import add_command, add_group
+from fastapi_events.cli.arguments import add_command, add_group, number
 from fastapi_events.cli.selection import NotThereError, only
 from fastapi_events.cli.text import local, say, say_json, shown, table
 from fastapi_events.envelope import unseal
@@ -35,7 +35,7 @@ def add_parser(commands: Any) -> None:
         actions, "list", _list, "list what waits, the oldest first",
         examples="fastapi-events outbox list app.events --limit 10",
     )  # fmt: skip
-    listing.add_argument("--limit", type=int, default=100, help="how many (100)")
+    listing.add_argument("--limit", type=number, default=100, help="how many (100)")
     discarding = add_command(
         actions, "discard", _discard, "remove events that nobody shall get any more",
         examples="fastapi-events outbox discard app.events 0b6f2a5e",

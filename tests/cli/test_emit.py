@@ -86,6 +86,9 @@ def test_a_payload_has_to_fit_the_schema(run: Run, app: Any, schema: None) -> No
         (("order-paid", "hello"), "The payload hello is no JSON"),
         (("order-paid", "{}", "--delay", "soon"), "is no length of time"),
         ((), "the following arguments are required"),
+        (("", "{}"), "The event has no name: write"),
+        (("order-paid", "NaN"), "Event 'order-paid' cannot be sent: payload is nan"),
+        (("order-paid", ""), "The payload '' (nothing) is no JSON"),
     ],
 )
 def test_what_is_asked_in_a_wrong_way_is_refused(run: Run, arguments: tuple[str, ...], said: str) -> None:
@@ -101,7 +104,7 @@ def test_what_is_lost_is_not_done(run: Run, app: Any) -> None:
     ran = run("emit", "shop_events:bare", "order-paid", "{}")
 
     assert ran.code == 1
-    assert "ConnectionError: away" in ran.err
+    assert "The broker has not taken it: ConnectionError: away. `fastapi-events doctor`" in ran.err
 
 
 def test_it_says_when_nobody_listens(run: Run, app: Any) -> None:
