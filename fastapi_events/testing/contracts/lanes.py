@@ -264,16 +264,13 @@ class LanesContract:
 
     def test_lanes_that_nobody_has_taken_are_due_less_and_less_often(self, store: Any, clock: Any) -> None:
         _put(store, "1")
-        pauses: list[float] = []
-        waited = 0.0
-        while len(pauses) < 8:
+        again = [min(UNHEARD_AGAIN_SECONDS * 2**number, LONGEST_UNHEARD_SECONDS) for number in range(7)]
+        assert again[-1] == LONGEST_UNHEARD_SECONDS
+        for pause in (UNHEARD_SECONDS, *again):
+            clock.forward(pause - 1)
+            assert _due(store) == []
             clock.forward(1)
-            waited += 1
-            if _due(store):
-                pauses.append(waited)
-                waited = 0.0
-        assert pauses[:4] == [UNHEARD_SECONDS, UNHEARD_AGAIN_SECONDS, 2 * UNHEARD_AGAIN_SECONDS, 60]
-        assert pauses[-1] == LONGEST_UNHEARD_SECONDS
+            assert _due(store) == [_LANE]
         # Who starts anew rings them all the same
         clock.forward(UNHEARD_SECONDS)
         assert _due(store) == []
