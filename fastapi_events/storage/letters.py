@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json
+
 from fastapi_events import redaction
 from fastapi_events.envelope import ORDERING_KEY
 from fastapi_events.errors import ConfigurationError
@@ -263,9 +265,12 @@ def _merged(
 
 def _envelope(argument: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(argument)
+        value = from_json(argument, cache_strings="none")  # at half the time, which is of note for all letters
     except ValueError:
-        return None
+        try:
+            value = json.loads(argument)  # which takes half of a surrogate pair
+        except ValueError:
+            return None
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value if isinstance(value, dict) else None
