@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from fastapi_events.console.state import State
+from fastapi_events.storage.base import read_cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +46,23 @@ class Elsewhere:
 
 
 Read: TypeAlias = Callable[[State, Request], Awaitable[Page | Elsewhere]]
+
+
+def after_of(request: Request, read: Callable[[str], object] = read_cursor) -> str | None:
+    """Behind what the page begins; None at the beginning.
+
+    Parameters:
+        read: Reads a cursor, or raises `ValueError`.
+
+    Raises:
+        HTTPException: 400 when the address has none of a page before.
+    """
+    after = request.query_params.get("after") or None
+    if after is not None:
+        try:
+            read(after)
+        except ValueError:
+            raise HTTPException(
+                400, f"after={after[:80]!r} is no place in this list: follow the link at the end of a page."
+            ) from None
+    return after

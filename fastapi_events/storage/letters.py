@@ -265,7 +265,7 @@ def _merged(
 
 def _envelope(argument: str) -> dict[str, Any] | None:
     try:
-        value = from_json(argument, cache_strings="none")  # at half the time, which is of note for all letters
+        value = from_json(argument, cache_strings="none")  # sooner than the other: there may be many
     except ValueError:
         try:
             value = json.loads(argument)  # which takes half of a surrogate pair

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from fastapi_events import clock, envelope, redaction
-from fastapi_events.console.page import Page
+from fastapi_events.console.page import Page, after_of
 from fastapi_events.console.permissions import Visitor
 from fastapi_events.console.reads import Told
 from fastapi_events.console.state import State
@@ -130,7 +130,7 @@ async def read_groups(state: State, request: Request) -> Page:
 
 async def read_letters(state: State, request: Request) -> Page:
     """Read the screen of letters that filters mean, page by page."""
-    asked, after = asked_for(request), request.query_params.get("after") or None
+    asked, after = asked_for(request), after_of(request)
 
     async def letters(handler: TaskQueueHandler) -> tuple[TaskQueueHandler, Told[list[DeadLetter]] | None]:
         store = handler.dead_letters

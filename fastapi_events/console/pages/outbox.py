@@ -10,14 +10,14 @@ from typing import TypeAlias
 from starlette.requests import Request
 
 from fastapi_events import clock
-from fastapi_events.console.page import Page
+from fastapi_events.console.page import Page, after_of
 from fastapi_events.console.reads import Told
 from fastapi_events.console.state import State
 from fastapi_events.envelope import unseal
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.event import wire_name
 from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.storage.outbox import Entry, Outbox, OutboxStatus
+from fastapi_events.storage.outbox import Entry, Outbox, OutboxStatus, read_place
 
 _LIMIT = 100
 
@@ -51,7 +51,7 @@ class OutboxShown:
 
 async def read(state: State, request: Request) -> Page:
     """Read the screen."""
-    after = request.query_params.get("after") or None
+    after = after_of(request, read_place)
     shared: dict[int, tuple[Outbox, list[TaskQueueHandler]]] = {}
     for each in state.handlers:
         if each.outbox is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from fastapi_events import clock
-from fastapi_events.console.page import Page
+from fastapi_events.console.page import Page, after_of
 from fastapi_events.console.state import State
 from fastapi_events.console.words import AGES
 from fastapi_events.storage.histories import HAPPENINGS
@@ -19,9 +20,12 @@ async def read(state: State, request: Request) -> Page:
     asked = request.query_params
     name, outcome, age = asked.get("name") or None, asked.get("outcome") or None, asked.get("since", "")
     key = asked.get("key") or None
-    outcome = outcome if outcome in HAPPENINGS else None
+    if outcome is not None and outcome not in HAPPENINGS:
+        raise HTTPException(400, f"outcome={outcome[:80]!r}: expected {', '.join(HAPPENINGS)}, or none.")
+    if age and age not in AGES:
+        raise HTTPException(400, f"since={age[:80]!r}: expected {', '.join(AGES)}, or none.")
     window = AGES.get(age)
-    after = asked.get("after") or None
+    after = after_of(request)
     told = await state.of_journals(
         ("events", name, outcome, key, age, after),
         lambda journal: journal.events(
@@ -38,7 +42,7 @@ async def read(state: State, request: Request) -> Page:
         "events", "Recent events", "recent.html",
         {
             "told": told, "events": [(each, state_of(each.outcomes)) for each in found],
-            "name": name or "", "outcome": outcome or "", "since": age if age in AGES else "",
+            "name": name or "", "outcome": outcome or "", "since": age,
             "ordering_key": key or "",
             "outcomes": HAPPENINGS, "ages": list(AGES),
             "following": found[-1].cursor if len(found) == _LIMIT else None,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from fastapi_events.console.header import WINDOW
@@ -51,18 +52,20 @@ class Row:
 
 async def read(state: State, request: Request) -> Page:
     """Read the screen."""
+    wanted = request.query_params.get("state", "")
+    if wanted and wanted not in STATES:
+        raise HTTPException(400, f"state={wanted[:80]!r}: expected {', '.join(STATES)}, or none.")
     fleets, statuses, counts = await asyncio.gather(
         state.fleets(), state.statuses(), state.counts(WINDOW, OF_SUBSCRIPTIONS)
     )
     tallies = None if counts is None else counts.value
     by_name = {each.handler.name: each for each in statuses}
     rows = [row for each in fleets for row in _rows(each, by_name[each.handler.name], tallies)]
-    wanted = request.query_params.get("state", "")
-    shown = [each for each in rows if each.state == wanted] if wanted in STATES else rows
+    shown = [each for each in rows if each.state == wanted] if wanted else rows
     return Page(
         "subscriptions", "Subscriptions", "subscriptions.html",
         {
-            "rows": shown, "all": len(rows), "state": wanted if wanted in STATES else "",
+            "rows": shown, "all": len(rows), "state": wanted,
             "counts": counts, "troubles": troubles_of(fleets), "states": STATES,
         },
     )  # fmt: skip

@@ -21,12 +21,16 @@ def test_events_are_listed_the_latest_first_and_filtered(shop: Shop, look: Look)
     assert [each.split()[1] for each in look("/events/recent?name=order-*").rows()[1:]] == ["new", "old"]
 
 
-def test_what_is_asked_is_said_as_a_command_and_nonsense_is_ignored(look: Look) -> None:
+def test_what_is_asked_is_said_as_a_command_and_nonsense_is_refused(look: Look) -> None:
     page = look("/events/recent?name=order-*&outcome=failed&since=1h")
 
     assert "fastapi-events event list APP --name 'order-*' --outcome failed --since 1h" in page.text
     assert "No such events" in page.text
-    assert look("/events/recent?outcome=nonsense&since=ever").status == 200
+    for nonsense in ("outcome=nonsense", "since=ever", "after=nonsense"):
+        refused = look(f"/events/recent?{nonsense}")
+        assert refused.status == 400
+        assert f"{nonsense.partition('=')[0]}='" in refused.text
+    assert look("/outbox?after=nonsense").status == look("/dead/letters?after=nonsense").status == 400
 
 
 def test_without_a_journal_nobody_remembers(look_without_stores: Look) -> None:
