@@ -35,7 +35,7 @@ from fastapi_events.handlers.dramatiq import DramatiqHandler
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.histories import bits_of
-from fastapi_events.storage.letters import group_id
+from fastapi_events.storage.letters import group_id, ordering_key_in
 from fastapi_events.storage.redis import RedisStore
 from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.storage.sqlalchemy.schema import (
@@ -275,7 +275,15 @@ def _letter(at: int, chance: random.Random) -> DeadLetter:
 def _row_of(letter: DeadLetter) -> dict[str, Any]:
     values = {each: getattr(letter, each) for each in DeadLetter.__dataclass_fields__}
     times = {"first_at": letter.first_at.timestamp(), "last_at": letter.last_at.timestamp()}
-    return values | times | {"fingerprint": group_id(letter), "event_key": (letter.event_id or "")[:64]}
+    return (
+        values
+        | times
+        | {
+            "fingerprint": group_id(letter),
+            "event_key": (letter.event_id or "")[:64],
+            "ordering_key": ordering_key_in(letter.argument),
+        }
+    )
 
 
 def _counts() -> Iterator[dict[str, Any]]:

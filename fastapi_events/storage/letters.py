@@ -210,9 +210,9 @@ def payload_of(letter: DeadLetter) -> Any:
     return _payload_in(letter.argument)
 
 
-def ordering_key_of(letter: DeadLetter) -> str | None:
-    """The ordering key of a letter's event; None where it has none, or cannot be read."""
-    key = (_envelope(letter.argument) or {}).get(ORDERING_KEY)
+def ordering_key_in(argument: str) -> str | None:
+    """The ordering key of the event in a letter's argument; None where it has none, or cannot be read."""
+    key = (_envelope(argument) or {}).get(ORDERING_KEY)
     return key if isinstance(key, str) else None
 
 

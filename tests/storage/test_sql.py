@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fastapi_events.errors import ConfigurationError, StorageError, StorageFull,
 from fastapi_events.storage.base import DONE, NEW
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.journal import Count
+from fastapi_events.storage.letters import LetterFilter
 from fastapi_events.storage.outbox import Entry
 from fastapi_events.storage.sqlalchemy import SqlStore, metadata, schema
 from fastapi_events.storage.sqlalchemy.schema import version
@@ -126,14 +128,19 @@ class TestVersions:
     @pytest.mark.parametrize("says_version", [True, False])
     def test_an_older_one_is_brought_up_to_this_one_by_setup(self, sql: SqlStore, says_version: bool) -> None:
         sql.outbox.add([entry("1")])
-        kept = letter("1")
+        kept = replace(letter("1"), argument='{"partitionkey":"cat-7"}')
         sql.dead_letters.add(kept)
         [group] = sql.dead_letters.groups()
 
         def make_old(connection: sa.Connection) -> None:
             connection.execute(sa.update(version).values(version=1) if says_version else sa.delete(version))
             schema.catalogue.drop(connection)
-            for index in ("dead_letters_group", "dead_letters_event", "journal_events_latest"):
+            for index in (
+                "dead_letters_group",
+                "dead_letters_event",
+                "dead_letters_keys",
+                "journal_events_latest",
+            ):
                 connection.exec_driver_sql(f"DROP INDEX fastapi_events_{index}")
             connection.exec_driver_sql("DROP TABLE fastapi_events_journal_counts")
             connection.exec_driver_sql(
@@ -147,7 +154,7 @@ class TestVersions:
             )
             connection.exec_driver_sql("DROP INDEX fastapi_events_journal_events_keys")
             connection.exec_driver_sql("ALTER TABLE fastapi_events_journal_events DROP COLUMN ordering_key")
-            for column in ("fingerprint", "event_key"):
+            for column in ("fingerprint", "event_key", "ordering_key"):
                 connection.exec_driver_sql(f"ALTER TABLE fastapi_events_dead_letters DROP COLUMN {column}")
             events = schema.journal_events.name
             connection.exec_driver_sql(f"CREATE INDEX {events}_time ON {events} (last_at, id)")
@@ -161,6 +168,7 @@ class TestVersions:
         assert sql.outbox.list() == [entry("1")]
         assert sql.dead_letters.groups() == [group]
         assert sql.dead_letters.find("event-1") == [kept]
+        assert sql.dead_letters.list(wanted=LetterFilter(ordering_key="cat-7")) == [kept]
         counted = Count(minute=60, event_name="order", subscription="cook", measure="failed", count=3)
         assert sql.journal.counts(datetime.fromtimestamp(0, UTC)) == [counted]
         sql.journal.write([], [counted])

@@ -23,7 +23,7 @@ from fastapi_events.storage.letters import (
     LetterGroup,
     group_id,
     group_like,
-    ordering_key_of,
+    ordering_key_in,
 )
 from fastapi_events.storage.redis.letter_search import GROUP, ORDERING_KEY, PAGE, LetterSearch
 from fastapi_events.storage.redis.scripts import COMMON
@@ -378,7 +378,7 @@ def _of_group(letters: Iterable[DeadLetter], group: str | None) -> Iterable[Dead
 
 def _text(values: Mapping[str, Any], letter: DeadLetter) -> str:
     """A letter as it is kept; `LetterSearch` relies on the order of its fields, and on how it is written."""
-    indexed = {GROUP: group_id(letter), ORDERING_KEY: ordering_key_of(letter)}
+    indexed = {GROUP: group_id(letter), ORDERING_KEY: ordering_key_in(letter.argument)}
     return json.dumps({**values, **indexed}, ensure_ascii=False)
 
 

@@ -18,10 +18,10 @@ from fastapi_events.storage.dead_letters import (
     LetterGroups,
     Letters,
 )
-from fastapi_events.storage.letters import LetterFilter, group_id, group_like
+from fastapi_events.storage.letters import LetterFilter, group_id, group_like, ordering_key_in
 from fastapi_events.storage.sqlalchemy.base import CHUNK, Room, SqlPart, among, begins_with, delete_in_batches
 from fastapi_events.storage.sqlalchemy.database import Database
-from fastapi_events.storage.sqlalchemy.schema import KEY_LENGTH, dead_letters
+from fastapi_events.storage.sqlalchemy.schema import KEY_LENGTH, dead_letters, key_start
 
 _FIELDS = [field.name for field in fields(DeadLetter)]
 
@@ -46,6 +46,7 @@ class SqlDeadLetters(SqlPart, DeadLetters):
         row = {name: getattr(letter, name) for name in _FIELDS}
         row |= {"first_at": letter.first_at.timestamp(), "last_at": letter.last_at.timestamp()}
         row["fingerprint"] = group_id(letter)
+        row["ordering_key"] = key_start(ordering_key_in(letter.argument))
         row["event_key"] = None if letter.event_id is None else letter.event_id[:KEY_LENGTH]
         insert = self._database.insert(dead_letters).values(row)
         upsert = insert.on_conflict_do_update(index_elements=[dead_letters.c.id], set_=row)
@@ -196,6 +197,8 @@ class SqlDeadLetters(SqlPart, DeadLetters):
             yield column.last_at >= wanted.since.timestamp()
         if wanted.before is not None:
             yield column.last_at < wanted.before.timestamp()
+        if wanted.ordering_key is not None:
+            yield column.ordering_key == key_start(wanted.ordering_key)
         for texts in wanted.texts:
             yield sa.or_(*(is_in(column.argument, each) > 0 for each in texts))
 

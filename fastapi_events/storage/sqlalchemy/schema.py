@@ -9,10 +9,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from fastapi_events.envelope import ORDERING_KEY
 from fastapi_events.errors import StorageNotReady
-from fastapi_events.storage.letters import fingerprint
+from fastapi_events.storage.base import storable
+from fastapi_events.storage.letters import fingerprint, ordering_key_in
 
-VERSION = 5
+VERSION = 6
 """Of the tables; a database of a newer one is refused."""
 
 PREFIX = "fastapi_events_"
@@ -32,7 +34,7 @@ InBytes: sa.types.TypeEngine[str] = sa.Text().with_variant(postgresql.TEXT(colla
 """A text that is compared byte by byte, whatever the database's language: an index finds a prefix."""
 
 KEY_LENGTH = 64
-"""Characters of `event_key`: a forged id may be longer than an index can take."""
+"""Characters of `event_key` and of a letter's key: a forged one may be longer than an index takes."""
 
 # SQLite numbers the rows by itself only where the type is INTEGER.
 _Sequence = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -113,12 +115,21 @@ dead_letters: sa.Table = sa.Table(
     sa.Column("last_at", sa.Double, nullable=False),
     sa.Column("event_key", InBytes),  # the beginning of the event's id, which an index can take
     sa.Column("fingerprint", sa.Text),  # of its cause, by which letters are grouped
+    sa.Column("ordering_key", sa.Text),  # the beginning of the event's
     sa.Index(f"{PREFIX}dead_letters_time", "last_at", "id"),
     # None begins with the handler: SQLite would take it for pages of all letters, and sort them.
     sa.Index(f"{PREFIX}dead_letters_group", "fingerprint", "handler", "last_at", "id"),
     sa.Index(f"{PREFIX}dead_letters_event", "event_key"),
     # No index on names of events: a forged one may be longer than an index can take.
     sa.Index(f"{PREFIX}dead_letters_subscription", "subscription", "last_at"),
+)
+sa.Index(
+    f"{PREFIX}dead_letters_keys",
+    dead_letters.c.ordering_key,
+    dead_letters.c.last_at,
+    dead_letters.c.id,
+    sqlite_where=dead_letters.c.ordering_key.is_not(None),
+    postgresql_where=dead_letters.c.ordering_key.is_not(None),
 )
 
 lanes: sa.Table = sa.Table(
@@ -275,7 +286,13 @@ def _tell_counts_of_handlers_apart(connection: sa.Connection) -> None:
 def _fill_letters(connection: sa.Connection) -> None:
     """Letters that an older version has kept have a group, too, and are found by their events."""
     column = dead_letters.c
-    said = column.id, column.event_id, column.subscription, column.reason, column.traceback
+    said = (
+        column.id, column.event_id, column.subscription, column.reason, column.traceback, column.argument,
+    )  # fmt: skip
+    has_key = column.argument.contains(f'"{ORDERING_KEY}"', autoescape=True)
+    connection.execute(
+        sa.update(dead_letters).where(column.ordering_key.is_(None), has_key).values(fingerprint=None)
+    )
     unknown = sa.select(*said).where(column.fingerprint.is_(None)).limit(_FILLED_AT_ONCE)
     change = sa.update(dead_letters).where(column.id == sa.bindparam("letter"))
     while rows := connection.execute(unknown).all():
@@ -284,12 +301,23 @@ def _fill_letters(connection: sa.Connection) -> None:
                 "letter": row.id,
                 "found": fingerprint(row.subscription, row.reason, row.traceback),
                 "key": None if row.event_id is None else row.event_id[:KEY_LENGTH],
+                "lane": key_start(ordering_key_in(row.argument)),
             }
             for row in rows
         ]
         connection.execute(
-            change.values(fingerprint=sa.bindparam("found"), event_key=sa.bindparam("key")), found
+            change.values(
+                fingerprint=sa.bindparam("found"),
+                event_key=sa.bindparam("key"),
+                ordering_key=sa.bindparam("lane"),
+            ),
+            found,
         )
+
+
+def key_start(ordering_key: str | None) -> str | None:
+    """What the column has of a letter's ordering key."""
+    return None if ordering_key is None else storable(ordering_key)[:KEY_LENGTH]
 
 
 def verify(connection: sa.Connection) -> None:
