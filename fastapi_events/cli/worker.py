@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,6 +21,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 _KILLED_BY = 128
 _START_MILLISECONDS = "10000"
 """How long Dramatiq waits for a process to start before it looks whether it lives; its own is ten minutes."""
+_RESTART_MILLISECONDS = "500"
+"""When Dramatiq connects again after the loss of a connection; its own is three seconds."""
 _USAGE_ERROR = 2  # of both engines' commands, and of Dramatiq's where it cannot import the module
 
 
@@ -133,8 +136,12 @@ def _supervise(
     watch = WorkerWatch(
         arguments.target, handlers, silent_after=arguments.silent_after, restart=supervisor.restart
     )
+    environment = {
+        "dramatiq_restart_delay": os.environ.get("dramatiq_restart_delay", _RESTART_MILLISECONDS),  # noqa: SIM112
+        "FASTAPI_EVENTS_WORKER_REPORTS": watch.folder,
+    }
     for name, command in commands.items():
-        supervisor.add(name, command, {"FASTAPI_EVENTS_WORKER_REPORTS": watch.folder})
+        supervisor.add(name, command, environment)
     with ExitStack() as stack:
         stack.enter_context(watch)
         if arguments.probe is not None:

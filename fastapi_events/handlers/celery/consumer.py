@@ -14,6 +14,8 @@ from celery import signals
 from celery.exceptions import Reject
 from celery.utils.imports import symbol_by_name
 from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+from kombu.exceptions import OperationalError
 
 from fastapi_events.handlers.celery.foreign_messages import fault_of
 from fastapi_events.handlers.celery.passed_on import opened
@@ -26,6 +28,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 _CELERYS = "celery.worker.consumer:Consumer"
 
 _GOODBYE_SECONDS = 5.0
+_AGAIN_SECONDS = 0.5
+_OFTEN_SECONDS = 30.0
 
 
 class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without types
@@ -46,6 +50,29 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
             return receive(opened(message, self.strategies))
 
         return on_task_received
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect; after the loss of a connection it looks often at first, and then as Celery does.
+
+        Celery's own looks again after 2, 4, 6 seconds and so on: a broker that was away for some seconds had
+        as long to wait for its workers.
+        """
+        if self.app.conf.broker_connection_retry and not self.first_connection_attempt:
+            said: list[Exception] = []
+
+            def say_once(error: Exception, interval: float) -> None:
+                if not said:
+                    logger.warning(
+                        "Cannot connect to %s, and try again every %.1f s: %s", conn.as_uri(), interval, error
+                    )
+                said.append(error)
+
+            with contextlib.suppress(OperationalError, *conn.recoverable_connection_errors):
+                conn.ensure_connection(
+                    say_once, interval_start=_AGAIN_SECONDS, interval_step=0, interval_max=_AGAIN_SECONDS,
+                    callback=maybe_shutdown, timeout=_OFTEN_SECONDS,
+                )  # fmt: skip
+        return super().ensure_connected(conn)
 
     def shutdown(self) -> None:
         """Stop, and wait for no goodbye of a broker that does not answer, as RabbitMQ with an alarm."""

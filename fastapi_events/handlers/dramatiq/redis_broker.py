@@ -41,6 +41,7 @@ class SafeRedisBroker(RedisBroker):
       (https://github.com/Bogdanp/dramatiq/pull/375).
     - Messages that the server has handed out, but that never arrived or were dropped when the connection
       broke, go back into their queue. Dramatiq leaves them until the worker ends, delayed ones included.
+    - After a broken connection a worker looks again within half a second. Dramatiq's stands still for three.
     - An acknowledgement that times out is repeated, like one whose connection is lost.
 
     Where a worker cannot wait, because the server is older than Redis 6.2 or forbids `BLMOVE`, it says so

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _FULL_PATIENCE = 0.05
 """Seconds after which a consumer takes what little room there is."""
 
+_AGAIN_SECONDS = 0.5
+"""How long after a broken connection it looks again; Dramatiq itself makes another consumer after three."""
+
 _SAME_RACE = 0.1
 """Seconds: what comes later is another message."""
 
@@ -69,6 +72,7 @@ class SafeConsumer(Consumer):
         self._due: list[tuple[float, str]] = []
         """The times of delayed messages, soonest first, with their ids."""
         self._misses = 0
+        self._is_cut = False
         self._asked_at = 0.0
         self._stranded = StrandedMessages(broker, queue)
         self._every = broker.heartbeat_timeout / 1000
@@ -77,6 +81,28 @@ class SafeConsumer(Consumer):
         self._next_sweep = time.monotonic() + broker.sweeps_every * random.random()  # noqa: S311 - no secret
 
     def __next__(self) -> MessageProxy | None:
+        try:
+            message = self._look()
+        except ConnectionClosed as error:
+            self._wait_for_server(error)
+            return None
+        if self._is_cut:
+            self._is_cut = False
+            self._broker.logger.info("The consumer of queue %r reaches Redis again.", self._queue)
+        return message
+
+    def _wait_for_server(self, error: ConnectionClosed) -> None:
+        """Make that the next look comes soon, and what has left the server and not arrived goes back."""
+        self._next_check = 0.0
+        if not self._is_cut:
+            self._is_cut = True
+            self._broker.logger.warning(
+                "The consumer of queue %r does not reach Redis, and tries again every %.1f s: %s",
+                self._queue, _AGAIN_SECONDS, error,
+            )  # fmt: skip
+        time.sleep(_AGAIN_SECONDS)
+
+    def _look(self) -> MessageProxy | None:
         self._broker.looked_at[self._queue] = time.monotonic()
         with _connection_errors():
             if self._arrivals.is_asked and not self._have_come():

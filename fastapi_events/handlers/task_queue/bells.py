@@ -39,6 +39,8 @@ class Bells:
         self._lanes = lanes
         self._destination = destination
         self._sender = sender
+        self.are_refused: bool = False
+        """Whether the broker did not take the last of them."""
 
     def ring(self, due: Sequence[Due], *, delay: float = 0.0, apart: bool = False) -> bool:
         """Ring bells. Those that cannot be rung are due at once for whoever looks.
@@ -56,8 +58,10 @@ class Bells:
             self._sender.send(list(_messages(due, delay, apart)), timeout=_SEND_SECONDS)
         except Exception as error:  # whatever the broker's client raises
             logger.debug("%d bells of %s cannot be rung: %s", len(due), self._destination, error)
+            self.are_refused = True
             self.missed(due)
             return False
+        self.are_refused = False
         return True
 
     def missed(self, due: Sequence[Due]) -> None:
@@ -80,6 +84,7 @@ class Bells:
             StorageError: When the lanes cannot be asked.
         """
         rung = 0
+        self.are_refused = False
         while due := self._lanes.due(self._destination, limit=_LOOK_AT, unheard=unheard):
             if not self.ring(due):
                 break

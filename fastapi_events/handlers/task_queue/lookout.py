@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 
@@ -14,9 +15,13 @@ logger: logging.Logger = logging.getLogger(__name__)
 BUSY_SECONDS = 2.0
 """How often it looks while there is traffic in lanes."""
 
+AGAIN_SECONDS = 0.5
+"""How often it looks while broker or store are away, and for some seconds after that."""
+
 IDLE_SECONDS = 10.0
 """How often it looks while there is none."""
 
+_RECOVERS_SECONDS = 10.0
 _STILL_BUSY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 
@@ -51,15 +56,19 @@ class Lookout:
         self._seen = time.monotonic()
 
     def _work(self, stopping: threading.Event) -> None:
-        unheard = True
-        looked = time.monotonic()
+        for_all_until = math.inf
         while True:
-            if self._looked(unheard=unheard):
-                unheard = False
             looked = time.monotonic()
-            while not stopping.wait(min(self._busy, self._idle)):
+            is_well = self._looked(unheard=looked < for_all_until) and not self._order.bells.are_refused
+            if not is_well:  # bells that were rung shortly before may have been lost with the broker
+                for_all_until = looked + _RECOVERS_SECONDS
+            elif for_all_until == math.inf:
+                for_all_until = looked
+            is_urgent = looked < for_all_until
+            pause = min(self._busy, self._idle, AGAIN_SECONDS if is_urgent else math.inf)
+            while not stopping.wait(pause):
                 now = time.monotonic()
-                if now - self._seen < _STILL_BUSY_SECONDS or now - looked >= self._idle - 0.1:
+                if is_urgent or now - self._seen < _STILL_BUSY_SECONDS or now - looked >= self._idle - 0.1:
                     break
             if stopping.is_set():
                 return

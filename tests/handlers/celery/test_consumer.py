@@ -6,19 +6,24 @@ import json
 import logging
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import celery
 import pytest
 from celery.contrib.testing.worker import start_worker
 from celery.worker.consumer import Consumer
+from kombu.exceptions import OperationalError
 
 from fastapi_events.event import Event
 from fastapi_events.handlers.celery import CeleryHandler
+from fastapi_events.handlers.celery import consumer as consumer_module
 from fastapi_events.handlers.celery.consumer import KeepingConsumer
 from fastapi_events.handlers.celery.redis_transport import Channel
 from fastapi_events.storage.memory import MemoryDeadLetters
 from tests.places import QUICK, OnCelery, celery_on_rabbitmq, celery_on_redis
+from tests.ports import free_port
 from tests.processes import until
+from tests.proxy import Proxy
 from tests.recording import Diary
 
 
@@ -244,3 +249,54 @@ def test_what_is_no_message_at_all_is_a_dead_letter_on_redis(valkey_url: str, ra
         assert heard == [1]
         [dead] = place.dead()
         assert dead.arguments == ('{"base64":"//4="}' if isinstance(raw, bytes) else raw,)
+
+
+def consumer_that_was_connected(**settings: Any) -> KeepingConsumer:
+    consumer = object.__new__(KeepingConsumer)
+    consumer.app, consumer.first_connection_attempt = celery.Celery(set_as_current=False), False
+    consumer.app.conf.update(broker_connection_retry_on_startup=True, **settings)
+    return consumer
+
+
+def refused_connection() -> Any:
+    """To a port where nobody listens yet."""
+    return celery.Celery(broker=f"redis://127.0.0.1:{free_port()}/0", set_as_current=False).connection()
+
+
+@pytest.mark.valkey
+def test_after_a_loss_it_connects_as_soon_as_the_broker_is_back(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(consumer_module, "_AGAIN_SECONDS", 0.01)
+    server = urlsplit(valkey_url)
+    with Proxy(server.port or 6379) as proxy:
+        proxy.lead_to(1)
+        url = valkey_url.replace(f":{server.port}", f":{proxy.port}")
+        connection = celery.Celery(broker=url, set_as_current=False).connection()
+        looks = iter(range(3))
+        # When the broker is back after three attempts
+        monkeypatch.setattr(
+            consumer_module, "maybe_shutdown",
+            lambda: None if next(looks, None) is not None else proxy.lead_to(server.port or 6379),
+        )  # fmt: skip
+
+        consumer_that_was_connected().ensure_connected(connection)
+
+        # Then Celery, which would have waited for two seconds and then for four, has not been asked
+        assert connection.connected
+        assert caplog.text.count("and try again every 0.0 s") == 1
+        assert "Trying again in" not in caplog.text
+        connection.release()
+
+
+def test_what_lasts_longer_is_left_to_celery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(consumer_module, "_OFTEN_SECONDS", 0.02)
+    with pytest.raises(OperationalError):
+        consumer_that_was_connected(broker_connection_max_retries=0).ensure_connected(refused_connection())
+
+
+def test_an_app_that_is_not_to_connect_again_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "_OFTEN_SECONDS", 3_600.0)
+    with pytest.raises(Exception, match="refused"):
+        consumer_that_was_connected(broker_connection_retry=False).ensure_connected(refused_connection())

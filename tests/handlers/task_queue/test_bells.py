@@ -92,10 +92,13 @@ def test_what_cannot_be_rung_is_due_at_once() -> None:
 
     engine.refusing = ConnectionError("away")
     assert not bells.ring(placed.due)
+    assert bells.are_refused
     assert bells.look() == 0
+    assert bells.are_refused
     engine.refusing = None
 
     assert bells.look() == 1
+    assert not bells.are_refused
     assert [each.task for each in engine.sent] == ["feed"]
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from fastapi_events.errors import StorageError
+from fastapi_events.handlers.task_queue import lookout as lookout_module
 from fastapi_events.handlers.task_queue.lookout import Lookout
 from fastapi_events.handlers.task_queue.ordering import Order
 from fastapi_events.storage.lanes import Item, Lane
 from fastapi_events.storage.memory import MemoryLanes
 from tests.handlers.task_queue.broker import ListEngine
+from tests.processes import until
 
 OFTEN = 0.01
 
@@ -90,6 +92,37 @@ def test_traffic_lets_it_look_more_often(order: Looked) -> None:
         order.wait_for(1)
         lookout.traffic()
         order.wait_for(3)
+    finally:
+        lookout.stop()
+
+
+def test_while_the_broker_takes_no_bells_it_looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookout_module, "AGAIN_SECONDS", OFTEN)
+    order = Looked()
+    order.bells.are_refused = True
+    lookout = Lookout(order, busy=3_600.0, idle=3_600.0)
+    lookout.start()
+    try:
+        order.wait_for(3)
+        # And for all that waits, also when it takes them again: some may have been lost
+        order.bells.are_refused = False
+        order.wait_for(len(order.looks) + 3)
+    finally:
+        lookout.stop()
+    assert all(order.looks)
+
+
+def test_some_seconds_after_an_outage_it_looks_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookout_module, "AGAIN_SECONDS", OFTEN)
+    monkeypatch.setattr(lookout_module, "_RECOVERS_SECONDS", OFTEN)
+    order = Looked()
+    order.failing = StorageError("away")
+    lookout = Lookout(order, busy=OFTEN, idle=OFTEN)
+    lookout.start()
+    try:
+        order.wait_for(2)
+        order.failing = None
+        until(lambda: not order.looks[-1], "a look for what is due")
     finally:
         lookout.stop()
 
