@@ -228,7 +228,7 @@ def _dead_letters(handler: TaskQueueHandler) -> Iterator[Finding]:
         return
     try:
         handler.dead_letters.check()
-        count = handler.dead_letters.count()
+        count = handler.dead_letters.count(handler=handler.name)
     except StorageError as error:
         yield Finding("danger", "dead letters", str(error))
     else:

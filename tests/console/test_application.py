@@ -29,6 +29,15 @@ def test_every_screen_answers_where_the_console_is_the_only_application(client: 
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
+def test_every_screen_names_the_command_that_says_the_same(shop: Shop, look: Look) -> None:
+    shop.live("event-1")
+    shop.letter()
+    for path in (*PATHS, "search?q=order-*", "event/event-1", "letter/letter-1"):
+        if path != "search":  # where nothing is asked yet
+            assert "command" in look(f"/{path}").text, path
+            assert "fastapi-events " in look(f"/{path}").text, path
+
+
 def test_every_link_of_every_screen_leads_somewhere_where_it_is_mounted(shop: Shop) -> None:
     shop.live("event-1")
     shop.letter()

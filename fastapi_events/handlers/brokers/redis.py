@@ -71,7 +71,7 @@ def _persistence(settings: dict[str, str], *, confirms_handled: bool) -> Finding
 def _eviction(settings: dict[str, str]) -> Finding:
     policy, limit = settings["maxmemory-policy"], settings["maxmemory"]
     if policy == "noeviction":
-        return Finding("ok", "memory", "noeviction: a full server refuses events, which the outbox keeps")
+        return Finding("ok", "memory", "noeviction: a full server refuses events, which an outbox keeps")
     if policy.startswith("allkeys") and limit != "0":
         return Finding(
             "danger",
