@@ -27,7 +27,7 @@ class FlushInOutage(Row):
         return 3 if scale.quick else 5
 
     def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
-        patience = 8.0 if scale.quick else 60.0
+        patience = 6.0 if scale.quick else 60.0
         return [
             *(
                 Variant(

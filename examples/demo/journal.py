@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Journal:
             "id": event.id,
             "subscription": subscription.rpartition(".")[2],
             "outcome": outcome,
+            "after": round((datetime.now(UTC) - event.dispatched_at).total_seconds() * 1000),  # milliseconds
         }
         self._client.rpush(KEY, json.dumps(entry))
 
