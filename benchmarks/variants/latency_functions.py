@@ -20,11 +20,16 @@ app: Any = None
 broker: Any = None
 handler: Any = None
 bare: Any = None
+last: Any = None
 
 
 def _begin(number: int) -> None:
     began = time.monotonic()
     os.write(_record, f"{number} {began}\n".encode())
+
+
+def _hand_on(number: int) -> None:
+    (getattr(last, "delay", None) or last.send)(number)
 
 
 if options["ours"]:
@@ -46,7 +51,7 @@ elif options["engine"] == "celery":
     promised = {"acks_late": True, "reject_on_worker_lost": True, "ignore_result": True}
     bare = app.task(name="bare", **promised)(_begin)
     if options.get("hops", 1) == 2:
-        last, bare = bare, app.task(name="hand_on", **promised)(lambda number: last.delay(number))
+        last, bare = bare, app.task(name="hand_on", **promised)(_hand_on)
 else:
     import dramatiq
 
@@ -54,4 +59,4 @@ else:
     own = {"queue_name": options["queue"], "broker": broker}
     bare = dramatiq.actor(_begin, actor_name="bare", **own)
     if options.get("hops", 1) == 2:
-        last, bare = bare, dramatiq.actor(lambda number: last.send(number), actor_name="hand_on", **own)
+        last, bare = bare, dramatiq.actor(_hand_on, actor_name="hand_on", **own)

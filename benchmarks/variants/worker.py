@@ -168,7 +168,8 @@ def with_backlog(
 ) -> Iterator[Callable[[int], dict[str, float]]]:
     """Seconds a call while so many messages wait behind it, and the memory of the worker.
 
-    The worker stands still while the queue is filled up; its first calls of a round are not counted.
+    The worker stands still between rounds, and while the queue is filled up; its first calls of a round are
+    not counted.
     """
     hears = redis.Redis.from_url(url, socket_timeout=None)
     hears.flushdb()
@@ -195,6 +196,7 @@ def with_backlog(
             if hears.blpop([_DONE], timeout=_PATIENCE_SECONDS) is None:
                 raise TimeoutError("not done")
             moments.append(time.perf_counter())
+        os.killpg(process.pid, signal.SIGSTOP)  # else it would work while others are measured
         return {"seconds": (moments[1] - moments[0]) / calls, "memory": _resident(process.pid) / 2**20}
 
     fill()

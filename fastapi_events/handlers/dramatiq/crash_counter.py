@@ -23,12 +23,23 @@ from fastapi_events import processes
 from fastapi_events.handlers.dramatiq import installed_brokers
 from fastapi_events.ids import random_id
 
+if installed_brokers.redis is not None:
+    from fastapi_events.storage.redis.combined_scripts import CombinedScripts
+
 _REMEMBERED_SECONDS = 86_400
 _LONGEST_WAIT_SECONDS = 30.0
 _MOST_REMEMBERED = 10_000
 _AT_ONCE = 10
 _BROKER_SECONDS = 5.0
 _FIRST = "first"
+
+_BEGIN = """
+local first = redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return first
+"""
+
+_END = "return redis.call('DEL', KEYS[1])"
 
 
 class CrashCounter:
@@ -125,11 +136,14 @@ class _OnRedis(CrashCounter):
     def _key(self, message: MessageProxy) -> str:
         return f"{self._broker.namespace}:{message.queue_name}.starts.{message.options['redis_message_id']}"
 
+    def __init__(self, broker: dramatiq.Broker, who: Callable[[], str]) -> None:
+        super().__init__(broker, who)
+        client: Any = self._broker.client
+        self._combined = CombinedScripts()
+        self._begin, self._end = client.register_script(_BEGIN), client.register_script(_END)
+
     def _is_first_start(self, key: str) -> bool:
-        pipeline = self._broker.client.pipeline(transaction=True)
-        pipeline.hsetnx(key, _FIRST, self._who())
-        pipeline.expire(key, _REMEMBERED_SECONDS)
-        return bool(pipeline.execute()[0])
+        return bool(self._run(self._begin, key, _FIRST, self._who(), _REMEMBERED_SECONDS))
 
     def _started(self, key: str) -> Sequence[str]:
         pipeline = self._broker.client.pipeline(transaction=True)
@@ -139,7 +153,11 @@ class _OnRedis(CrashCounter):
         return [each.decode() for each in pipeline.execute()[0]]
 
     def _forget(self, key: str) -> None:
-        self._broker.client.delete(key)
+        self._run(self._end, key)
+
+    def _run(self, script: Any, key: str, *arguments: object) -> Any:
+        """Run a script, together with those of other threads: in a backlog all messages are this old."""
+        return self._combined.run(script, [key], arguments, self._broker.client)
 
 
 class _OnRabbitmq(CrashCounter):
