@@ -387,4 +387,4 @@ def dramatiq_on_redis(url: str, **settings: Any) -> Iterator[Dramatiq]:
     place.close()
     for key in place.broker.client.scan_iter(f"{place.broker.namespace}:*"):
         place.broker.client.delete(key)
-    place.broker.client.close()
+    place.broker.client.connection_pool.disconnect()  # a pool of its own is not closed with the client

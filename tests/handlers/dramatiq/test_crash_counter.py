@@ -61,7 +61,7 @@ def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
     if request.param == "valkey":
         broker = RedisBroker(url=request.getfixturevalue("valkey_url"))
         yield Queue(broker)
-        broker.client.close()
+        broker.client.connection_pool.disconnect()
         return
     if AMQP_URL is None:
         if os.environ.get("CI") == "true":
@@ -153,7 +153,7 @@ def test_a_clock_that_is_ahead_does_not_keep_a_message_from_being_counted(valkey
     ahead = MessageProxy(queue.delivered().copy(message_timestamp=int(time.time() * 1000) + 3_600_000))
     queue.worker(gone=True).before(ahead)
     assert queue.worker().before(ahead) == 1
-    broker.client.close()
+    broker.client.connection_pool.disconnect()
 
 
 def test_a_broker_in_memory_counts_nothing() -> None:
@@ -172,7 +172,7 @@ def test_a_message_is_run_when_it_cannot_be_counted(
     assert worker.before(message) == 0
     worker.ended(message)
     assert "cannot be counted" in caplog.text
-    queue.broker.client.close()
+    queue.broker.client.connection_pool.disconnect()
 
 
 @pytest.mark.valkey

@@ -48,7 +48,7 @@ def make_broker(valkey_url: str, request: pytest.FixtureRequest) -> Iterator[Mak
 
     yield make
     for broker in made:
-        broker.client.close()
+        broker.client.connection_pool.disconnect()
     with redis.Redis.from_url(valkey_url) as client:
         for key in client.scan_iter(f"{namespace}:*".replace("[", "\\[").replace("]", "\\]")):
             client.delete(key)

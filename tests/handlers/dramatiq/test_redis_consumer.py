@@ -45,7 +45,7 @@ def make_broker(valkey_url: str) -> Iterator[MakeBroker]:
         for key in client.scan_iter(f"{namespace}:*"):
             client.delete(key)
     for broker in made:
-        broker.client.close()
+        broker.client.connection_pool.disconnect()
 
 
 @pytest.fixture

@@ -295,7 +295,7 @@ def tell(client: redis.Redis, port: int, story: Story, *middleware: dramatiq.Mid
         await handler.on_shutdown()
 
     asyncio.run(run())
-    broker.client.close()
+    broker.client.connection_pool.disconnect()
     ids: Any = client.lrange("test-exchange:events", 0, -1)
     messages: Any = client.hgetall("test-exchange:events.msgs")
     client.delete("test-exchange:events", "test-exchange:events.msgs")
