@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -113,14 +113,14 @@ class Jobs:
             handler, id_, "failed", "running", by
         )
 
-    def all(self) -> list[tuple[TaskQueueHandler, Job]]:
-        """The jobs of all handlers, the latest first."""
-        found = [(each, job) for each in self._handlers for job in self._catalogue(each).jobs(each.name)]
-        return sorted(found, key=lambda pair: (-pair[1].began, pair[1].id))
+    def of(self, handler: TaskQueueHandler) -> Sequence[Job]:
+        """The jobs of a handler."""
+        return self._catalogue(handler).jobs(handler.name)
 
     def find(self, id_: str) -> tuple[TaskQueueHandler, Job] | None:
         """The job with this id."""
-        return next((pair for pair in self.all() if pair[1].id == id_), None)
+        found = ((each, job) for each in self._handlers for job in self.of(each))
+        return next((pair for pair in found if pair[1].id == id_), None)
 
     def is_kept(self, handler: TaskQueueHandler) -> bool:
         """Whether the jobs of a handler outlive this process."""
@@ -252,3 +252,8 @@ def _count(handler: TaskQueueHandler, wanted: LetterFilter) -> int:
         handler=handler.name, subscription=wanted.subscription, event_name=wanted.event_name,
         group=wanted.whole_group,
     )  # fmt: skip
+
+
+def latest_first(jobs: Iterable[tuple[TaskQueueHandler, Job]]) -> list[tuple[TaskQueueHandler, Job]]:
+    """Jobs with their handlers, in the order in which they are listed."""
+    return sorted(jobs, key=lambda pair: (-pair[1].began, pair[1].id))

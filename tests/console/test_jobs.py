@@ -44,8 +44,9 @@ def test_a_job_replays_what_was_there_when_it_began(shop: Shop, jobs: Jobs) -> N
 
     until(lambda: state(jobs) == "done", "it is done")
     assert again.by == "alice"
-    [(handler, done)] = jobs.all()
-    assert (handler.name, done.done, done.total) == ("dramatiq:events", 5, 5)
+    [done] = jobs.of(shop.events)
+    assert jobs.of(shop.mail) == []
+    assert (done.done, done.total) == (5, 5)
     assert len(shop.events.sent) == 5
 
 
@@ -91,7 +92,7 @@ def test_another_process_goes_on_where_one_has_stopped(shop: Shop, jobs: Jobs) -
         f"letter-{number}" for number in range(1, 41)
     )
     assert len(shop.events.sent) == 40
-    assert [each.done for _, each in other.all()] == [40]
+    assert [each.done for each in other.of(shop.events)] == [40]
 
 
 def test_who_takes_over_from_a_process_that_was_killed_counts_what_that_one_has_done(
@@ -106,7 +107,7 @@ def test_who_takes_over_from_a_process_that_was_killed_counts_what_that_one_has_
     jobs.start()
 
     until(lambda: state(jobs) == "done", "it is done")
-    [(_, done)] = jobs.all()
+    [done] = jobs.of(shop.events)
     assert (done.done, done.total) == (5, 5)
     assert len(shop.events.sent) == 3
 

@@ -178,7 +178,8 @@ async def read_letter(state: State, request: Request) -> Page:
         letter = told.value
         if letter is not None and letter.handler == handler.name:
             return Page("dead", "Dead letter", "letter.html", _one(handler, letter))
-    return Page("dead", "No such letter", "no_letter.html", {"id": id_, "troubles": troubles}, status=404)
+    title, status = ("The letter cannot be shown", 503) if troubles else ("No such letter", 404)
+    return Page("dead", title, "no_letter.html", {"id": id_, "troubles": troubles}, status=status)
 
 
 def _one(handler: TaskQueueHandler, letter: DeadLetter) -> dict[str, object]:

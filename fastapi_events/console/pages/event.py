@@ -48,7 +48,9 @@ async def read(state: State, request: Request) -> Page:
     story = next(iter((told and told.value) or ()), None)
     kept = stores.value or []
     if story is None and not kept:
-        return Page("events", "No such event", "no_event.html", _nowhere(state, id_, told, stores), 404)
+        values = _nowhere(state, id_, told, stores)
+        title, status = ("The event is not found", 503) if values["troubles"] else ("No such event", 404)
+        return Page("events", title, "no_event.html", values, status)
     name = story.life.event.name if story is not None else kept[0].name or "?"
     places = [each.place for each in kept] or ([] if story is None else _places(story.life))
     envelope = _envelope(kept)

@@ -113,3 +113,19 @@ def test_commands_are_quoted_for_a_shell(shop: Shop, look: Look) -> None:
     assert "dead list APP --error '$(id) a'" in look("/dead/letters?error=$(id) a").text
     assert "dead show APP 'letter;id'" in look("/letter/letter;id").text
     assert "event show APP 'event 1'" in look("/event/event 1").text
+
+
+def test_a_store_that_is_away_is_not_taken_for_one_that_has_no_such_letter(shop: Shop, look: Look) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("away")
+
+    shop.store.dead_letters.get = away  # type: ignore[method-assign, assignment]
+    shop.store.dead_letters.list = away  # type: ignore[method-assign, assignment]
+    shop.store.dead_letters.find = away  # type: ignore[method-assign, assignment]
+
+    for path, status in (("letter/letter-1", 503), ("dead/letters", 200), ("event/event-1", 503)):
+        page = look(f"/{path}")
+        assert page.status == status
+        assert "cannot be asked: ConnectionError: away" in page.text
+        assert "replayed or discarded" not in page.text
+        assert "It is in no journal" not in page.text

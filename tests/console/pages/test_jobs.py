@@ -28,6 +28,26 @@ def test_all_jobs_are_listed_with_how_far_they_are(shop: Shop, look: Look) -> No
     assert "Go on" not in one.text  # a reader may not
 
 
+def test_a_catalogue_that_is_away_says_so_and_hides_no_jobs_of_another(shop: Shop, look: Look) -> None:
+    made = Job(id="1", verb="replay", by="alice", began=time.time())
+    shop.store.catalogue.change_job("celery:mail", "1", lambda job, now: made)
+    real = shop.store.catalogue.jobs
+
+    def jobs(destination: str) -> object:
+        if destination == "dramatiq:events":
+            raise ConnectionError("away")
+        return real(destination)
+
+    shop.store.catalogue.jobs = jobs  # type: ignore[method-assign, assignment]
+
+    assert "The catalogue of dramatiq:events cannot be asked: ConnectionError: away" in look("/jobs").text
+    assert any(each.startswith("replay") for each in look("/jobs").rows())
+    assert look("/jobs/1").status == 200
+    unknown = look("/jobs/2")
+    assert unknown.status == 503
+    assert "cannot be asked" in unknown.text
+
+
 def test_one_that_is_not_known_says_why(look: Look) -> None:
     page = look("/jobs/unknown")
     assert page.status == 404
