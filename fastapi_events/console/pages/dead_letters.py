@@ -179,7 +179,9 @@ async def read_letter(state: State, request: Request) -> Page:
         if letter is not None and letter.handler == handler.name:
             return Page("dead", "Dead letter", "letter.html", _one(handler, letter))
     title, status = ("The letter cannot be shown", 503) if troubles else ("No such letter", 404)
-    return Page("dead", title, "no_letter.html", {"id": id_, "troubles": troubles}, status=status)
+    has_store = any(each.dead_letters is not None for each in state.handlers)
+    values = {"id": id_, "troubles": troubles, "has_store": has_store}
+    return Page("dead", title, "no_letter.html", values, status=status)
 
 
 def _one(handler: TaskQueueHandler, letter: DeadLetter) -> dict[str, object]:

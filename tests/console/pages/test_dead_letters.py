@@ -129,3 +129,10 @@ def test_a_store_that_is_away_is_not_taken_for_one_that_has_no_such_letter(shop:
         assert "cannot be asked: ConnectionError: away" in page.text
         assert "replayed or discarded" not in page.text
         assert "It is in no journal" not in page.text
+
+
+def test_without_a_store_the_engine_keeps_letters(look_without_stores: Look) -> None:
+    for path in ("dead", "dead/letters", "letter/letter-1"):
+        page = look_without_stores(f"/{path}")
+        assert "The engine keeps" in page.text
+        assert "replayed or discarded" not in page.text

@@ -33,6 +33,11 @@ def test_what_is_asked_is_said_as_a_command_and_nonsense_is_refused(look: Look) 
     assert look("/outbox?after=nonsense").status == look("/dead/letters?after=nonsense").status == 400
 
 
+def test_a_journal_that_is_empty_says_how_to_fill_it(look: Look) -> None:
+    assert "No events yet" in look("/events/recent").text
+    assert "No such events" in look("/events/recent?name=order-*").text
+
+
 def test_without_a_journal_nobody_remembers(look_without_stores: Look) -> None:
     assert "There is no journal" in look_without_stores("/events/recent").text
 
