@@ -13,6 +13,7 @@ from fastapi_events import clock
 from fastapi_events.delivery import name_of, outcome
 from fastapi_events.errors import ConfigurationError, DelayTooLong, raise_together
 from fastapi_events.event import Event, EventName, wire_name
+from fastapi_events.subscriptions.signature import signature_of
 
 
 class _ClassName:
@@ -125,8 +126,8 @@ def _own(handler: BaseEventHandler, hook: str) -> list[Any]:
 
 def _takes_one(function: Any) -> bool:
     try:
-        inspect.signature(function).bind(None)
-    except (TypeError, ValueError):
+        signature_of(function).bind(None)
+    except TypeError:
         return False
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -13,6 +14,22 @@ from typing import Any, NamedTuple
 
 UNRESOLVED = object()
 """Stands for an annotation that names something unknown where the function was defined."""
+
+
+_AS_WRITTEN: dict[str, Any] = {}
+
+if sys.version_info >= (3, 14):  # annotations are evaluated when somebody asks, and may then fail
+    import annotationlib
+
+    _AS_WRITTEN = {"annotation_format": annotationlib.Format.FORWARDREF}
+
+    def _annotations(function: Any) -> Any:
+        return annotationlib.get_annotations(function, format=annotationlib.Format.FORWARDREF)
+
+else:
+
+    def _annotations(function: Any) -> Any:
+        return getattr(function, "__annotations__", None)
 
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -55,7 +72,7 @@ def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
         metadata: tuple[Any, ...] = ()
         if typing.get_origin(hint) is typing.Annotated:
             metadata, hint = hint.__metadata__, hint.__origin__
-        spelled = parameter.annotation
+        spelled = getattr(parameter.annotation, "__forward_arg__", parameter.annotation)
         found.append(
             Parameter(
                 parameter.name,
@@ -77,8 +94,8 @@ def is_depends(value: Any) -> bool:
 
 def _own_and_wrapped(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, bool]]:
     """What a callable takes, each with whether only the function that it wraps has a name for it."""
-    own = _signature(function).parameters
-    claimed = _signature(inside(function)).parameters
+    own = signature_of(function).parameters
+    claimed = signature_of(inside(function)).parameters
     if list(own) == list(claimed):
         return [(parameter, False) for parameter in own.values()]
     # A dependency may stand as default of what is wrapped only, and the wrapper passes it on.
@@ -162,19 +179,19 @@ def _is(test: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
     return not isinstance(function, type) and test(_call_method(function))
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """What a callable takes itself, not what it wraps."""
     # A decorator written in C, such as `functools.cache`, can only be looked through; and of some built-in
     # functions, and of mocks, Python cannot tell.
     for follow_wrapped in (False, True):
         with suppress(TypeError, ValueError):
-            return inspect.signature(function, follow_wrapped=follow_wrapped)
+            return inspect.signature(function, follow_wrapped=follow_wrapped, **_AS_WRITTEN)
     return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)])
 
 
 def _takes_any_keyword(function: Callable[..., Any]) -> bool:
     return any(
-        each.kind is inspect.Parameter.VAR_KEYWORD for each in _signature(function).parameters.values()
+        each.kind is inspect.Parameter.VAR_KEYWORD for each in signature_of(function).parameters.values()
     )
 
 
@@ -192,7 +209,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     around = _names_around(annotated)
     try:
         return typing.get_type_hints(annotated, localns=around, include_extras=True)
-    except (NameError, AttributeError, TypeError):
+    except (NameError, AttributeError, TypeError, ValueError):
         return _hints_one_by_one(annotated, around)
 
 
@@ -200,8 +217,10 @@ def _hints_one_by_one(function: Any, around: dict[str, Any] | None) -> dict[str,
     """The annotations that can be resolved, where some cannot: names imported for type checkers only."""
     hints = {}
     names = getattr(function, "__globals__", {})
-    written = getattr(function, "__annotations__", None)
-    for name, annotation in written.items() if isinstance(written, dict) else ():  # of a mock, another mock
+    written: Any = None
+    with suppress(ValueError):  # of a mock, whose annotations are another mock
+        written = _annotations(function)
+    for name, annotation in written.items() if isinstance(written, dict) else ():
         try:
             single = SimpleNamespace(__annotations__={name: annotation})
             hints.update(typing.get_type_hints(single, names, around, include_extras=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
@@ -55,6 +56,17 @@ def test_what_cannot_be_resolved_harms_no_other_parameter() -> None:
     assert a.annotation is int
     assert price.annotation is UNRESOLVED
     assert price.spelled == "Decimal"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before, such a function could not be defined")
+def test_annotations_that_are_evaluated_later_may_not_be_resolved() -> None:
+    names: dict[str, Any] = {}
+    code = "def work(event: OnlyForTypeCheckers, word: str = 'a'): ..."
+    exec(compile(code, __file__, "exec", dont_inherit=True), names)
+
+    first, second = parameters_of(names["work"])
+    assert (first.annotation, first.spelled) == (UNRESOLVED, "OnlyForTypeCheckers")
+    assert second.annotation is str
 
 
 def test_names_for_messages_and_subscriptions() -> None:

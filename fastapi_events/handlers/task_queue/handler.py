@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import inspect
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -48,6 +47,7 @@ from fastapi_events.storage.journal import Journal
 from fastapi_events.storage.lanes import Lanes
 from fastapi_events.storage.memory import MemoryCatalogue
 from fastapi_events.storage.outbox import Entry, Outbox
+from fastapi_events.subscriptions.signature import signature_of
 from fastapi_events.subscriptions.subscription import Subscription
 
 
@@ -338,7 +338,7 @@ class TaskQueueHandler(Operations):
 
 def _parameters(handler: type[TaskQueueHandler]) -> frozenset[str]:
     """What its constructor takes beside the settings of all queue handlers."""
-    found = inspect.signature(handler.__init__).parameters.values()
+    found = signature_of(handler.__init__).parameters.values()
     return frozenset(each.name for each in found if each.kind is each.KEYWORD_ONLY)
 
 
