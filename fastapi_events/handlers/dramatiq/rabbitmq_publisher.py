@@ -17,6 +17,7 @@ from dramatiq.common import current_millis, dq_name, q_name
 
 from fastapi_events.errors import NotPublished
 from fastapi_events.handlers.brokers.connection_pool import Keep, listed
+from fastapi_events.handlers.dramatiq.enqueueing import EnqueueHooks, encoder
 from fastapi_events.handlers.dramatiq.rabbitmq_connection import ConfirmingConnection, Publication
 
 _WORKER_SECONDS = 5.0
@@ -32,6 +33,7 @@ class RabbitmqPublisher:
 
     def __init__(self, broker: RabbitmqBroker) -> None:
         self._broker = broker
+        self._hooks = EnqueueHooks(broker)
         self._connections: Keep[ConfirmingConnection] = Keep()
 
     def publish(
@@ -49,12 +51,14 @@ class RabbitmqPublisher:
         """
         deadline = time.monotonic() + (_WORKER_SECONDS if timeout is None else timeout)
         copies = [(_due(message, delay), delay) for message, delay in messages]
-        waiting = []
-        for message, delay in copies:
-            self._broker.declare_queue(q_name(message.queue_name))
-            self._broker.emit_before("enqueue", message, delay)
-            priority = message.options.get("broker_priority")
-            waiting.append(Publication(message.queue_name, message.encode(), priority))
+        for queue in {message.queue_name for message, _ in copies}:
+            self._broker.declare_queue(q_name(queue))
+        self._hooks.before(copies)
+        encode = encoder()
+        waiting = [
+            Publication(message.queue_name, encode(message), message.options.get("broker_priority"))
+            for message, _ in copies
+        ]
         with self._connections.lent() as own:
             waiting = self._publish_or_reconnect(own, waiting, deadline)
             if waiting:
@@ -64,8 +68,7 @@ class RabbitmqPublisher:
                 waiting = self._publish(own, waiting, deadline)
         if waiting:
             raise NotPublished(f"RabbitMQ has no queue {listed(each.queue for each in waiting)}")
-        for message, delay in copies:
-            self._broker.emit_after("enqueue", message, delay)
+        self._hooks.after(copies)
 
     def close(self) -> None:
         """Close the connections that are not in use."""

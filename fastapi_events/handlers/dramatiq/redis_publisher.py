@@ -7,20 +7,19 @@ it is documented: a list of message ids for each queue, beside a hash of message
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.common import current_millis, dq_name
-from dramatiq.encoder import JSONEncoder
-from pydantic_core import to_json
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.green_threads import real_thread
+from fastapi_events.handlers.dramatiq.enqueueing import EnqueueHooks, encoder, has_own_encoder
 from fastapi_events.handlers.dramatiq.redis_loop_connection import LoopConnection
 from fastapi_events.ids import random_id
 from fastapi_events.storage.redis.clients import client_like
@@ -34,8 +33,7 @@ class RedisPublisher:
         self._clients: dict[int, redis.Redis] = {}
         """One, and among green threads one for each real thread: their sockets cannot be shared."""
         self._loop_connection: LoopConnection | None = None
-        self._looked_at: list[dramatiq.Middleware] = []
-        self._listened_to = False
+        self._hooks = EnqueueHooks(broker)
         self._unconfirmed: dict[str, str] = {}
         """Messages last sent from an event loop, and their ids in Redis, as long as they may have arrived."""
 
@@ -47,8 +45,8 @@ class RedisPublisher:
         return (
             self._loop_connection is not None
             and self._loop_connection.is_free
-            and type(dramatiq.get_encoder()) is JSONEncoder
-            and not self._is_listened_to()
+            and not has_own_encoder()
+            and not self._hooks.are_heard()
         )
 
     async def publish_on_loop(self, messages: Sequence[tuple[dramatiq.Message[Any], int | None]]) -> bool:
@@ -84,16 +82,11 @@ class RedisPublisher:
             (_for_redis(message, delay, known.pop(message.message_id, "") or random_id()), delay)
             for message, delay in messages
         ]
-        listened_to = self._is_listened_to()
-        if listened_to:
-            for message, delay in messages:
-                broker.emit_before("enqueue", message, delay)
+        self._hooks.before(messages)
         queues = _queues(messages)
         client = broker.client if timeout is None else self.prepare(timeout=timeout)
         enqueue(client, broker.namespace, queues)
-        if listened_to:
-            for message, delay in messages:
-                broker.emit_after("enqueue", message, delay)
+        self._hooks.after(messages)
 
     def prepare(self, *, timeout: float) -> redis.Redis:
         """Make the client of the process that publishes; it connects once it is needed.
@@ -114,15 +107,6 @@ class RedisPublisher:
             if self._loop_connection is None:
                 self._loop_connection = LoopConnection.like(client.connection_pool)
         return client
-
-    def _is_listened_to(self) -> bool:
-        middleware = self._broker.middleware
-        if middleware != self._looked_at:  # to ask each takes long
-            self._looked_at = list(middleware)
-            self._listened_to = any(
-                _is_heard(self._broker, hook) for hook in ("before_enqueue", "after_enqueue")
-            )
-        return self._listened_to
 
     async def close_on_loop(self) -> None:
         """Close what `publish_on_loop` has opened on the running loop."""
@@ -201,7 +185,7 @@ def _queues(
     messages: Iterable[tuple[dramatiq.Message[Any], int | None]],
 ) -> dict[str, list[tuple[str, bytes]]]:
     queues: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
-    encode = _encoder()
+    encode = encoder()
     for message, _ in messages:
         queues[message.queue_name].append((message.options["redis_message_id"], encode(message)))
     return queues
@@ -219,16 +203,3 @@ def _for_redis(
     if delay is None:
         return message
     return message.copy(queue_name=dq_name(message.queue_name), options={"eta": current_millis() + delay})
-
-
-def _is_heard(broker: dramatiq.Broker, hook: str) -> bool:
-    """Whether some middleware does something where a message is enqueued: to ask each takes long."""
-    nothing = getattr(dramatiq.Middleware, hook)
-    return any(getattr(getattr(each, hook), "__func__", None) is not nothing for each in broker.middleware)
-
-
-def _encoder() -> Callable[[dramatiq.Message[Any]], bytes]:
-    """What turns a message into bytes: the program's encoder, or what writes the same as Dramatiq's own."""
-    if type(dramatiq.get_encoder()) is JSONEncoder:
-        return lambda message: to_json(vars(message))  # its fields; json.dumps takes five times as long
-    return dramatiq.Message.encode
