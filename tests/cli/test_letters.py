@@ -104,7 +104,7 @@ def test_filters_choose_what_is_replayed_and_discarded(run: Run, app: Any, kept:
         (("--all", "--rate", "fast"), "'fast' is no rate"),
         (("--all", "--rate", "0/s"), "'0/s' is no rate"),
         (("--all", "--where", "order"), "'order' is no field"),
-        (("--all", "--max-in-flight", "0"), "max_in_flight=0"),
+        (("--all", "--max-in-flight", "0"), "is no number of 1 or more"),
     ],
 )
 def test_what_is_asked_in_a_wrong_way_is_refused(
