@@ -5,7 +5,6 @@ Four combinations, one behaviour. Only the lines that build the handler differ.
 
 from __future__ import annotations
 
-import os
 import signal
 import uuid
 from typing import Any
@@ -16,8 +15,6 @@ from tests.fork_server import ForkedProcess
 from tests.processes import Project
 
 pytestmark = pytest.mark.acceptance
-
-AMQP_URL = os.environ.get("FASTAPI_EVENTS_TEST_AMQP_URL")
 
 BUILD = {
     "dramatiq-valkey": """
@@ -109,7 +106,8 @@ class Combination:
             events=build
             + f"""
         from fastapi_events.retry import RetryPolicy
-        events = Handler(broker, queue={self.queue!r}, retry=RetryPolicy(max_backoff=2.0))
+        retry = RetryPolicy(max_backoff=2.0)
+        events = Handler(broker, queue={self.queue!r}, retry=retry, flush_deadline=20.0)
     """,
             handlers=HANDLERS,
         )
@@ -130,13 +128,8 @@ class Combination:
     ]
 )
 def combination(request: pytest.FixtureRequest, project: Project) -> Combination:
-    url = project.url
-    if request.param.endswith("rabbitmq"):
-        if AMQP_URL is None:
-            if os.environ.get("CI") == "true":
-                pytest.fail("FASTAPI_EVENTS_TEST_AMQP_URL is not set, and in CI RabbitMQ has to be there")
-            pytest.skip("FASTAPI_EVENTS_TEST_AMQP_URL is not set: no RabbitMQ")
-        url = AMQP_URL
+    on_rabbitmq = request.param.endswith("rabbitmq")
+    url = request.getfixturevalue("amqp_url") if on_rabbitmq else project.url
     return Combination(project, request.param, url)
 
 

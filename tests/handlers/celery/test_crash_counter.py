@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import uuid
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from celery import Celery
 
 from fastapi_events.handlers.celery.crash_counter import CrashCounter
 
-AMQP_URL = os.environ.get("FASTAPI_EVENTS_TEST_AMQP_URL")
 GONE = f"{socket.gethostname()} {2**40} 1"
 
 
@@ -46,14 +44,7 @@ class Queue:
     ]
 )
 def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
-    if request.param == "valkey":
-        url = request.getfixturevalue("valkey_url")
-    elif AMQP_URL is not None:
-        url = AMQP_URL
-    elif os.environ.get("CI") == "true":
-        pytest.fail("FASTAPI_EVENTS_TEST_AMQP_URL is not set, and in CI RabbitMQ has to be there")
-    else:
-        pytest.skip("FASTAPI_EVENTS_TEST_AMQP_URL is not set: no RabbitMQ")
+    url = request.getfixturevalue("valkey_url" if request.param == "valkey" else "amqp_url")
     with Celery(broker=url, set_as_current=False) as app:
         yield Queue(app)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -22,7 +21,6 @@ from fastapi_events.typing import Event
 from tests.places import dramatiq_on_redis
 from tests.recording import Diary
 
-AMQP_URL = os.environ.get("FASTAPI_EVENTS_TEST_AMQP_URL")
 MINUTES_AGO = int(time.time() * 1000) - 300_000
 GONE = f"{socket.gethostname()} {2**40} 1"
 ENVELOPE = '{"specversion":"1.0","id":"1","type":"hello","data":1}'
@@ -63,11 +61,7 @@ def queue(request: pytest.FixtureRequest) -> Iterator[Queue]:
         yield Queue(broker)
         broker.client.connection_pool.disconnect()
         return
-    if AMQP_URL is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("FASTAPI_EVENTS_TEST_AMQP_URL is not set, and in CI RabbitMQ has to be there")
-        pytest.skip("FASTAPI_EVENTS_TEST_AMQP_URL is not set: no RabbitMQ")
-    broker = RabbitmqBroker(url=AMQP_URL, confirm_delivery=True)
+    broker = RabbitmqBroker(url=request.getfixturevalue("amqp_url"), confirm_delivery=True)
     yield Queue(broker)
     broker.close()
 

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import dramatiq
 import pika
@@ -208,6 +209,7 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         self._target = pika.URLParameters(url)
+        self._host = urlsplit(url).path  # the virtual one
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.deaf = threading.Event()
@@ -217,7 +219,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        return f"amqp://guest:guest@127.0.0.1:{self.port}{self._host}"
 
     def _accept(self) -> None:
         while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +21,6 @@ from fastapi_events.storage.memory import MemoryDeadLetters
 from tests import places
 from tests.handlers.task_queue.broker import ListHandler
 
-AMQP_URL = os.environ.get("FASTAPI_EVENTS_TEST_AMQP_URL")
 ENVELOPE = '{"specversion":"1.0","id":"1","type":"cat","data":1}'
 ON = {
     "dramatiq-valkey": places.dramatiq_on_redis, "dramatiq-rabbitmq": places.dramatiq_on_rabbitmq,
@@ -43,14 +41,7 @@ def letters() -> MemoryDeadLetters:
     ]
 )  # fmt: skip
 def place(request: pytest.FixtureRequest, letters: MemoryDeadLetters) -> Iterator[Any]:
-    if request.param.endswith("valkey"):
-        url = request.getfixturevalue("valkey_url")
-    elif AMQP_URL is not None:
-        url = AMQP_URL
-    elif os.environ.get("CI") == "true":
-        pytest.fail("FASTAPI_EVENTS_TEST_AMQP_URL is not set, and in CI RabbitMQ has to be there")
-    else:
-        pytest.skip("FASTAPI_EVENTS_TEST_AMQP_URL is not set: no RabbitMQ")
+    url = request.getfixturevalue("valkey_url" if request.param.endswith("valkey") else "amqp_url")
     with ON[request.param](url, dead_letters=letters) as place:
         yield place
 
