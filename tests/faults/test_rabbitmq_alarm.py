@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.faults.brokers import RabbitMQ
@@ -13,7 +15,7 @@ from tests.faults.running import PATIENCE_SECONDS
 def test_a_worker_ends_at_sigterm_and_nothing_is_lost(row: Row) -> None:
     # Given a worker with functions that are about to fail, whose next attempts are to be published
     assert isinstance(row.broker, RabbitMQ)
-    shop = row.shop()
+    shop = row.shop(transport_options={"confirm_publish": True})  # Celery's, as we advise
     worker = shop.start_worker()
     shop.start_web()
     shop.place(2, do="wait-and-raise-once")
@@ -27,6 +29,7 @@ def test_a_worker_ends_at_sigterm_and_nothing_is_lost(row: Row) -> None:
         shop.place(20)
         shop.open_gate()
         shop.wait_until(lambda: shop.history.book("failing"), "the failure")
+        time.sleep(3)  # Celery's heart beats every two seconds, and nobody confirms that
         shop.dismiss(worker)
         # Then it ends
         worker.wait(PATIENCE_SECONDS)

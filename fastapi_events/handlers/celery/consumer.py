@@ -74,6 +74,20 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
                 )  # fmt: skip
         return super().ensure_connected(conn)
 
+    def connection_for_write(self, url: Any = None, heartbeat: Any = None) -> Any:
+        """Connect for what Celery tells other workers of this one, which needs no confirm.
+
+        With `confirm_publish` the worker would wait for one without end while RabbitMQ has an alarm, and not
+        even hear that it is to stop.
+        """
+        if not speaks_amqp(self.app):
+            return super().connection_for_write(url, heartbeat)
+        return self.ensure_connected(
+            self.app.connection_for_write(
+                url=url, heartbeat=heartbeat, transport_options={"confirm_publish": False}
+            )
+        )
+
     def shutdown(self) -> None:
         """Stop, and wait for no goodbye of a broker that does not answer, as RabbitMQ with an alarm."""
         hang_up = threading.Timer(_GOODBYE_SECONDS, self._hang_up)

@@ -54,6 +54,8 @@ def make_handler(**settings: Any) -> TaskQueueHandler:
                 "socket_timeout": 5, "socket_connect_timeout": 2,
                 **CONFIG.get("transport_options", {}),
             }  # fmt: skip
+        else:
+            app.conf.broker_transport_options = CONFIG.get("transport_options", {})
         return CeleryHandler(app, **settings)
 
     import dramatiq

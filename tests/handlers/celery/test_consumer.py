@@ -300,3 +300,13 @@ def test_an_app_that_is_not_to_connect_again_does_not(monkeypatch: pytest.Monkey
     monkeypatch.setattr(consumer_module, "_OFTEN_SECONDS", 3_600.0)
     with pytest.raises(Exception, match="refused"):
         consumer_that_was_connected(broker_connection_retry=False).ensure_connected(refused_connection())
+
+
+@pytest.mark.parametrize(("url", "confirms"), [("amqp://localhost", False), ("redis://localhost", True)])
+def test_nobody_waits_for_confirms_of_what_celery_tells_other_workers(
+    url: str, confirms: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KeepingConsumer, "ensure_connected", lambda self, connection: connection)
+    consumer = consumer_that_was_connected(broker_url=url, broker_transport_options={"confirm_publish": True})
+
+    assert consumer.connection_for_write().transport_options == {"confirm_publish": confirms}
