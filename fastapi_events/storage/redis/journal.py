@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic_core import to_json
 
-from fastapi_events.storage.histories import History, outcomes_of
+from fastapi_events.storage.histories import History, bits_of, outcomes_of
 from fastapi_events.storage.journal import (
     KEEP,
     MAX_ACTIONS,
@@ -76,6 +77,28 @@ for _, sum in ipairs(cjson.decode(ARGV[4])) do
     redis.call('HINCRBY', prefix .. 'journal:minute:' .. minute, key, count)
 end
 return 1
+"""
+)
+
+_LATEST = (
+    COMMON
+    + """
+local name, bits, found = ARGV[8], tonumber(ARGV[9]), {}
+local range = redis.call(
+    'ZREVRANGEBYSCORE', prefix .. ARGV[3], ARGV[4], ARGV[5], 'WITHSCORES', 'LIMIT', ARGV[6], ARGV[7]
+)
+local function is_meant(id)
+    if name == '' and bits == 0 then return true end
+    local row = redis.call('HMGET', prefix .. 'journal:event:' .. id, 'name', 'outcomes')
+    return row[1] and string.sub(row[1], 1, #name) == name
+        and (bits == 0 or bit.band(tonumber(row[2]), bits) ~= 0)
+end
+for at = 1, #range, 2 do
+    if is_meant(range[at]) then
+        found[#found + 1] = {range[at], range[at + 1]}
+    end
+end
+return {#range / 2, range[#range] or '', range[#range - 1] or '', found}
 """
 )
 
@@ -197,26 +220,36 @@ class RedisJournal(RedisPart, Journal):
             sets: tuple[str, ...] = (f"lane:{ordering_key}",)
         else:
             sets = ("notable",) if only_notable else ("notable", "ordinary")
-        several = [self._descending(f"journal:{each}", below, since) for each in sets]
+        begins = "" if name is None else re.split(r"[*?\[]", name, maxsplit=1)[0]
+        bits = 0 if outcome is None else bits_of([outcome])
+        several = [self._descending(f"journal:{each}", below, since, begins, bits) for each in sets]
         merged = heapq.merge(*several, key=lambda each: (each[0], each[1].encode()), reverse=True)
         return self._events([id_ for (_, id_), _ in zip(merged, range(limit), strict=False)])
 
     def _descending(
-        self, key: str, below: tuple[float, str] | None, since: float | None
+        self, key: str, below: tuple[float, str] | None, since: float | None, begins: str, bits: int
     ) -> Iterator[tuple[float, str]]:
-        highest = "+inf" if below is None else repr(below[0])
+        """The last that happened to events, and their ids, the latest first.
+
+        Parameters:
+            begins: How their names begin.
+            bits: One of these outcomes is theirs, if there are any.
+        """
         lowest = "-inf" if since is None else repr(since)
-        passed = None if below is None else (below[0], below[1].encode())
-        start = 0
+        passed = (float("inf"), b"") if below is None else (below[0], below[1].encode())
+        highest, start = passed[0], 0
         while True:
-            page = self._call("zrevrangebyscore", key, highest, lowest, start, _PAGE, withscores=True)
+            asked = key, highest, lowest, start, _PAGE, begins, bits
+            looked_at, last, last_id, page = self._server.run(_LATEST, *asked)
             for id_, score in page:
-                text = text_of(id_)
-                if passed is None or (score, text.encode()) < passed:
-                    yield score, text
-            if len(page) < _PAGE:
+                if (float(score), text_of(id_).encode()) < passed:
+                    yield float(score), text_of(id_)
+            if looked_at < _PAGE:
                 return
-            start += _PAGE
+            # From the last one on, and not by their number: to skip many takes the server long.
+            start = start + _PAGE if float(last) == highest else 0
+            highest = float(last)
+            passed = min(passed, (highest, text_of(last_id).encode()))
 
     def _events(self, ids: Sequence[Any]) -> JournalEvents:
         """The events with these ids, without those that have gone meanwhile."""
