@@ -34,4 +34,7 @@ def suite(session: nox.Session, dependencies: str) -> None:
     requirements = ("--requirements", "pyproject.toml", "--all-extras", "--group", "test")
     session.install("--resolution", resolution, *requirements, "--editable", ".")
     session.run("python", "-c", VERSIONS)
-    session.run("python", "-m", "pytest", "--numprocesses", "auto", "--dist", "worksteal", *session.posargs)
+    options = ["--numprocesses", "auto", "--dist", "worksteal"]
+    if dependencies == "oldest":  # which use what newer Pythons advise against
+        options += ["-W", "default::DeprecationWarning"]
+    session.run("python", "-m", "pytest", *options, *session.posargs)
