@@ -3,7 +3,8 @@
     make matrix ARGS="--list"
     make matrix ARGS="--session 'suite-3.13(oldest)' -- tests/handlers"
 
-The oldest are the lower bounds that `pyproject.toml` states: whoever raises one, raises it there.
+The oldest are the lower bounds that `pyproject.toml` states, as far as there are wheels of them for that
+Python: whoever raises one, raises it there. A Python is found by its name on the PATH, `python3.13`.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ for name in "fastapi starlette pydantic dramatiq celery kombu redis SQLAlchemy".
 def suite(session: nox.Session, dependencies: str) -> None:
     """The ordinary suite; what follows -- goes to pytest."""
     resolution = "lowest-direct" if dependencies == "oldest" else "highest"
-    # As a file of requirements, too: what the extras ask for is direct only there.
+    # As a file of requirements, too: what the extras ask for is direct only there. As wheels, since a release
+    # that is older than the Python has none for it, and cannot be built there either.
     requirements = ("--requirements", "pyproject.toml", "--all-extras", "--group", "test")
-    session.install("--resolution", resolution, *requirements, "--editable", ".")
+    session.install("--resolution", resolution, "--only-binary", ":all:", *requirements)
+    session.install("--no-deps", "--editable", ".")
     session.run("python", "-c", VERSIONS)
     options = ["--numprocesses", "auto", "--dist", "worksteal"]
     if dependencies == "oldest":  # which use what newer Pythons advise against
