@@ -30,6 +30,9 @@ from fastapi_events.scope.other_loops import on_asyncio
 
 logger: logging.Logger = logging.getLogger(__name__)
 
+_MOST_NAMED = 10
+"""Events that one line of the log names."""
+
 _append = deque.append  # not by super(), which takes as long again
 _DISPATCHED = Lifecycle.dispatched
 
@@ -216,9 +219,11 @@ class Backlog(deque[Event]):
             try:
                 await handler.persist(events)
             except Exception as error:
+                ids = [each.id for each in events[:_MOST_NAMED]] + ["…"] * (len(events) > _MOST_NAMED)
                 logger.error(
-                    "%s could not keep %s: %s", name_of(handler), counted(len(events), "event"), error
-                )
+                    "%s could not keep %s (%s): %s",
+                    name_of(handler), counted(len(events), "event"), ", ".join(ids), error,
+                )  # fmt: skip
 
     def _persisting(self) -> list[Any]:
         # A handler need not derive from our base, and a mock has every attribute.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fastapi_events import clock, envelope
@@ -12,8 +12,28 @@ from fastapi_events.handlers.task_queue.engine import unknown_actor
 from fastapi_events.handlers.task_queue.messages import bell_in, is_batch
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt, GiveUp, TryAgain, decide
 from fastapi_events.storage.dead_letters import DeadLetter
-from fastapi_events.testing.faults import BrokerAway
+from fastapi_events.testing.faults import BrokerAway, Faults
 from fastapi_events.testing.inline_broker import InlineBroker, PauseOf, Waiting
+
+
+class _Died(BaseException):
+    """The process ends here: its function has run, and nobody gets to know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MortalActor(Actor):
+    """An actor whose process may die when its function has run.
+
+    Parameters:
+        faults: Say when.
+    """
+
+    faults: Faults
+
+    def handle(self, *args: Any, **kwargs: Any) -> None:
+        Actor.handle(self, *args, **kwargs)  # slots: no super() without arguments
+        if self.subscription is not None and self.faults.crashes_after("run"):
+            raise _Died
 
 
 class InlineEngine(Engine):
@@ -65,12 +85,13 @@ class InlineEngine(Engine):
         self.kept.append(letter)
 
     def declare(self, actor: Actor) -> None:
-        self._actors[actor.name] = actor
+        given = {each.name: getattr(actor, each.name) for each in fields(Actor)}
+        self._actors[actor.name] = _MortalActor(**given, faults=self._broker.faults)
 
     # Worker
 
     def described(self, attempt: Attempt, options: Mapping[str, Any], error: BaseException) -> Attempt | None:
-        if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+        if isinstance(error, (KeyboardInterrupt, GeneratorExit, _Died)):
             return None
         return replace(attempt, policy=replace(attempt.policy, jitter=False))
 
@@ -97,8 +118,7 @@ class InlineEngine(Engine):
             if len(faults.crashes) == left:
                 self._after_failure(actor, message, error)
                 return
-        has_run = actor.subscription is not None and faults.crashes_after("run")
-        if has_run or len(faults.crashes) < left:  # no process was left to acknowledge the message
+        if len(faults.crashes) < left:  # no process was left to acknowledge the message
             self._put(message)
 
     def _after_failure(self, actor: Actor, message: Message, error: BaseException) -> None:

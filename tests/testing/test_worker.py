@@ -599,6 +599,18 @@ def test_a_process_that_dies_when_its_function_has_run_gets_the_message_again(
     assert run.of("f").waits == []
 
 
+def test_so_does_one_whose_event_has_an_ordering_key() -> None:
+    queue = handler(store=MemoryStore())
+    queue.register(lambda event: None, event_name="x", name="f")
+    with InlineWorker(queue) as inline, inline.crash_after("run"):
+        with collect_events([queue]):
+            for number in range(2):
+                dispatch("x", number, ordering_key="k")
+        run = inline.run()
+    assert [each.payload for each in run.of("f").events] == [0, 0, 1]
+    assert run.of("f").waits == []
+
+
 def test_a_process_that_dies_when_the_broker_has_its_messages_sends_them_again(
     queue: DramatiqHandler, worker: InlineWorker
 ) -> None:
