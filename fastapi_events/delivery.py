@@ -71,8 +71,7 @@ async def deliver(owner: int, events: Sequence[Event]) -> list[BaseException]:
         return []
     handlers = list(handlers_of(owner))
     if len(handlers) == 1:
-        error = await _hand_over(handlers[0], events)
-        return [] if error is None else [error]
+        return list(filter(None, [await _hand_over(handlers[0], events)]))
     return await _all(_hand_over(handler, events) for handler in handlers)
 
 
@@ -223,8 +222,7 @@ def cancelled_itself(name: str, cancelled: asyncio.CancelledError) -> RuntimeErr
 
 
 async def _all(calls: Iterable[Coroutine[Any, Any, BaseException | None]]) -> list[BaseException]:
-    outcomes = await asyncio.gather(*calls)
-    return [error for error in outcomes if error is not None]
+    return list(filter(None, await asyncio.gather(*calls)))  # in no variable: an error would hold this frame
 
 
 # The event loop itself keeps only weak references to tasks, so that they could vanish half done.

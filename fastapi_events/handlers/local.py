@@ -171,15 +171,20 @@ class LocalHandler(BaseEventHandler):
         finally:
             current_event.reset(token)
             current_subscription.set(None)
+            del token  # it holds what has been reported around, and an error holds this frame
 
     async def _run_all(self, event: Event, subscriptions: Iterable[Subscription]) -> list[BaseException]:
         errors = []
-        for subscription in subscriptions:
-            error = await self._run(subscription, event)
-            if error is not None:
-                tracing.record_failure(error, event)
-                errors.append(error)
-        return errors
+        error = None
+        try:
+            for subscription in subscriptions:
+                error = await self._run(subscription, event)
+                if error is not None:
+                    tracing.record_failure(error, event)
+                    errors.append(error)
+            return errors
+        finally:
+            del error, errors  # an error would hold this frame, and these the error
 
     async def _run(self, subscription: Subscription, event: Event) -> BaseException | None:
         current_subscription.set(subscription.name)
