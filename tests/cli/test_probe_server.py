@@ -19,7 +19,8 @@ def ask(server: ProbeServer, path: str, method: str = "GET") -> tuple[int, str, 
         with request.urlopen(asked, timeout=30) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read()
     except error.HTTPError as refused:
-        return refused.code, refused.headers["Content-Type"], refused.read()
+        with refused:
+            return refused.code, refused.headers["Content-Type"], refused.read()
 
 
 def verdict(**changes: Any) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -147,9 +148,9 @@ def test_editors_are_told_of_every_setting() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    text = TaskQueueSettings.__doc__ or ""
+    text = inspect.getdoc(TaskQueueSettings) or ""
     for each in fields(TaskQueueSettings):
-        assert f"\n        {each.name}: " in text
+        assert f"\n    {each.name}: " in text
 
 
 def test_the_parts_of_a_store_are_settings_whose_default_is_the_stores() -> None:
