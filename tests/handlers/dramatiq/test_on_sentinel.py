@@ -12,7 +12,6 @@ import dramatiq
 import pytest
 import redis
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.errors import ConnectionClosed
 from redis.sentinel import Sentinel
 
 from fastapi_events.errors import ConfigurationError
@@ -51,17 +50,14 @@ def test_an_idle_worker_waits_at_the_next_master_when_the_first_has_died(servers
     consumer = broker.consume("events", timeout=100)
     until(lambda: next(consumer) is None and waits(servers.master), "the waiting")
     servers.kill_master()
-    with pytest.raises(ConnectionClosed):
-        until(lambda: next(consumer), "the end of the connection")
     until(servers.has_failed_over, "another master")
 
-    again = broker.consume("events", timeout=100)  # as Dramatiq does
-    until(lambda: next(again) is None and waits(servers.replica), "the waiting at the other one")
+    until(lambda: next(consumer) is None and waits(servers.replica), "the waiting at the other one")
     broker.enqueue(dramatiq.Message("events", "work", (1,), {}, {}))
 
     received: list[Any] = []
-    until(lambda: received.append(next(again)) or received[-1] is not None, "the arrival")
-    again.close()
+    until(lambda: received.append(next(consumer)) or received[-1] is not None, "the arrival")
+    consumer.close()
     broker.client.close()
 
 
