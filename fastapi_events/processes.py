@@ -17,6 +17,11 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended that its parent has not waited for; False where it cannot be read."""
+    return _stat(pid)[:1] == ["Z"]
+
+
 def cpu_seconds(pid: int) -> float | None:
     """The CPU time that a process has used; None where it cannot be read, as on macOS."""
     fields = _stat(pid)
@@ -35,7 +40,7 @@ def has_gone(name: str) -> bool:
     """Whether a process has ended, by its `identity`; one of another machine is taken for gone."""
     host, _, rest = name.partition(" ")
     pid, _, started = rest.partition(" ")
-    if host != socket.gethostname() or not pid.isdecimal() or not is_alive(int(pid)):
+    if host != socket.gethostname() or not pid.isdecimal() or not is_alive(int(pid)) or has_ended(int(pid)):
         return True
     return started != _started(int(pid))
 

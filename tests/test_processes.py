@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from fastapi_events.processes import cpu_seconds, has_gone, identity, is_alive
+from fastapi_events.processes import cpu_seconds, has_ended, has_gone, identity, is_alive
+from tests.processes import until
 
 
 def test_a_process_is_alive_until_it_has_ended() -> None:
@@ -55,7 +56,14 @@ def test_a_process_has_gone_when_it_has_ended_and_its_pid_says_nothing_of_it() -
 
     assert not has_gone(identity())
     assert not has_gone(name)
-    other.communicate("\n")
+    assert not has_ended(other.pid)
+    assert other.stdin is not None
+    other.stdin.write("\n")
+    other.stdin.flush()
+    if sys.platform == "linux":
+        until(lambda: has_ended(other.pid), "the end of a process that nobody has waited for")
+        assert has_gone(name)
+    other.communicate()
     assert has_gone(name)
 
     host, pid, started = identity().split(" ")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fastapi_events.worker_reports import Report, Verdict
 
 _COMPUTES = 0.1
 """The share of a CPU above which a process computes. One whose threads wait for each other uses less."""
+
+_MISSED_AFTER = 15.0
+"""Seconds after which an engine should have noticed that a process has ended. Dramatiq waits ten for
+one that starts, and without end where that is killed just while it says that it has started."""
 
 Waiting = Mapping[str, int]
 """How many messages are ready, by queue."""
@@ -50,6 +54,7 @@ class Judge:
         *,
         now: float,
         cpu: Mapping[int, float | None] | None = None,
+        ended: Collection[int] = (),
     ) -> tuple[Verdict, dict[str, str]]:
         """The verdict; and for each engine whose worker has to be started again, why.
 
@@ -57,6 +62,7 @@ class Judge:
             reports: Of the processes that are alive.
             waiting: For each engine what waits in its queues; None where its broker does not answer.
             cpu: The CPU seconds that each process has used, by pid; None for one of which it is not known.
+            ended: The pids of those that have ended, which their engine has not noticed yet.
         """
         every = list(reports)
         self._note(waiting, now)
@@ -70,10 +76,11 @@ class Judge:
             if not own:
                 problems.append(f"{engine}: no worker has started yet")
             for report in own:
-                found, still = self._problems_of(report, now)
+                has_ended = report["pid"] in ended
+                found, still = (self._missed if has_ended else self._problems_of)(report, now)
                 found = [f"{engine}, pid {report['pid']}: {each}" for each in found]
                 problems += found
-                if still > 2 * self.silent_after:
+                if still > (_MISSED_AFTER if has_ended else 2 * self.silent_after):
                     dead[engine] = found[-1]
         verdict: Verdict = {
             "at": now, "live": not dead, "ready": not problems, "problems": problems,
@@ -119,6 +126,11 @@ class Judge:
                 known = _SignOfLife(now, report["at"], used)
             alive[process] = known
         self._alive = alive
+
+    def _missed(self, report: Report, now: float) -> tuple[list[str], float]:
+        """What is wrong with a process that has ended, and since when its engine should have noticed."""
+        since = now - self._alive[_process_of(report)].seen_at
+        return [f"it has ended, which {report['engine']} has not noticed for {since:.0f} s"], since
 
     def _problems_of(self, report: Report, now: float) -> tuple[list[str], float]:
         """What is wrong with a process, the worst last, and for how long it has stood still."""

@@ -18,7 +18,7 @@ from fastapi_events.cli.worker_judge import Judge, Waiting
 from fastapi_events.embedded.lock import DirectoryLock
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.processes import cpu_seconds
+from fastapi_events.processes import cpu_seconds, has_ended
 from fastapi_events.worker_reports import Verdict
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -104,12 +104,13 @@ class WorkerWatch:
         waiting = {engine: _together(calls) for engine, calls in self._waiting.items()}
         reports = list(worker_reports.reports_in(self.folder))
         cpu = {each["pid"]: cpu_seconds(each["pid"]) for each in reports}
+        ended = {each["pid"] for each in reports if has_ended(each["pid"])}
         now = time.monotonic()
         if now - self._looked_at > self._judge.silent_after + _LOOK_SECONDS:
             # This process was stopped itself, as all of a container may be: so were the workers.
             self._judge.begin_anew(self._judge.engines)
         self._looked_at = now
-        verdict, dead = self._judge.decide(reports, waiting, now=now, cpu=cpu)
+        verdict, dead = self._judge.decide(reports, waiting, now=now, cpu=cpu, ended=ended)
         self.verdict = verdict
         if verdict["problems"] != self._problems:
             self._tell(verdict)

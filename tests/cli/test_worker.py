@@ -55,7 +55,9 @@ ARGUMENTS = {
 @pytest.mark.parametrize("engine", ["dramatiq", "celery"])
 def test_it_runs_the_engines_worker_and_ends_with_it(project: Project, engine: str) -> None:
     project.write(events=EVENTS[engine], handlers=HANDLERS)
-    worker = project.start("fastapi_events", "worker", "app.handlers", "--", *ARGUMENTS[engine])
+    worker = project.start(
+        "fastapi_events", "worker", "app.handlers", "--grace", "5", "--", *ARGUMENTS[engine]
+    )
 
     # When: an event is dispatched, then the worker's process killed, and another event dispatched
     project.dispatch("hello", 1)

@@ -137,3 +137,19 @@ def test_a_worker_that_is_started_again_gets_its_time() -> None:
     judge.begin_anew(["list"])
 
     assert judge.decide([report(26.0)], {"list": {"events": 1}}, now=26.0)[0]["live"]
+
+
+def test_an_engine_that_does_not_miss_a_process_which_has_ended_is_not_live() -> None:
+    """Dramatiq waits for ever for a process that was killed while it said that it has started."""
+    judge = Judge(["list"], SILENT_AFTER)
+    last = report(100.0)
+
+    def look(now: float, ended: list[int]) -> tuple[bool, bool, dict[str, str]]:
+        verdict, dead = judge.decide([last], {"list": {"events": 0}}, now=now, ended=ended)
+        return verdict["live"], verdict["ready"], dead
+
+    assert look(100.0, []) == (True, True, {})
+    assert look(101.0, [7]) == (True, False, {})
+    assert look(114.0, [7]) == (True, False, {})
+    why = {"list": "list, pid 7: it has ended, which list has not noticed for 16 s"}
+    assert look(116.0, [7]) == (False, False, why)
