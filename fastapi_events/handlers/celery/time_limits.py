@@ -112,6 +112,7 @@ class Watch:
         self._thread = thread
         self._lock = threading.Lock()
         self._ended = False
+        self._interrupted = False
 
     def interrupt(self) -> None:
         """Raise an error in the thread as soon as it runs Python code, unless the task has ended.
@@ -121,10 +122,11 @@ class Watch:
         """
         with self._lock:
             if not self._ended:
+                self._interrupted = True
                 _raise_in(self._thread, SoftTimeLimitExceeded)
 
     def end(self) -> None:
-        """The task has ended: do not interrupt what the thread does next."""
+        """The task has ended: do not interrupt what the thread does next. Called in that thread."""
         try:
             self._end()
         except SoftTimeLimitExceeded:  # in this very moment
@@ -134,14 +136,32 @@ class Watch:
     def _end(self) -> None:
         with self._lock:
             self._ended = True
-            _raise_in(self._thread, None)
+        if self._interrupted:
+            _take_back(self._thread)
 
 
-def _raise_in(thread: int, error: type[Exception] | None) -> None:
-    """Raise an error in a thread, or take back one that it has not noticed yet."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)
-    )
+class _TakenBack(Exception):
+    """Stands in the place of an error that the thread has not noticed."""
+
+
+def _raise_in(thread: int, error: type[Exception]) -> None:
+    """Raise an error in a thread, in the place of one that it has not noticed yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+
+def _take_back(thread: int) -> None:
+    """Take back what the calling thread has not noticed yet.
+
+    By another error that it notices here. To raise nothing would clear it as well, but Pythons before 3.13
+    then believe for ever that a thread has something to raise: each call looks for it, and under a tracer
+    no call returns any more.
+    """
+    try:
+        _raise_in(thread, _TakenBack)
+        while True:
+            pass
+    except _TakenBack:
+        pass
 
 
 def _limits_of_app(app: Any) -> _Limits:

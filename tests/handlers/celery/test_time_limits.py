@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from fastapi_events.event import Event
-from fastapi_events.handlers.celery.time_limits import TIME_LIMIT, Limits
+from fastapi_events.handlers.celery.time_limits import TIME_LIMIT, Limits, Watch
 from fastapi_events.retry import RetryPolicy
 from tests.places import Dramatiq, OnCelery, QueuePlace, celery_on_redis
 
@@ -127,6 +128,39 @@ def test_what_ends_in_time_is_left_alone_and_so_is_what_its_thread_does_next() -
     ended = time.monotonic()
     while time.monotonic() < ended + 0.2:  # past the limit: an interruption would be raised here
         pass
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_after_the_end_no_thread_has_anything_left_to_raise(swallows: bool) -> None:
+    """Else Pythons before 3.13 look for it at each call, and under a tracer no call returns any more."""
+    limits, task = Limits(), a_task(soft_time_limit=0.05 if swallows else 60)
+    returned = threading.Event()
+
+    def traced() -> None:
+        before = sys.gettrace()
+        sys.settrace(lambda *_: None)
+        try:
+            with limits.of(task):
+                if swallows:
+                    with pytest.raises(SoftTimeLimitExceeded):
+                        linger()
+            _nothing()
+            returned.set()
+        finally:
+            sys.settrace(before)
+
+    threading.Thread(target=traced, daemon=True).start()
+
+    assert returned.wait(30)
+
+
+def test_an_interruption_that_comes_too_late_is_taken_back() -> None:
+    watch = Watch(threading.get_ident())
+
+    watch.end()
+    watch.interrupt()
+    for _ in range(1000):  # it would be raised here
+        _nothing()
 
 
 def test_a_limit_is_that_of_the_message_of_the_task_or_of_the_app() -> None:
