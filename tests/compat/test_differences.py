@@ -7,6 +7,7 @@ import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,3 +142,21 @@ def test_the_handlers_are_those_of_the_list_as_the_middleware_is_made() -> None:
 def test_modules_of_the_inside_are_gone(name: str) -> None:
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module(name)
+
+
+STATED = [
+    *(f"{Path(__file__).stem}.py::{name}" for name in [*globals()] if name.startswith("test_")),
+    "test_plan.py::test_a_parameter_that_cannot_be_filled_is_refused_with_its_name",
+    "test_plan.py::test_a_function_that_yields_is_refused_since_it_would_never_run",
+    "test_plan.py::test_a_dependency_that_needs_a_request_is_refused_at_once",
+    "test_payload_schema.py::test_an_enum_member_and_its_string_value_are_one_key",
+    "test_errors.py::test_unasked_only_what_stands_above_exception_is_raised",
+]
+"""The tests that show what differs on purpose; the page on migration names each beside its sentence."""
+
+
+@pytest.mark.parametrize("shown", STATED)
+def test_a_difference_is_stated(shown: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "migration.md").read_text()
+
+    assert f"/{shown}" in page

@@ -11,6 +11,7 @@ import pytest
 
 from fastapi_events import __version__
 from fastapi_events.cli import parser
+from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.lifecycle import Lifecycle
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,27 @@ def test_each_hook_stands_in_the_table_of_the_life_of_an_event() -> None:
     named = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line))
 
     assert named == [name for name in vars(Lifecycle) if not name.startswith("_")]
+
+
+def test_each_member_of_a_handler_stands_in_the_table_for_those_who_write_one() -> None:
+    page = (ROOT / "docs" / "extending.md").read_text()
+    table = page[page.index("| method | is called |") : page.index("Rules for a handler:")]
+    named = set(re.findall(r"`(\w+)(?:\([^)]*\))?`", table))
+
+    assert {name for name in dir(BaseEventHandler) if not name.startswith("_")} <= named
+
+
+def test_who_says_that_older_code_runs_says_what_differs() -> None:
+    paragraphs = [(page.name, each) for page in PAGES for each in page.read_text().split("\n\n")]
+    promises = [
+        (name, each)
+        for name, each in paragraphs
+        if re.search(r"[Cc]ode (?:written )?for .*0\.12\S* runs", each)
+    ]
+
+    assert "README.md" in {name for name, _ in promises}
+    assert {name for name, each in promises if "migration.md" not in each} <= {"migration.md"}
+    assert [name for name, each in paragraphs if re.search(r"runs? \[?unchanged", each)] == []
 
 
 def test_the_install_line_does_not_bring_the_predecessor() -> None:
@@ -116,7 +138,7 @@ def claims() -> dict[str, list[str]]:
     ]
     without_code = [re.sub(r"```.*?```", "", part, flags=re.DOTALL) for part in parts]
     items = [item for part in without_code for item in re.split(r"\n(?=- |\d\. |\| )|\n\n", part)]
-    is_claim = re.compile(r"- |\d\. |\| (?!---|\||what \||mode \|)")  # not the head of a table
+    is_claim = re.compile(r"- |\d\. |\| (?!---|\||what \||mode \|)|\*\*.+\*\* .")  # not the head of a table
     return {item[:60]: re.findall(r"tests/[\w/]+\.py::\w+", item) for item in items if is_claim.match(item)}
 
 
