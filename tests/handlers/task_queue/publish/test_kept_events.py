@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fastapi_events.errors import StorageError
 from fastapi_events.event import Event
 from fastapi_events.storage.memory import MemoryOutbox
 from tests.handlers.task_queue.broker import ListEngine, ListHandler
@@ -77,3 +78,41 @@ def test_what_the_broker_has_refused_after_all_is_relayed_at_once(outbox: Memory
 
     assert handler.relay_thread().step() == 1
     assert len(engine.sent) == 1
+
+
+class Failing(MemoryOutbox):
+    """An outbox that takes events, and then is away."""
+
+    def reschedule(self, entries: Any) -> None:
+        raise StorageError("the database is away")
+
+    def discard(self, entries: Any) -> int:
+        raise StorageError("the database is away")
+
+
+@pytest.mark.parametrize(
+    ("refusing", "said"),
+    [
+        (None, "The outbox still has 1 event after publishing: the database is away"),
+        (ConnectionError("refused"), "The relay takes 1 event from the outbox later: the database is away"),
+    ],
+)
+def test_an_outbox_that_is_away_afterwards_loses_nothing_and_is_said(
+    refusing: Exception | None, said: str, caplog: pytest.LogCaptureFixture, diary: Diary
+) -> None:
+    outbox = Failing()
+    engine = ListEngine()
+    engine.refusing = refusing
+    handler = ListHandler(engine, outbox=outbox, relay=False, durability="response")
+
+    async def main() -> None:
+        event = Event("a")
+        await handler.persist([event])
+        await handler.handle_many([event])
+        await handler.on_shutdown()
+
+    asyncio.run(main())
+
+    assert said in caplog.text
+    assert len(outbox.list()) == 1  # a relay publishes it, in one case once more
+    assert diary.of("lost") == []

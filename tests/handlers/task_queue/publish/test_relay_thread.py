@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.errors import ConfigurationError, StorageError
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.messages import Message
 from fastapi_events.handlers.task_queue.publish.relay_thread import RelayThread
 from fastapi_events.leases import Keeper
+from fastapi_events.storage.lanes import Due
 from fastapi_events.storage.memory import MemoryOutbox
 from fastapi_events.storage.outbox import Entry, Outbox
 from fastapi_events.storage.sqlalchemy import SqlStore
@@ -183,3 +186,94 @@ def test_a_relay_holds_its_batch_for_as_long_as_it_takes_to_publish_it(outbox: O
     assert found == [0]
     assert sent(handler) == ["a", "b"]
     assert outbox.list() == []
+
+
+class Way:
+    """The way of entries with an ordering key, some of which it refuses."""
+
+    def __init__(self) -> None:
+        self.refused: dict[str, str] = {}
+        self.put: list[str] = []
+        self.rung = 0
+
+    def put_entries(self, entries: Sequence[Entry]) -> tuple[Sequence[Due], Mapping[str, str]]:
+        refused = {
+            each.id: self.refused[key] for each in entries if (key := str(each.ordering_key)) in self.refused
+        }
+        self.put += [each.id for each in entries if each.id not in refused]
+        return (), refused
+
+    def ring(self, due: Sequence[Due]) -> None:
+        self.rung += 1
+
+
+def in_order(handler: ListHandler, outbox: Outbox, way: Way, *, lease: float = 30.0) -> RelayThread:
+    return RelayThread(
+        handler.name, handler._outlet.publisher, outbox, handler.name, resend_after=60, lease=lease, order=way
+    )
+
+
+def entries_of_keys(handler: ListHandler, *keys: str) -> list[Entry]:
+    made = entries(handler, *(f"event-{number}" for number in range(len(keys))))
+    return [replace(entry, ordering_key=key) for entry, key in zip(made, keys, strict=True)]
+
+
+def test_what_its_lane_refuses_waits_with_all_behind_it_and_the_other_keys_go_on(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given entries of two keys, one of which has a full lane
+    handler, way = ListHandler(outbox=outbox, relay=False), Way()
+    relaying = in_order(handler, outbox, way)
+    first, other, second = kept = entries_of_keys(handler, "full", "free", "full")
+    outbox.add(kept)
+    way.refused = {"full": "the lane of 'full' is full"}
+
+    # When they are relayed, then the other key's entry is put, and theirs stay, to be tried again in a while
+    assert relaying.step() == 1
+    assert (way.put, way.rung) == ([other.id], 1)
+    assert relaying.step() == 0
+    assert way.put == [other.id]
+    left = outbox.list()
+    assert [each.id for each in left] == [first.id, second.id]
+    assert f"Event {first.id} waits in the outbox, with those of its key: the lane of 'full'" in caplog.text
+    assert second.id not in caplog.text  # once for a key
+
+    # When the time has come and the lane has room, then they go in their order
+    outbox.reschedule([replace(each, due=None) for each in left])
+    way.refused = {}
+    assert relaying.step() == 2
+    assert way.put == [other.id, first.id, second.id]
+    assert outbox.list() == []
+
+
+def test_a_relay_whose_lanes_refuse_everything_says_why(outbox: Outbox) -> None:
+    handler, way = ListHandler(outbox=outbox, relay=False), Way()
+    outbox.add(entries_of_keys(handler, "k"))
+    way.refused = {"k": "StorageError: away"}
+
+    with pytest.raises(StorageError, match="away"):
+        in_order(handler, outbox, way).step()
+
+    assert len(outbox.list()) == 1
+
+
+def test_a_relay_that_was_frozen_puts_nothing_behind_what_another_has_put(outbox: Outbox) -> None:
+    # Given a relay that stands still between its claim and its look at it, until another has its entries
+    handler, way, another = ListHandler(outbox=outbox, relay=False), Way(), Way()
+    outbox.add(entries_of_keys(handler, "k"))
+    claim = outbox.claim
+
+    def claim_and_freeze(*args: Any, **kwargs: Any) -> Sequence[Entry]:
+        found = claim(*args, **kwargs)
+        if found:
+            outbox.claim = claim  # type: ignore[method-assign]
+            relaying = in_order(handler, outbox, another)
+            until(lambda: relaying.step() == 1, "the other relay has taken over")
+        return found
+
+    outbox.claim = claim_and_freeze  # type: ignore[method-assign]
+
+    # When it goes on, then it puts nothing
+    assert in_order(handler, outbox, way, lease=0.05).step() == 0
+    assert way.put == []
+    assert len(another.put) == 1
