@@ -11,6 +11,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -78,19 +79,22 @@ class LoopThread:
         supervised = _Supervised(coroutine, calls or ThreadCalls())
         try:
             self.loop.call_soon_threadsafe(supervised.start)
-            while supervised.calls.serve(INTERRUPT_CHECK_SECONDS):
-                if not self.is_running:
-                    break
+            # A call: Python 3.13 leaves what is raised at a loop's last step out of the `try` around it.
+            self._serve_calls_of(supervised)
         except BaseException:
             if not supervised.has_ended and self.is_running:
                 self.loop.call_soon_threadsafe(supervised.cancel)
-                until = time.monotonic() + CANCEL_GRACE_SECONDS
-                while time.monotonic() < until and supervised.calls.serve(INTERRUPT_CHECK_SECONDS):
-                    pass
+                self._serve_calls_of(supervised, until=time.monotonic() + CANCEL_GRACE_SECONDS)
             raise
         if not self.is_running and not supervised.has_returned:
             raise RuntimeError("The process's event loop has ended, and with it what ran on it.")
         return supervised.result()
+
+    def _serve_calls_of(self, supervised: _Supervised[Any], *, until: float = math.inf) -> None:
+        """Make the calls of a coroutine, which wait for this thread, until it has ended."""
+        while time.monotonic() < until and supervised.calls.serve(INTERRUPT_CHECK_SECONDS):
+            if not self.is_running:
+                break
 
     def _make_and_serve(self, made: list[bool]) -> None:
         self.loop = asyncio.new_event_loop()

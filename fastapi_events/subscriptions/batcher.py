@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -28,6 +27,12 @@ class _Waiting(Generic[T]):
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.shares: list[_Share[T]] = []
+
+    def take(self) -> list[_Share[T]]:
+        """Take what there is; who comes next leads another batch."""
+        with self.changed:
+            shares, self.shares = self.shares, []
+        return shares
 
 
 class Batcher(Generic[T]):
@@ -59,34 +64,28 @@ class Batcher(Generic[T]):
             waiting.shares.append(share)
             waiting.changed.notify_all()
         if leads:
-            self._run_together(self._gather(waiting))
+            self._lead(waiting)
         else:
             share.done.wait()
         return share.errors
 
-    def _gather(self, waiting: _Waiting[T]) -> list[_Share[T]]:
-        until = time.monotonic() + self._window
-        with waiting.changed:
-            while (
-                sum(len(share.items) for share in waiting.shares) < self._size
-                and (left := until - time.monotonic()) > 0
-            ):
-                waiting.changed.wait(left)
-            shares, waiting.shares = waiting.shares, []
-            return shares
-
-    def _run_together(self, shares: Sequence[_Share[T]]) -> None:
-        items = [item for share in shares for item in share.items]
+    def _lead(self, waiting: _Waiting[T]) -> None:
+        """Wait for what other threads bring, and run all of it."""
+        shares: list[_Share[T]] = []
         errors: list[Exception | None] = []
         failure: BaseException | None = None
         try:
+            self._gather(waiting)
+            shares = waiting.take()
+            items = [item for share in shares for item in share.items]
             for begin in range(0, len(items), self._size):
                 errors += self._run(items[begin : begin + self._size])
         except BaseException as raised:  # such as a time limit of the leader; no thread may wait for ever
             failure = raised
         finally:
+            shares = shares or waiting.take()  # it was interrupted while it waited for others
             rest = RuntimeError(f"The batch was interrupted: {failure!r}") if failure else None
-            errors += [rest] * (len(items) - len(errors))
+            errors += [rest] * (sum(len(share.items) for share in shares) - len(errors))
             at = 0
             for share in shares:
                 share.errors = errors[at : at + len(share.items)]
@@ -94,3 +93,11 @@ class Batcher(Generic[T]):
                 share.done.set()
         if failure is not None:
             raise failure
+
+    def _gather(self, waiting: _Waiting[T]) -> None:
+        with waiting.changed:
+            # By a method that has the loop: Python 3.13 would leave an error that is raised at the end of a
+            # loop's round, as time limits are, out of the block around it.
+            waiting.changed.wait_for(
+                lambda: sum(len(share.items) for share in waiting.shares) >= self._size, timeout=self._window
+            )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fastapi_events.subscriptions.batcher import Batcher
+from tests.processes import until
 
 FOREVER = 60.0
 
@@ -93,3 +95,41 @@ def test_the_window_is_not_waited_out_when_the_batch_is_full() -> None:
     assert batcher.submit([1]) == [None]
     assert batcher.submit([2]) == [None]
     assert log.batches == [[1], [2]]
+
+
+def test_when_the_leader_is_interrupted_while_it_waits_for_others_nobody_waits_for_ever() -> None:
+    # Given a thread that waits for enough items, and another that waits for it
+    class Interrupted(BaseException):
+        pass
+
+    log = Log()
+    batcher = Batcher(log.run, size=3, window=FOREVER)
+    interrupted: list[BaseException] = []
+
+    def lead() -> None:
+        try:
+            batcher.submit([1])
+        except Interrupted as raised:
+            interrupted.append(raised)
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    waiting = batcher._waiting.get()
+    until(lambda: len(waiting.shares) == 1, "the leader waits")
+    with ThreadPoolExecutor(4) as pool:
+        follower = pool.submit(batcher.submit, [2])
+        until(lambda: len(waiting.shares) == 2, "the follower waits")
+
+        # When the first reaches its time limit, which it notices as soon as it runs Python code
+        interrupt = ctypes.py_object(Interrupted)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(leader.ident or 0), interrupt)
+        with waiting.changed:
+            waiting.changed.notify_all()
+
+        # Then the second is told, and the next ones are a batch as ever
+        [error] = follower.result(30)
+        assert str(error) == "The batch was interrupted: Interrupted()"
+        leader.join(30)
+        assert len(interrupted) == 1
+        assert list(pool.map(lambda number: batcher.submit([number]), (3, 4, 5))) == [[None]] * 3
+    assert [sorted(batch) for batch in log.batches] == [[3, 4, 5]]

@@ -158,9 +158,14 @@ def _take_back(thread: int) -> None:
     """
     try:
         _raise_in(thread, _TakenBack)
-        while True:
-            pass
+        _wait_for_it()
     except _TakenBack:
+        pass
+
+
+def _wait_for_it() -> None:
+    """A function: Python 3.13 leaves what is raised at a loop's last step out of the `try` around it."""
+    while True:
         pass
 
 

@@ -182,15 +182,20 @@ class Turns:
         if waiting and (one_only or self._took.get(performer.name, 0.0) > _SLOW_SECONDS):
             self._handover.hand_over(waiting)
         with self._handover.watch(waiting):
-            while lane is not None:
-                taken = self._lanes.take([lane], token=turn.token, lease=LEASE_SECONDS, limit=turn.limit)
-                turn.following = taken[0] if taken else None
-                while (each := turn.following) is not None:
-                    turn.following = None
-                    with self._kept(turn, [each.lane]):
-                        self._one_by_one(turn, each)
-                lane = waiting.next()
+            self._lane_by_lane(
+                turn, waiting, lane
+            )  # a method: Python 3.13 leaves what ends a loop out of its block
         self._ring(turn.rings)
+
+    def _lane_by_lane(self, turn: _Turn, waiting: WaitingLanes, lane: Lane | None) -> None:
+        while lane is not None:
+            taken = self._lanes.take([lane], token=turn.token, lease=LEASE_SECONDS, limit=turn.limit)
+            turn.following = taken[0] if taken else None
+            while (each := turn.following) is not None:
+                turn.following = None
+                with self._kept(turn, [each.lane]):
+                    self._one_by_one(turn, each)
+            lane = waiting.next()
 
     def fan_out(self, performer: Performer, bell: Bell, finds: FansOut) -> None:
         """Find out who listens to the items of lanes, and put these into theirs.
