@@ -22,22 +22,26 @@ class Servers:
     Parameters:
         folder: Theirs.
         stack: What ends them.
+        password: What each of them asks for; nothing if not given.
     """
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, *, password: str | None = None) -> None:
         self._folder = folder
         self._stack = stack
+        self._password = password
         self.master = free_port()
         self.replica = free_port()
         self.sentinel = free_port()
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._start(self.master)
-        self._start(self.replica, "--replicaof", "127.0.0.1", str(self.master))
+        locked = ("--requirepass", password, "--masterauth", password) if password else ()
+        self._start(self.master, *locked)
+        self._start(self.replica, "--replicaof", "127.0.0.1", str(self.master), *locked)
         config = folder / "sentinel.conf"
         config.write_text(
             f"port {self.sentinel}\nbind 127.0.0.1\ndir {folder}\n"
             f"sentinel monitor {MASTER} 127.0.0.1 {self.master} 1\n"
             f"sentinel down-after-milliseconds {MASTER} 500\nsentinel failover-timeout {MASTER} 2000\n"
+            + (f"sentinel auth-pass {MASTER} {password}\nrequirepass {password}\n" if password else "")
         )
         self._run(self.sentinel, str(config), "--sentinel")
         until(lambda: self.client(self.replica).info()["master_link_status"] == "up", "the replica to follow")
@@ -45,7 +49,9 @@ class Servers:
 
     def client(self, port: int) -> redis.Redis:
         """A client of one of them, which is closed with the servers."""
-        return self._stack.enter_context(redis.Redis(host="127.0.0.1", port=port, socket_timeout=5))
+        return self._stack.enter_context(
+            redis.Redis(host="127.0.0.1", port=port, password=self._password, socket_timeout=5)
+        )
 
     def known_to_sentinel(self) -> dict[str, Any]:
         """What the sentinel says of the master."""

@@ -21,8 +21,8 @@ def test_it_has_the_settings_of_the_other_and_connections_of_its_own(valkey_url:
         assert like.connection_pool.connection_kwargs["socket_timeout"] == 3
 
 
-def test_sentinels_are_asked_by_clients_of_its_own_too() -> None:
-    sentinels = Sentinel([("127.0.0.1", 1)], socket_timeout=7)
+def test_sentinels_are_asked_by_clients_of_its_own_that_share_the_time() -> None:
+    sentinels = Sentinel([("127.0.0.1", 1), ("127.0.0.1", 2)], socket_timeout=7)
     client = sentinels.master_for("shop", db=3)
 
     like = client_like(client, socket_timeout=3)
@@ -30,9 +30,10 @@ def test_sentinels_are_asked_by_clients_of_its_own_too() -> None:
     pool = like.connection_pool
     assert isinstance(pool, SentinelConnectionPool)
     assert (pool.service_name, pool.is_master, pool.connection_kwargs["db"]) == ("shop", True, 3)
-    [theirs], [ours] = sentinels.sentinels, pool.sentinel_manager.sentinels
+    [theirs, _], [ours, _] = sentinels.sentinels, pool.sentinel_manager.sentinels
     assert ours is not theirs
-    assert ours.connection_pool.connection_kwargs["socket_timeout"] == 3
+    assert ours.connection_pool.connection_kwargs["socket_timeout"] == 1  # a third is the server's
+    assert pool.connection_kwargs["socket_timeout"] == 3
     assert theirs.connection_pool.connection_kwargs["socket_timeout"] == 7
 
 

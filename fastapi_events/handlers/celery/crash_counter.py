@@ -18,7 +18,7 @@ from celery import Celery, Task
 from kombu.entity import Queue
 
 from fastapi_events import processes
-from fastapi_events.handlers.celery.publisher import speaks_amqp
+from fastapi_events.handlers.celery.connections import connect_once
 from fastapi_events.per_process import PerProcess
 
 _REMEMBERED_SECONDS = 86_400
@@ -103,11 +103,7 @@ class CrashCounter:
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         # A connection for each time: it is rare, and comes from any thread of any process.
-        names = ("read", "write") if speaks_amqp(self._app) else ("socket", "socket_connect")
-        bounds = {f"{name}_timeout": _BROKER_SECONDS for name in names}
-        with self._app.connection_for_write(
-            connect_timeout=_BROKER_SECONDS, transport_options={**bounds, "max_retries": 0}
-        ) as connection:
+        with connect_once(self._app, timeout=_BROKER_SECONDS) as connection:
             yield connection
 
     def _warn(self, text: str, *values: object) -> None:

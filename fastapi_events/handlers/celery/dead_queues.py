@@ -10,8 +10,8 @@ from typing import Any
 
 from celery import Celery
 
+from fastapi_events.handlers.celery.connections import connect_once
 from fastapi_events.handlers.celery.depth import client_of, dead_queue, is_redis, lists_of
-from fastapi_events.handlers.celery.diagnosis import connect_once
 from fastapi_events.handlers.celery.foreign_messages import arguments_of
 from fastapi_events.handlers.task_queue.dead_queues import (
     DeadQueues,

@@ -15,7 +15,7 @@ from celery import Celery
 
 from fastapi_events import clock
 from fastapi_events.errors import MissingDependencyError
-from fastapi_events.handlers.celery.diagnosis import connect_once
+from fastapi_events.handlers.celery.connections import connect_once
 from fastapi_events.handlers.task_queue.depth import QueueDepth, age_of
 
 _redis: ModuleType | None

@@ -9,6 +9,7 @@ from celery import Celery
 
 from fastapi_events.handlers.brokers.rabbitmq import diagnose_queues
 from fastapi_events.handlers.brokers.redis import diagnose_server
+from fastapi_events.handlers.celery.connections import connect_once
 from fastapi_events.handlers.celery.publisher import speaks_amqp
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 
@@ -34,14 +35,6 @@ def ping(app: Celery, *, timeout: float) -> None:
         channel = connection.default_channel
         if connection.transport.driver_type == "redis":
             channel.client.ping()
-
-
-def connect_once(app: Celery, *, timeout: float) -> Any:
-    """A connection whose every step is bounded, and that is tried once."""
-    steps = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
-    return app.connection_for_write(
-        connect_timeout=timeout, transport_options={"max_retries": 0, **dict.fromkeys(steps, timeout)}
-    )
 
 
 def diagnose(

@@ -17,6 +17,7 @@ from fastapi_events import recorder
 from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.celery import diagnosis
+from fastapi_events.handlers.celery.connections import sentinel_options
 from fastapi_events.handlers.celery.consumer import use_in
 from fastapi_events.handlers.celery.consumption import report_from
 from fastapi_events.handlers.celery.dead_queues import DEAD, dead_queues
@@ -53,6 +54,8 @@ try:
     from fastapi_events.storage import redis as _redis
 except MissingDependencyError:  # the broker is another one
     _redis = None
+
+_CATALOGUE_SECONDS = 5.0
 
 _NO_RETRIES: Mapping[str, Any] = {
     "autoretry_for": (), "dont_autoretry_for": (), "retry_backoff": False, "retry_backoff_max": 600,
@@ -295,7 +298,8 @@ class CeleryEngine(Engine):
     def catalogue(self) -> Catalogue | None:
         if self.runs_in_place:
             return MemoryCatalogue()
-        connection = self.app.connection_for_write()
+        bounds = sentinel_options(self.app, timeout=_CATALOGUE_SECONDS)
+        connection = self.app.connection_for_write(transport_options=bounds)
         kind = connection.transport.driver_type
         if kind == "memory":
             return MemoryCatalogue()

@@ -12,8 +12,8 @@ from typing import Any
 from celery import Celery
 
 from fastapi_events import clock
+from fastapi_events.handlers.celery.connections import connect_once
 from fastapi_events.handlers.celery.depth import client_of, due_of, is_redis, lists_of
-from fastapi_events.handlers.celery.diagnosis import connect_once
 from fastapi_events.handlers.task_queue.queue_search import (
     DELAYED,
     IN_HAND,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 
@@ -13,7 +16,8 @@ def client_like(client: redis.Redis, **changes: Any) -> redis.Redis:
     """A client for the same server, with a pool of its own.
 
     Parameters:
-        changes: Settings of its connections that shall be others; those to sentinels have them as well.
+        changes: Settings of its connections that shall be others. Those to sentinels have them as well, but
+            share a `socket_timeout`.
 
     Raises:
         TypeError: When its pool is of a kind that cannot be made once more.
@@ -37,7 +41,31 @@ def client_like(client: redis.Redis, **changes: Any) -> redis.Redis:
     return redis.Redis(connection_pool=type(pool)(connection_class=pool.connection_class, **settings))
 
 
+def sentinel_bounds(own: Mapping[str, Any], timeout: float, sentinels: int) -> dict[str, Any]:
+    """Settings of connections to sentinels, so that the last one can answer where the others are away.
+
+    redis-py asks one after the other. By default it asks each several times, and waits in between.
+
+    Parameters:
+        own: What they are set to; a shorter time stays.
+        timeout: Seconds for all of them, and for the server to which they lead.
+        sentinels: How many there are.
+    """
+    share = timeout / (sentinels + 1)
+    times = {
+        name: min(own.get(name) or share, share) for name in ("socket_timeout", "socket_connect_timeout")
+    }
+    return {**times, "retry": Retry(NoBackoff(), 0)}
+
+
 def _sentinels_like(sentinels: Sentinel, changes: dict[str, Any]) -> Sentinel:
+    timeout, number = changes.get("socket_timeout"), len(sentinels.sentinels)
+
+    def like_it(each: redis.Redis) -> redis.Redis:
+        own = each.connection_pool.connection_kwargs
+        bounds = {} if timeout is None else sentinel_bounds(own, timeout, number)
+        return client_like(each, **{**changes, **bounds})
+
     like = copy(sentinels)
-    like.sentinels = [client_like(each, **changes) for each in sentinels.sentinels]
+    like.sentinels = [like_it(each) for each in sentinels.sentinels]
     return like

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,17 +22,33 @@ from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
 from tests.processes import until
 from tests.sentinel import MASTER, Servers
 
+PASSWORD = "secret"
+
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[Servers]:
     with ExitStack() as stack:
-        yield Servers(tmp_path, stack)
+        yield Servers(tmp_path, stack, password=PASSWORD)
+
+
+@pytest.fixture
+def sentinel(servers: Servers) -> Iterator[Sentinel]:
+    """One that takes connections and never answers, and after it the one that does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield Sentinel(
+            [silent.getsockname()[:2], ("127.0.0.1", servers.sentinel)],
+            sentinel_kwargs={"password": PASSWORD, "socket_timeout": 0.5},
+            password=PASSWORD,
+        )
 
 
 @pytest.mark.valkey
-def test_events_go_to_the_master_and_to_the_next_one_when_it_has_died(servers: Servers) -> None:
-    sentinel = Sentinel([("127.0.0.1", servers.sentinel)], socket_timeout=1.0)
-    handler = DramatiqHandler(RedisBroker(client=sentinel.master_for(MASTER)), queue="sentinel")
+def test_events_go_to_the_master_and_to_the_next_one_when_it_has_died(
+    servers: Servers, sentinel: Sentinel
+) -> None:
+    handler = DramatiqHandler(
+        RedisBroker(client=sentinel.master_for(MASTER)), queue="sentinel", flush_deadline=3.0
+    )
 
     asyncio.run(handler.publish([Event("before")]))
     servers.client(servers.master).wait(1, 5_000)
@@ -44,7 +61,12 @@ def test_events_go_to_the_master_and_to_the_next_one_when_it_has_died(servers: S
 
 @pytest.mark.valkey
 def test_an_idle_worker_waits_at_the_next_master_when_the_first_has_died(servers: Servers) -> None:
-    sentinel = Sentinel([("127.0.0.1", servers.sentinel)], socket_timeout=1.0)
+    sentinel = Sentinel(
+        [("127.0.0.1", servers.sentinel)],
+        sentinel_kwargs={"password": PASSWORD},
+        password=PASSWORD,
+        socket_timeout=1.0,
+    )
     broker = SafeRedisBroker(client=sentinel.master_for(MASTER))
     waits = lambda port: servers.client(port).info()["blocked_clients"] == 1  # noqa: E731
     consumer = broker.consume("events", timeout=100)
