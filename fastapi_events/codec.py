@@ -262,7 +262,9 @@ class _Way:
         if isinstance(value, Iterator):
             self.refuse(f"is an iterator ({kind}), which sending would use up")
         written = None if isinstance(value, _TEXTS) else self.from_model()
-        if written is None:
+        if written is None and isinstance(value, _SECRETS):
+            written = "*" if value.get_secret_value() else ""  # older pydantics cannot write one alone
+        elif written is None:
             try:
                 written = to_jsonable_python(value, bytes_mode="base64", timedelta_mode="iso8601")
             except Exception as error:

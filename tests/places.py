@@ -200,7 +200,8 @@ class OnCelery(QueuePlace):
         self.handler = CeleryHandler(self.app, **{"retry": QUICK, "unknown_retry": QUICK, **settings})
         self._worker = ExitStack()
         self._working = False
-        celery.signals.before_task_publish.connect(self._listen)
+        # Here and below with an id: before 5.7 Celery takes the same method of two objects for one receiver.
+        celery.signals.before_task_publish.connect(self._listen, dispatch_uid=id(self))
 
     def _listen(self, sender: str, body: Any, routing_key: str, headers: Any, **_: Any) -> None:
         if sender in self.app.tasks or routing_key in self.queues:
@@ -236,7 +237,7 @@ class OnCelery(QueuePlace):
             )  # fmt: skip
 
     def close(self) -> None:
-        celery.signals.before_task_publish.disconnect(self._listen)
+        celery.signals.before_task_publish.disconnect(dispatch_uid=id(self))
         self._worker.close()
         asyncio.run(self.handler.on_shutdown())
         self.app.close()
@@ -281,8 +282,8 @@ class OnCeleryAndRabbitmq(OnCelery):
     def configure(self, url: str) -> None:
         self.url = url
         self._handled = 0
-        celery.signals.task_postrun.connect(self._on_handled)
-        celery.signals.task_unknown.connect(self._on_unknown)
+        celery.signals.task_postrun.connect(self._on_handled, dispatch_uid=id(self))
+        celery.signals.task_unknown.connect(self._on_unknown, dispatch_uid=id(self))
 
     def _on_handled(self, task: Any, **_: Any) -> None:
         if task.app is self.app:
@@ -302,8 +303,8 @@ class OnCeleryAndRabbitmq(OnCelery):
         ]
 
     def close(self) -> None:
-        celery.signals.task_postrun.disconnect(self._on_handled)
-        celery.signals.task_unknown.disconnect(self._on_unknown)
+        celery.signals.task_postrun.disconnect(dispatch_uid=id(self))
+        celery.signals.task_unknown.disconnect(dispatch_uid=id(self))
         super().close()
         kombu.pools.reset()  # connections that all apps with this URL share, and none closes
 

@@ -29,6 +29,7 @@ from typing import Any, TypeAlias, get_origin
 import pydantic
 from celery import Celery
 from dramatiq.brokers.stub import StubBroker
+from prometheus_client import CONTENT_TYPE_LATEST
 
 import fastapi_events
 from fastapi_events.dispatcher import dispatch
@@ -213,15 +214,24 @@ def _member(name: str, value: Any) -> Iterator[str]:
         if isinstance(value, kind):
             yield f"{kind.__name__} {_prefix(value.__func__)}{name}{_signature(value.__func__)}"
             return
-    if isinstance(value, types.FunctionType):
+    if _is_fixture(value):
+        yield f"fixture {name}"
+    elif isinstance(value, types.FunctionType):
         required = "abstract " if getattr(value, "__isabstractmethod__", False) else ""
         yield f"{required}{_prefix(value)}{name}{_signature(value, without_self=True)}"
     elif (getter := getattr(value, "fget", None) or getattr(value, "func", None)) is not None:
         yield f"{name}: {_annotation(inspect.signature(getter).return_annotation)}"
     elif isinstance(value, types.MemberDescriptorType):  # one of its slots
         yield f"self.{name}"
+    elif value == CONTENT_TYPE_LATEST:
+        yield f"{name} = CONTENT_TYPE_LATEST"
     else:
         yield f"{name} = {_value(value)}"
+
+
+def _is_fixture(value: Any) -> bool:
+    """Whether it is a fixture: before pytest 8.4 that is a function with a mark."""
+    return type(value).__name__ == "FixtureFunctionDefinition" or hasattr(value, "_pytestfixturefunction")
 
 
 def _prefix(function: Any) -> str:

@@ -55,7 +55,7 @@ class Servers:
 
     def known_to_sentinel(self) -> dict[str, Any]:
         """What the sentinel says of the master."""
-        return dict(self.client(self.sentinel).sentinel_master(MASTER))
+        return dict(self.client(self.sentinel).sentinel_masters()[MASTER])
 
     def kill_master(self) -> None:
         """Kill the first master; the sentinel chooses the replica by and by."""

@@ -96,13 +96,17 @@ class CeleryEngine(Engine):
             self._heartbeat = Heartbeat(app, self._publisher, silent_after=silent_after)
         report_from(app)
         # Celery keeps only weak references to bound methods: the engine is forgotten with its last user.
-        signals.celeryd_init.connect(self._on_worker_init)
-        signals.worker_init.connect(self._on_worker_start)
-        signals.worker_ready.connect(self._on_worker_ready)
-        signals.worker_shutting_down.connect(self._on_worker_stop)
-        signals.worker_shutdown.connect(self._on_worker_end)
-        signals.worker_process_shutdown.connect(self._on_process_end)
-        signals.task_revoked.connect(self._on_revoked)
+        # With an id, since before 5.7 it takes the same method of two objects for one receiver.
+        for signal, receiver in (
+            (signals.celeryd_init, self._on_worker_init),
+            (signals.worker_init, self._on_worker_start),
+            (signals.worker_ready, self._on_worker_ready),
+            (signals.worker_shutting_down, self._on_worker_stop),
+            (signals.worker_shutdown, self._on_worker_end),
+            (signals.worker_process_shutdown, self._on_process_end),
+            (signals.task_revoked, self._on_revoked),
+        ):
+            signal.connect(receiver, dispatch_uid=id(self))
 
     def configure(self, settings: TaskQueueSettings) -> None:
         check_content(self.app)

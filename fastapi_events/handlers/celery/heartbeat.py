@@ -56,8 +56,9 @@ class Heartbeat:
                 heartbeat.start(parent)
 
         app.steps["consumer"].add(HeartbeatStep)
-        signals.celeryd_after_setup.connect(self._on_setup)
-        signals.task_received.connect(self._on_sign_of_life)
+        # With an id, since before Celery 5.7 it takes the same method of two objects for one receiver.
+        signals.celeryd_after_setup.connect(self._on_setup, dispatch_uid=id(self))
+        signals.task_received.connect(self._on_sign_of_life, dispatch_uid=id(self))
 
     def start(self, consumer: Any) -> None:
         """The worker consumes, for the first time or once more."""

@@ -45,13 +45,14 @@ class ScopeSignals:
         collect_events(self._handlers, flush_when=flush_when)  # refuses here what it would refuse in a worker
         self._open = threading.local()
         # Celery would keep a weak reference, and few callers keep what `open_scopes` returns.
-        signals.task_prerun.connect(self._begin, weak=False)
-        signals.task_postrun.connect(self._end, weak=False)
+        # With an id, since before 5.7 it takes the same method of two objects for one receiver.
+        signals.task_prerun.connect(self._begin, weak=False, dispatch_uid=id(self))
+        signals.task_postrun.connect(self._end, weak=False, dispatch_uid=id(self))
 
     def disconnect(self) -> None:
         """Open no more scopes."""
-        signals.task_prerun.disconnect(self._begin)
-        signals.task_postrun.disconnect(self._end)
+        signals.task_prerun.disconnect(dispatch_uid=id(self))
+        signals.task_postrun.disconnect(dispatch_uid=id(self))
 
     def _begin(self, sender: Task, task_id: str, **rest: Any) -> None:
         if sender.app is self._app:

@@ -97,6 +97,18 @@ def test_tasks_of_other_apps_are_left_alone(taking: Recorder) -> None:
     assert taking.names == []
 
 
+def test_each_app_has_scopes_of_its_own(app: Celery, taking: Recorder) -> None:
+    other, its = Celery("other", broker="memory://", set_as_current=False), Recorder()
+    scopes = open_scopes(other, [its])
+    try:
+        app.task(lambda: dispatch("cats-imported"), name="cats", shared=False).apply()
+        other.task(lambda: dispatch("dogs-imported"), name="dogs", shared=False).apply()
+    finally:
+        scopes.disconnect()
+
+    assert (taking.names, its.names) == (["cats-imported"], ["dogs-imported"])
+
+
 def test_a_wrong_policy_is_refused_where_it_is_written(app: Celery) -> None:
     with pytest.raises((ConfigurationError, ValueError)):
         open_scopes(app, [Recorder()], flush_when="sucess")  # type: ignore[arg-type]

@@ -185,4 +185,5 @@ def _text(arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str:
         return to_json(kept, fallback=repr, inf_nan_mode="strings").decode()
     except (ValueError, SchemaError):
         # Lone surrogates, or nested deeper than pydantic goes, or pydantic 2.7, which has no such mode.
-        return json.dumps(kept, default=repr)
+        written = json.dumps(kept, default=repr)
+        return json.dumps(json.loads(written, parse_constant=str), separators=(",", ":"))

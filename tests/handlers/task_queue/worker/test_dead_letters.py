@@ -169,8 +169,8 @@ def test_an_envelope_that_was_read_already_is_kept_as_text(
         (("a", {"b": 1}), '["a",{"b":1}]'),
         ((float("nan"),), '"NaN"'),
         (({"of": set},), '{"of":"<class \'set\'>"}'),
-        (({"text": "\ud800"},), '{"text": "\\ud800"}'),
-        (([7, {"text": "\ud800", "of": set}],), '[7, {"text": "\\ud800", "of": "<class \'set\'>"}]'),
+        (({"text": "\ud800"},), '{"text":"\\ud800"}'),
+        (([7, {"text": "\ud800", "of": set}],), '[7,{"text":"\\ud800","of":"<class \'set\'>"}]'),
     ],
     ids=repr,
 )
