@@ -100,9 +100,13 @@ def test_tasks_of_other_apps_are_left_alone(taking: Recorder) -> None:
 def test_each_app_has_scopes_of_its_own(app: Celery, taking: Recorder) -> None:
     other, its = Celery("other", broker="memory://", set_as_current=False), Recorder()
     scopes = open_scopes(other, [its])
+
+    def import_some(kind: str) -> None:
+        dispatch(f"{kind}-imported")
+
     try:
-        app.task(lambda: dispatch("cats-imported"), name="cats", shared=False).apply()
-        other.task(lambda: dispatch("dogs-imported"), name="dogs", shared=False).apply()
+        app.task(import_some, shared=False).apply(["cats"])
+        other.task(import_some, shared=False).apply(["dogs"])
     finally:
         scopes.disconnect()
 
