@@ -47,6 +47,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     # By the worker.
     "testing/work.py": "testing/test_worker.py",
     # Through the publisher that uses them.
+    "handlers/celery/connections.py": "handlers/celery/test_on_rabbitmq.py",
     "handlers/celery/redis_transport.py": "handlers/celery/test_redis_client.py",
     "handlers/dramatiq/rabbitmq_connection.py": "handlers/dramatiq/test_rabbitmq_publisher.py",
     "handlers/dramatiq/rabbitmq_quorum.py": "integration/test_dramatiq_brokers.py",

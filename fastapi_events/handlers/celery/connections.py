@@ -14,13 +14,11 @@ from kombu.messaging import Producer
 from fastapi_events.checks import counted
 from fastapi_events.errors import NotPublished
 from fastapi_events.handlers.brokers.connection_pool import listed
+from fastapi_events.handlers.celery.alternatives import connect
 from fastapi_events.handlers.celery.redis_client import keeping_client
 
 Tasks = Sequence[Mapping[str, Any]]
 """Messages as arguments of `send_task`."""
-
-_STEPS = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
-"""What bounds the steps of a connection to Redis, and of one to RabbitMQ."""
 
 
 class BatchingConnection:
@@ -198,45 +196,10 @@ def _with_whole_seconds(app: Celery, task: Mapping[str, Any]) -> Mapping[str, An
     return {**task, "countdown": math.ceil(task["countdown"])}
 
 
-def connect_once(app: Celery, url: str | None = None, *, timeout: float, **settings: Any) -> Any:
-    """A connection whose every step is bounded, and that is tried once; it connects when it is used.
-
-    Parameters:
-        url: Which of the app's brokers; None where it has one.
-        timeout: Seconds to connect, and to wait for each answer; for all Sentinels, where they lead to it.
-        settings: Of kombu's connection. Its `transport_options` stand beside the bounds.
-    """
-    options = {
-        "max_retries": 0,
-        **dict.fromkeys(_STEPS, timeout),
-        **sentinel_options(app, url, timeout=timeout),
-    }
-    options.update(settings.pop("transport_options", {}))
-    return app.connection_for_write(url, connect_timeout=timeout, transport_options=options, **settings)
-
-
-def sentinel_options(app: Celery, url: str | None = None, *, timeout: float) -> dict[str, Any]:
-    """Transport options that bound the questions to an app's Sentinels, beside what it has set for them.
-
-    Returns:
-        The options; empty where it has no Sentinels.
-    """
-    connection = app.connection_for_write(url)
-    sentinels = [each for each in connection.alt or [connection.as_uri()] if each.startswith("sentinel")]
-    if not sentinels:
-        return {}
-    from fastapi_events.storage.redis.clients import sentinel_bounds  # here, since others need no redis-py
-
-    own = app.conf.broker_transport_options.get("sentinel_kwargs") or {}
-    return {"sentinel_kwargs": {**own, **sentinel_bounds(own, timeout, len(sentinels))}}
-
-
 def _connect(app: Celery, url: str | None, timeout: float, **options: Any) -> Any:
     # Whatever transport the app has chosen, or its URL. To find that out connects nowhere.
     transport = keeping_client(app.connection_for_write(url).get_transport_cls())
-    connection = connect_once(app, url, timeout=timeout, transport=transport, transport_options=options)
-    connection.default_channel  # noqa: B018 - connects now, with the options above
-    return connection
+    return connect(app, url, timeout=timeout, transport=transport, transport_options=options)
 
 
 def _close(connection: Any) -> None:

@@ -18,7 +18,7 @@ from celery import Celery, Task
 from kombu.entity import Queue
 
 from fastapi_events import processes
-from fastapi_events.handlers.celery.connections import connect_once
+from fastapi_events.handlers.celery.alternatives import connected
 from fastapi_events.per_process import PerProcess
 
 _REMEMBERED_SECONDS = 86_400
@@ -103,7 +103,7 @@ class CrashCounter:
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         # A connection for each time: it is rare, and comes from any thread of any process.
-        with connect_once(self._app, timeout=_BROKER_SECONDS) as connection:
+        with connected(self._app, timeout=_BROKER_SECONDS) as connection:
             yield connection
 
     def _warn(self, text: str, *values: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import Celery
 
-from fastapi_events.handlers.celery.connections import connect_once
+from fastapi_events.handlers.celery.alternatives import connected
 from fastapi_events.handlers.celery.depth import client_of, dead_queue, is_redis, lists_of
 from fastapi_events.handlers.celery.foreign_messages import arguments_of
 from fastapi_events.handlers.task_queue.dead_queues import (
@@ -38,7 +38,7 @@ def dead_queues(
     Parameters:
         timeout: Seconds for each step.
     """
-    with connect_once(app, timeout=timeout) as connection:
+    with connected(app, timeout=timeout) as connection:
         if is_redis(connection):
             yield _OnRedis(handler, queues, connection.default_channel)
         else:

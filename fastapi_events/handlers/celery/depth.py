@@ -15,7 +15,7 @@ from celery import Celery
 
 from fastapi_events import clock
 from fastapi_events.errors import MissingDependencyError
-from fastapi_events.handlers.celery.connections import connect_once
+from fastapi_events.handlers.celery.alternatives import connected
 from fastapi_events.handlers.task_queue.depth import QueueDepth, age_of
 
 _redis: ModuleType | None
@@ -42,7 +42,7 @@ def depths(app: Celery, queues: Collection[str], *, timeout: float) -> Sequence[
     Raises:
         Exception: What the broker's client raises, when it does not answer.
     """
-    with connect_once(app, timeout=timeout) as connection:
+    with connected(app, timeout=timeout) as connection:
         if is_redis(connection):
             return _on_redis(connection.default_channel, queues, timeout=timeout)
         return [_depth(connection, each) for each in queues]

@@ -9,7 +9,7 @@ from celery import Celery
 
 from fastapi_events.handlers.brokers.rabbitmq import diagnose_queues
 from fastapi_events.handlers.brokers.redis import diagnose_server
-from fastapi_events.handlers.celery.connections import connect_once
+from fastapi_events.handlers.celery.alternatives import connected
 from fastapi_events.handlers.celery.publisher import speaks_amqp
 from fastapi_events.handlers.task_queue.diagnosis import Finding
 
@@ -31,7 +31,7 @@ def ping(app: Celery, *, timeout: float) -> None:
     Raises:
         Exception: What its client raises, when there is none.
     """
-    with connect_once(app, timeout=timeout) as connection:
+    with connected(app, timeout=timeout) as connection:
         channel = connection.default_channel
         if connection.transport.driver_type == "redis":
             channel.client.ping()
@@ -48,18 +48,17 @@ def diagnose(
         quorum: Whether they are to be quorum queues.
         confirms_handled: Whether an outbox keeps events until their functions have run.
     """
-    connection = connect_once(app, timeout=_ANSWER_SECONDS)
-    on_redis = connection.transport.driver_type == "redis"
+    on_redis = app.connection_for_write().transport.driver_type == "redis"
     try:
-        channel = connection.default_channel
-        if on_redis:
-            yield from diagnose_server(channel.client, confirms_handled=confirms_handled)
-        else:
-            yield Finding("ok", "broker", "reachable")
+        with connected(app, timeout=_ANSWER_SECONDS) as connection:
+            if on_redis:
+                yield from diagnose_server(
+                    connection.default_channel.client, confirms_handled=confirms_handled
+                )
+            else:
+                yield Finding("ok", "broker", "reachable")
     except Exception as error:  # whatever the client raises
         yield Finding("danger", "broker", f"cannot be reached: {str(error) or repr(error)}")
-    finally:
-        connection.release()
     if on_redis:
         yield from _on_redis(app, options, confirms_handled=confirms_handled)
     if speaks_amqp(app):

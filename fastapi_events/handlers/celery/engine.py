@@ -17,7 +17,7 @@ from fastapi_events import recorder
 from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.celery import diagnosis
-from fastapi_events.handlers.celery.connections import sentinel_options
+from fastapi_events.handlers.celery.alternatives import sentinel_options
 from fastapi_events.handlers.celery.consumer import use_in
 from fastapi_events.handlers.celery.consumption import report_from
 from fastapi_events.handlers.celery.dead_queues import DEAD, dead_queues

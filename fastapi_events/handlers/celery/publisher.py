@@ -12,6 +12,7 @@ from kombu.serialization import prepare_accept_content
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.brokers.connection_pool import Keep
+from fastapi_events.handlers.celery.alternatives import SHORTEST_WAIT_SECONDS, first_reached
 from fastapi_events.handlers.celery.connections import BatchingConnection, ConfirmingConnection
 
 # Celery's repr of the arguments costs most of the time that building a message takes, and shows the payload.
@@ -21,8 +22,6 @@ JSON = "application/json"
 
 _WORKER_SECONDS = 5.0
 """How long a worker waits for an answer from the broker, before it tries again."""
-
-_SHORTEST_WAIT_SECONDS = 0.001
 
 # Celery's prefix to the routing key of a message that waits in RabbitMQ: a digit for each bit of the delay.
 _DELAY_BITS = re.compile(r"(?:[01]\.){28}")
@@ -75,31 +74,19 @@ class CeleryPublisher:
     ) -> None:
         if not own:
             own.append(self._connect(min(timeout, deadline - time.monotonic())))
-        left = max(min(timeout, deadline - time.monotonic()), _SHORTEST_WAIT_SECONDS)
+        left = max(min(timeout, deadline - time.monotonic()), SHORTEST_WAIT_SECONDS)
         own[0].publish([{**each, **_NO_REPR} for each in messages], timeout=left)
 
     def _connect(self, timeout: float) -> _Connection:
-        """Connect to the first of the app's brokers that can be reached, beginning with the last that was.
-
-        Parameters:
-            timeout: Seconds for all of them; one that does not answer has its share of what is left.
-        """
         kind: Callable[..., _Connection]
         kind = ConfirmingConnection if speaks_amqp(self._app) else BatchingConnection
-        deadline = time.monotonic() + timeout
-        urls = alternatives(self._app)
-        urls.sort(key=lambda url: url != self._reached)  # stable: the others stay in their order
-        for others, url in zip(range(len(urls) - 1, -1, -1), urls, strict=True):
-            left = max((deadline - time.monotonic()) / (others + 1), _SHORTEST_WAIT_SECONDS)
-            try:
-                connection = kind(self._app, url, timeout=left)
-            except Exception:  # whatever the client raises whose server is away
-                if not others:
-                    raise
-            else:
-                self._reached = url
-                return connection
-        raise AssertionError("an app has a broker")
+
+        def connect(url: str | None, seconds: float) -> _Connection:
+            connection = kind(self._app, url, timeout=seconds)
+            self._reached = url
+            return connection
+
+        return first_reached(self._app, connect, timeout=timeout, beginning_with=self._reached)
 
 
 class _Connection(Protocol):
@@ -118,22 +105,6 @@ def speaks_amqp(app: Celery) -> bool:
     url = app.conf.broker_write_url
     first = url[0] if isinstance(url, (list, tuple)) and url else url
     return str(first).startswith(("amqp", "pyamqp"))
-
-
-def alternatives(app: Celery) -> list[str | None]:
-    """The brokers of an app, in the order in which its `broker_failover_strategy` tries them.
-
-    Returns:
-        Their URLs; None alone where there is one broker, whose settings say more than a URL. Sentinels are
-        one: kombu asks all of them by itself.
-    """
-    connection = app.connection_for_write()
-    known: list[str] = list(dict.fromkeys(connection.alt))
-    if len(known) < 2 or known[0].startswith("sentinel"):
-        return [None]
-    cycle: Any = connection.cycle  # kombu has taken the first
-    ordered = dict.fromkeys([known[0], *(next(cycle) for _ in known)])
-    return [*ordered, *(url for url in known if url not in ordered)]
 
 
 def check_content(app: Celery) -> None:

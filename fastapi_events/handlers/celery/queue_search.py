@@ -12,7 +12,7 @@ from typing import Any
 from celery import Celery
 
 from fastapi_events import clock
-from fastapi_events.handlers.celery.connections import connect_once
+from fastapi_events.handlers.celery.alternatives import connected
 from fastapi_events.handlers.celery.depth import client_of, due_of, is_redis, lists_of
 from fastapi_events.handlers.task_queue.queue_search import (
     DELAYED,
@@ -37,7 +37,7 @@ def search(app: Celery, queues: Collection[str], prefix: str, *, timeout: float)
     Raises:
         Exception: What the broker's client raises, when it does not answer.
     """
-    with connect_once(app, timeout=timeout) as connection:
+    with connected(app, timeout=timeout) as connection:
         if is_redis(connection):
             return _on_redis(connection.default_channel, queues, prefix)
         kind = connection.transport.driver_type

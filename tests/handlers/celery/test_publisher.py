@@ -15,7 +15,7 @@ import redis
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.event import Event
 from fastapi_events.handlers.celery import CeleryHandler
-from fastapi_events.handlers.celery.publisher import CeleryPublisher, alternatives
+from fastapi_events.handlers.celery.publisher import CeleryPublisher
 from tests.ports import free_port
 
 QUEUE = "alternatives"
@@ -80,23 +80,6 @@ def test_where_no_broker_answers_the_last_says_why() -> None:
 
     with pytest.raises(Exception, match="refused"):
         publisher.publish([message(1)], timeout=5.0)
-
-
-def test_the_order_is_that_of_the_strategy() -> None:
-    urls = ["redis://a:1/0", "redis://b:2/0", "redis://c:3/0"]
-
-    def backwards(known: list[str]) -> Iterator[str]:
-        yield known[0]
-        while True:
-            yield from reversed(known)
-
-    assert alternatives(app(urls)) == urls
-    assert alternatives(app(urls, broker_failover_strategy=backwards)) == [urls[0], urls[2], urls[1]]
-
-
-def test_a_single_broker_and_sentinels_are_left_to_the_app() -> None:
-    assert alternatives(app("rediss://a:1/0?ssl_cert_reqs=none")) == [None]
-    assert alternatives(app("sentinel://a:1;sentinel://b:2")) == [None]
 
 
 @pytest.mark.parametrize("accepted", [["msgpack"], ["application/x-yaml"], []])
