@@ -7,6 +7,7 @@ waits: each process is a fork of it, with a session, folder, environment, output
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -228,13 +229,33 @@ def carry_out(order: dict[str, Any]) -> None:
     os.close(output)
     how, what, *arguments = order["command"]
     sys.argv = [what if how == "-m" else how, *arguments]
-    if how == "-m":
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
-    else:
-        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+    try:
+        if how == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            _exit_codes.append(end.code or 0)
+        raise
+    _exit_codes.append(0)
+
+
+_exit_codes: list[int] = []
+"""How a fork ends, once that is known."""
+
+
+def _leave_at_once() -> None:
+    """End a fork before the interpreter takes apart what was imported: by that, all of it would be copied."""
+    if _exit_codes:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(_exit_codes[-1])
 
 
 if __name__ == "__main__":
+    atexit.register(_leave_at_once)  # the first of all, hence called last
     for _name in (*LIBRARIES, *sys.argv[2:]):
         importlib.import_module(_name)
     assert threading.active_count() == 1, "a fork has but the thread that makes it"

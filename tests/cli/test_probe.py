@@ -18,7 +18,7 @@ import pytest
 from fastapi_events import worker_reports
 from fastapi_events.cli import main
 from fastapi_events.embedded.lock import DirectoryLock
-from tests.cli.test_worker import ARGUMENTS, EVENTS, HANDLERS
+from tests.cli.test_worker import ARGUMENTS, EVENTS, HANDLERS, handled
 from tests.integration.test_unlike_workers import function, module
 from tests.ports import free_port
 from tests.processes import Project, until
@@ -120,8 +120,7 @@ def test_a_worker_that_stands_still_is_not_ready_and_is_started_again(project: P
         assert ask(port, "/livez") == 200
         time.sleep(0.1)
     project.dispatch("hello", 1)
-    assert project.told("handled") == "first 1"
-    pid = int(project.told("pid"))
+    pid = handled(project, "first 1")
 
     # When: its broker does not answer for a while
     project.redis.execute_command("CLIENT", "PAUSE", 6_000)
@@ -137,13 +136,11 @@ def test_a_worker_that_stands_still_is_not_ready_and_is_started_again(project: P
     # Then: it is not ready, and another takes its place, though nothing may wait in a queue. What was handed
     # to it is handled by itself as it wakes up to end, or by the other.
     until(lambda: ask(port, "/readyz") == 503, "that it is not ready")
-    assert project.told("handled") == "first 2"
-    project.told("pid")
+    handled(project, "first 2")
     until(lambda: not Path(f"/proc/{pid}").exists(), f"the end of the stopped process\n{project.logs()}")
     until(lambda: ask(port, "/readyz") == 200, f"that the other is ready\n{project.logs()}")
     project.dispatch("hello", 3)
-    assert project.told("handled") == "first 3"
-    assert int(project.told("pid")) != pid
+    assert handled(project, "first 3") != pid
 
 
 SEVERAL = {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fork_server import ForkedProcess
 from tests.processes import PATIENCE_SECONDS, Project
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.valkey]
@@ -91,30 +92,39 @@ HANDLERS = """
 """
 
 WORKERS = {
-    "dramatiq": (DRAMATIQ, [sys.executable, "-m", "dramatiq", "app.handlers", "-p", "1", "-t", "4"]),
+    "dramatiq": (DRAMATIQ, ["dramatiq", "app.handlers", "-p", "1", "-t", "4"]),
     "dramatiq-gevent": (DRAMATIQ, ["dramatiq-gevent", "app.handlers", "-p", "1", "-t", "8"]),
     **{
         f"celery-{pool}": (
             CELERY,
             [
-                sys.executable, "-m", "celery", "-A", "app.handlers", "worker", "--pool", pool,
-                "--concurrency", "8", "--without-mingle", "--without-gossip",
+                "celery", "-A", "app.handlers", "worker", "--pool", pool,
+                "--concurrency", processes, "--without-mingle", "--without-gossip",
             ],
         )
-        for pool in ("gevent", "eventlet", "threads", "prefork")
+        for pool, processes in {"gevent": "8", "eventlet": "8", "threads": "8", "prefork": "2"}.items()
     },
 }  # fmt: skip
 
 
-def start(project: Project, kind: str, *, middleware: str = "") -> subprocess.Popen[bytes]:
-    """Start a process that nothing has been imported into, so that it can patch what it imports."""
-    library = kind.partition("-")[2]
-    if library in ("gevent", "eventlet"):
-        pytest.importorskip(library)
-    events, command = WORKERS[kind]
+def start(project: Project, kind: str, *, middleware: str = "") -> ForkedProcess | subprocess.Popen[bytes]:
+    """Start a worker; one that patches what it imports is a process that nothing has been imported into."""
+    events, (program, *arguments) = WORKERS[kind]
     project.write(events=textwrap.dedent(events).replace("MIDDLEWARE", middleware), handlers=HANDLERS)
-    script = Path(sys.executable).parent / command[0]  # a full path stays as it is
-    return project.start_fresh(str(script), *command[1:])
+    library = kind.partition("-")[2]
+    if library not in ("gevent", "eventlet"):
+        return project.start(program, *arguments)
+    pytest.importorskip(library)
+    return project.start_fresh(str(Path(sys.executable).parent / program), *arguments)
+
+
+def dispatch(project: Project, statement: str) -> None:
+    project.run(
+        "from app.events import events; from fastapi_events.dispatcher import dispatch;"
+        "from fastapi_events.scope import collect_events\n"
+        "with collect_events([events], raise_errors=True):\n"
+        f"    {statement}"
+    )
 
 
 @pytest.mark.parametrize("kind", WORKERS)
@@ -125,18 +135,12 @@ def test_functions_of_every_kind_run_side_by_side_and_one_that_wants_to_end_the_
     worker = start(project, kind)
 
     # When functions want to end the process, then they have failed
-    project.dispatch("leave")
-    project.dispatch("leave-sync")
+    dispatch(project, "dispatch('leave'); dispatch('leave-sync')")
     failed = {project.told("failed"), project.told("failed")}
     assert failed == {"leave FunctionExited", "leave-sync FunctionExited"}
 
     # And nobody else notices
-    project.run(
-        "from app.events import events; from fastapi_events.dispatcher import dispatch;"
-        "from fastapi_events.scope import collect_events\n"
-        "with collect_events([events], raise_errors=True):\n"
-        "    for n in range(12): dispatch('async', {'n': n})"
-    )
+    dispatch(project, "for n in range(12): dispatch('async', {'n': n})")
 
     assert {project.told("async") for _ in numbers} == numbers
     assert {project.told("sync") for _ in numbers} == numbers
