@@ -116,13 +116,15 @@ def key(name: str, value: T) -> T:
 
 
 def text(name: str, value: object, *, such_as: str) -> str:
-    """A text that is not empty.
+    """A text that is not empty, or blank, and that can be printed.
 
     Parameters:
         such_as: An example.
     """
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.strip():
         raise _refused(name, value, f"expected a text that is not empty, such as {such_as!r}")
+    if not value.isprintable():
+        raise _refused(name, value, f"expected a text without control characters, such as {such_as!r}")
     return value
 
 

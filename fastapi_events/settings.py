@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from fastapi_events import checks
-from fastapi_events.constants import BROKER_URL_ENV_VAR, DEFAULT_QUEUE, DEFAULT_SOURCE
+from fastapi_events.constants import DEFAULT_QUEUE, DEFAULT_SOURCE
 
 _PREFIX = "FASTAPI_EVENTS_"
-_BROKERS = ("redis", "rediss", "unix", "amqp", "amqps")
+_REDIS = ("redis", "rediss", "unix")
+_BROKERS = (*_REDIS, "amqp", "amqps")
 
 
 class Settings(BaseModel):
@@ -45,14 +47,32 @@ class Settings(BaseModel):
         variables = {name: os.environ.get(f"{_PREFIX}{name.upper()}") for name in type(self).model_fields}
         super().__init__(**{name: value for name, value in variables.items() if value} | given)
 
-    @field_validator("broker_url")
+    @field_validator("broker_url", "journal_url")
     @classmethod
-    def _known_broker(cls, value: str) -> str:
-        scheme, separator, _ = value.partition("://")
-        if not separator or scheme not in _BROKERS:
-            expected = ", ".join(f"{known}://" for known in _BROKERS)
-            raise ValueError(f"{BROKER_URL_ENV_VAR} must begin with one of {expected}")
+    def _known_server(cls, value: str | None, info: ValidationInfo) -> str | None:
+        known = _BROKERS if info.field_name == "broker_url" else _REDIS
+        if value is not None and not value.startswith(tuple(f"{each}://" for each in known)):
+            raise ValueError(
+                f"{_variable(info)} must begin with one of {', '.join(f'{each}://' for each in known)}"
+            )
         return value
+
+    @field_validator("store_url")
+    @classmethod
+    def _url(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not re.match(r"[a-z][a-z0-9+]*://", value):
+            raise ValueError(
+                f"{_variable(info)} must be the URL of a database or a Redis, such as sqlite:///events.db, "
+                "postgresql://localhost/events or redis://localhost:6379/0"
+            )
+        return value
+
+    @field_validator("queue", "source", mode="before")
+    @classmethod
+    def _some_text(cls, value: Any, info: ValidationInfo) -> str:
+        return checks.text(
+            _variable(info), value, such_as=str(cls.model_fields[str(info.field_name)].default)
+        )
 
     @field_validator("handlers", mode="before")
     @classmethod
@@ -60,3 +80,8 @@ class Settings(BaseModel):
         if not isinstance(value, str):
             return value
         return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _variable(info: ValidationInfo) -> str:
+    """The variable of a field, which is what most people have written."""
+    return f"{_PREFIX}{str(info.field_name).upper()}"

@@ -56,6 +56,14 @@ def test_zero_is_refused_where_it_has_to_be_positive() -> None:
             "queue='': expected a text that is not empty, such as 'shop'.",
         ),
         (
+            lambda each: checks.text("queue", each, such_as="shop"), "käse brot", " ",
+            "queue=' ': expected a text that is not empty, such as 'shop'.",
+        ),
+        (
+            lambda each: checks.text("queue", each, such_as="shop"), "a b", "a\nb",
+            "queue='a\\nb': expected a text without control characters, such as 'shop'.",
+        ),
+        (
             lambda each: checks.text("queue", each, such_as="shop"), "mail", 5,
             "queue=5: expected a text that is not empty, such as 'shop'.",
         ),
@@ -65,7 +73,7 @@ def test_zero_is_refused_where_it_has_to_be_positive() -> None:
         ),
         (lambda each: checks.callable_or_none("f", each), print, 3, "f=3: expected a function."),
     ],
-    ids=["range", "bool", "float", "flag", "empty", "no-text", "instance", "callable"],
+    ids=["range", "bool", "float", "flag", "empty", "blank", "control", "no-text", "instance", "callable"],
 )  # fmt: skip
 def test_a_value_is_kept_or_refused_with_what_is_expected(
     check: Callable[[Any], Any], good: Any, bad: Any, says: str

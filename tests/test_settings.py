@@ -44,3 +44,46 @@ def test_an_error_does_not_show_the_password(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_given_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTAPI_EVENTS_QUEUE", "shop")
     assert Settings(queue="mail").queue == "mail"
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "says"),
+    [
+        ("queue", "", "FASTAPI_EVENTS_QUEUE='': expected a text that is not empty, such as 'events'"),
+        ("queue", " ", "FASTAPI_EVENTS_QUEUE=' ': expected a text that is not empty"),
+        ("queue", "a\tb", "FASTAPI_EVENTS_QUEUE='a.*b': expected a text without control characters"),
+        ("queue", 5, "FASTAPI_EVENTS_QUEUE=5: expected a text"),
+        (
+            "source",
+            "",
+            "FASTAPI_EVENTS_SOURCE='': expected a text that is not empty, such as 'fastapi-events'",
+        ),
+        ("source", b"shop", "FASTAPI_EVENTS_SOURCE=b'shop': expected a text"),
+        ("broker_url", "", "FASTAPI_EVENTS_BROKER_URL must begin with one of redis://, rediss://"),
+        ("journal_url", "", "FASTAPI_EVENTS_JOURNAL_URL must begin with one of redis://, rediss://, unix://"),
+        ("journal_url", "amqp://a", "FASTAPI_EVENTS_JOURNAL_URL must begin with one of redis://"),
+        (
+            "store_url",
+            "",
+            "FASTAPI_EVENTS_STORE_URL must be the URL of a database or a Redis, such as sqlite:",
+        ),
+        ("store_url", "events.db", "FASTAPI_EVENTS_STORE_URL must be the URL of a database"),
+        ("queu", "a", "Settings: unknown setting 'queu'; did you mean 'queue'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_what_is_expected(name: str, wrong: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Settings(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///events.db", "postgresql+psycopg://a@b/c", "redis://localhost:6379/0"]
+)
+def test_databases_and_servers_are_stores(url: str) -> None:
+    assert Settings(store_url=url).store_url == url
+
+
+def test_a_variable_that_makes_no_sense_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTAPI_EVENTS_SOURCE", " ")
+    with pytest.raises(ValidationError, match="FASTAPI_EVENTS_SOURCE=' ': expected a text that is not empty"):
+        Settings()

@@ -61,6 +61,8 @@ class SQSForwardHandler(BaseEventHandler):
         self._queue_url = checks.text(
             "queue_url", queue_url, such_as="https://sqs.eu-west-1.amazonaws.com/1/q"
         )
+        if region_name is not None:  # the environment may say it
+            checks.text("region_name", region_name, such_as="eu-west-1")
         self._region_name = region_name
         self._serializer: Serializer = checked_callable("serializer", serializer) or as_json
         self._id_generator = checked_callable("id_generator", id_generator) or _any_id

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from fastapi_events import checks
 from fastapi_events.errors import MissingDependencyError
 from fastapi_events.event import Event
 from fastapi_events.handlers.base import BaseEventHandler
@@ -52,6 +53,8 @@ class GoogleCloudSimplePubSubHandler(BaseEventHandler):
         batch_settings_kwargs: dict[str, Any] | None = None,
         serializer: Serializer | None = None,
     ) -> None:
+        checks.text("project_id", project_id, such_as="shop-eu")
+        checks.text("topic_id", topic_id, such_as="events")
         self._max_batch_size = checked_batch_size(max_batch_size, service="Pub/Sub", limit=1000)
         self._serializer: Serializer = checked_callable("serializer", serializer) or as_json
         self._batch_settings = pubsub_v1.types.BatchSettings(

@@ -83,7 +83,7 @@ class DeadLetters(Store, ABC):
     allows_editing: bool = False
 
     def __init__(self, *, max_letters: int = MAX_LETTERS, edit_letters: bool = False) -> None:
-        self.max_letters = checks.whole("max_letters", max_letters, least=0)
+        self.max_letters = checks.whole("max_letters", max_letters, least=1)
         self.allows_editing = checks.flag("edit_letters", edit_letters)
 
     @abstractmethod

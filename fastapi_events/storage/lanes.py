@@ -186,7 +186,7 @@ class Lanes(Store, ABC):
     max_items: int = MAX_LANE_ITEMS
 
     def __init__(self, *, max_items: int = MAX_LANE_ITEMS) -> None:
-        self.max_items = checks.whole("max_items", max_items, least=0)
+        self.max_items = checks.whole("max_items", max_items, least=1)
 
     @abstractmethod
     def put(self, items: Mapping[Lane, Sequence[Item]]) -> Placed:

@@ -95,7 +95,7 @@ class Outbox(Store, ABC):
     max_entries: int = MAX_ENTRIES
 
     def __init__(self, *, max_entries: int = MAX_ENTRIES) -> None:
-        self.max_entries = checks.whole("max_entries", max_entries, least=0)
+        self.max_entries = checks.whole("max_entries", max_entries, least=1)
         self._bell = Bell()
 
     @abstractmethod

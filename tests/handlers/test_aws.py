@@ -90,11 +90,20 @@ def test_a_serializer_of_ones_own(sqs: Any, queue_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"serializer": 5}, {"id_generator": "x"}, {"max_batch_size": 11}, {"max_batch_size": 0}]
+    "wrong",
+    [
+        {"queue_url": " "},
+        {"region_name": ""},
+        {"region_name": 5},
+        {"serializer": 5},
+        {"id_generator": "x"},
+        {"max_batch_size": 11},
+        {"max_batch_size": 0},
+    ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        SQSForwardHandler("url", REGION, **wrong)
+        SQSForwardHandler(**{"queue_url": "url", "region_name": REGION, **wrong})
 
 
 class Client:

@@ -72,10 +72,19 @@ def test_it_can_be_constructed_with_and_without_batch_settings(extra: Any) -> No
     assert settings.max_messages == (extra or {}).get("max_messages", 20)
 
 
-@pytest.mark.parametrize("wrong", [{"serializer": 5}, {"max_batch_size": 1001}, {"max_batch_size": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"project_id": ""},
+        {"topic_id": 5},
+        {"serializer": 5},
+        {"max_batch_size": 1001},
+        {"max_batch_size": 0},
+    ],
+)
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        GoogleCloudSimplePubSubHandler("shop", "events", **wrong)
+        GoogleCloudSimplePubSubHandler(**{"project_id": "shop", "topic_id": "events", **wrong})
 
 
 def test_what_is_not_confirmed_is_reported_lost(diary: Diary, monkeypatch: pytest.MonkeyPatch) -> None:

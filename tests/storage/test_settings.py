@@ -19,9 +19,9 @@ on_sqlite = partial(SqlStore, "sqlite:////tmp/never-made.db")
 
 
 @pytest.mark.parametrize("name", ["max_entries", "max_letters", "max_items"])
-@pytest.mark.parametrize("value", [-1, 1.5, "10", None, True], ids=repr)
+@pytest.mark.parametrize("value", [0, -1, 1.5, "10", None, True], ids=repr)
 def test_a_limit_is_a_whole_number_above_zero(name: str, value: Any) -> None:
-    with pytest.raises(InvalidSetting, match=f"{name}=.*expected a whole number, 0 or more"):
+    with pytest.raises(InvalidSetting, match=f"{name}=.*expected a whole number, 1 or more"):
         MemoryStore(**{name: value})
 
 

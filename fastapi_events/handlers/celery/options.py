@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,7 +21,7 @@ MESSAGE_OPTIONS: Final = ("expires", "priority")
 
 
 def _rate(name: str, value: Any) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
     if not number and not (isinstance(value, str) and _RATE.fullmatch(value)):
         raise InvalidSetting(
             f"{name}={checks.shown(value)}: expected tasks a second, or a text such as '10/m' or '100/h'."

@@ -34,7 +34,7 @@ class Routes:
         self._index: PatternIndex[str] = PatternIndex()
         self._queues = [queue]
         for pattern, target in (routes or {}).items():
-            if not isinstance(pattern, (str, Enum)):
+            if not isinstance(pattern, (str, Enum)) or not pattern:
                 raise InvalidSetting(f"routes={{{pattern!r}: {target!r}}}: expected a pattern of names.")
             if not isinstance(target, str) or not target:
                 raise InvalidSetting(f"routes={{{pattern!r}: {target!r}}}: expected the name of a queue.")

@@ -36,6 +36,7 @@ def app() -> Celery:
             "soft_time_limit=-1: expected a timedelta, or a number of seconds, above 0.",
         ),
         ({"rate_limit": "ten"}, "rate_limit='ten': expected tasks a second, or a text such as '10/m'"),
+        ({"rate_limit": float("inf")}, "rate_limit=inf: expected tasks a second"),
         ({"send_events": "yes"}, "send_events='yes': expected True or False."),
         ({"on_failure": "f"}, "on_failure='f': expected a function."),
         ({"expires": "soon"}, "expires='soon': expected a timedelta, or a number of seconds, above 0."),

@@ -20,6 +20,7 @@ from fastapi_events.handlers.dramatiq.foreign_messages import UNREADABLE
 from fastapi_events.handlers.dramatiq.redis_broker import SafeRedisBroker
 from fastapi_events.storage.memory import MemoryDeadLetters
 from fastapi_events.typing import Event
+from tests.full import full
 from tests.places import Dramatiq
 from tests.processes import until
 from tests.proxy import Proxy
@@ -147,7 +148,7 @@ def test_a_message_that_cannot_be_read_goes_to_the_handlers_own_dead_letters(
 
 def test_where_the_store_is_full_dramatiq_keeps_what_cannot_be_read(make_broker: MakeBroker) -> None:
     broker = make_broker()
-    place = Dramatiq(broker, dead_letters=MemoryDeadLetters(max_letters=0))
+    place = Dramatiq(broker, dead_letters=full(MemoryDeadLetters()))
     push(broker, b"no json")
 
     place.work()

@@ -19,6 +19,7 @@ from fastapi_events.handlers.task_queue.dead_queues import (
 from fastapi_events.ids import named_id
 from fastapi_events.storage.memory import MemoryDeadLetters
 from tests import places
+from tests.full import full
 from tests.handlers.task_queue.broker import ListHandler
 from tests.processes import until
 
@@ -32,7 +33,7 @@ ON = {
 @pytest.fixture
 def letters() -> MemoryDeadLetters:
     """A store that has no room, so that the engine keeps what is given up."""
-    return MemoryDeadLetters(max_letters=0)
+    return full(MemoryDeadLetters())
 
 
 @pytest.fixture(

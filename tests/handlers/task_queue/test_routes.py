@@ -138,7 +138,7 @@ def test_what_is_no_queue_is_refused(target: Any) -> None:
         Routes("events", {"a": target})
 
 
-@pytest.mark.parametrize("pattern", [None, 7])
+@pytest.mark.parametrize("pattern", [None, 7, ""])
 def test_what_is_no_pattern_is_refused(pattern: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"{pattern!r}.*expected a pattern"):
         Routes("events", {pattern: "a"})

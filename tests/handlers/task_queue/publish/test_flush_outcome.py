@@ -15,6 +15,7 @@ from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.worker.outcome import NO_RETRY, Attempt, letter_of
 from fastapi_events.scope import collect_events
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryInbox, MemoryLanes, MemoryOutbox
+from tests.full import full
 from tests.handlers.task_queue.broker import ListHandler
 from tests.handlers.task_queue.publish.conftest import Time
 from tests.recording import Diary
@@ -347,7 +348,7 @@ def test_an_event_whose_subscription_is_given_up_is_done(outbox: MemoryOutbox) -
 
 
 def test_events_go_out_though_the_outbox_is_full(diary: Diary) -> None:
-    handler = ListHandler(outbox=MemoryOutbox(max_entries=0), confirm="handled", relay=False)
+    handler = ListHandler(outbox=full(MemoryOutbox()), confirm="handled", relay=False)
 
     flush(handler, "a")
 

@@ -10,6 +10,7 @@ from fastapi_events import clock, under_test
 from fastapi_events.errors import StorageFull
 from fastapi_events.event import Event
 from fastapi_events.storage.memory import MemoryLanes, MemoryOutbox
+from tests.full import full
 from tests.handlers.task_queue.broker import ListHandler
 from tests.handlers.task_queue.publish.conftest import Time
 from tests.recording import Diary
@@ -51,7 +52,7 @@ def test_persisted_events_that_are_not_to_be_flushed_are_forgotten(outbox: Memor
 
 
 def test_events_that_cannot_be_persisted_are_flushed_all_the_same() -> None:
-    handler = ListHandler(outbox=MemoryOutbox(max_entries=0), durability="response", relay=False)
+    handler = ListHandler(outbox=full(MemoryOutbox()), durability="response", relay=False)
     event = Event("a")
 
     with pytest.raises(StorageFull):

@@ -19,6 +19,7 @@ from fastapi_events.ids import named_id
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.memory import MemoryDeadLetters, MemoryLanes, MemoryOutbox
 from fastapi_events.storage.outbox import Entry
+from tests.full import full
 from tests.handlers.task_queue.broker import ListEngine, ListHandler
 from tests.recording import Diary
 
@@ -246,7 +247,7 @@ def test_a_report_says_what_why_and_when() -> None:
 
 
 def test_a_store_that_fails_leaves_it_to_the_engine_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    handler = ListHandler(dead_letters=MemoryDeadLetters(max_letters=0))
+    handler = ListHandler(dead_letters=full(MemoryDeadLetters()))
 
     with caplog.at_level(logging.ERROR):
         give_up(handler, text_of(Event("cat", {"secret": "tuna"})))

@@ -27,6 +27,7 @@ from fastapi_events.storage.outbox import Entry
 from fastapi_events.subscriptions.batch import batch
 from fastapi_events.subscriptions.plan import Plan, plan
 from fastapi_events.subscriptions.subscription import Subscription, Subscriptions
+from tests.full import full
 from tests.handlers.task_queue.fleets import fleet_of
 from tests.processes import until
 from tests.recording import Diary
@@ -430,7 +431,7 @@ def test_an_event_whose_lane_cannot_be_reached_comes_back_alone(
     subscriptions.add(listens("*", "one"))
     event = ordered("a")
 
-    fan_out_with(lanes=MemoryLanes(max_items=0))([read(event), read(Event("free"))])
+    fan_out_with(lanes=full(MemoryLanes()))([read(event), read(Event("free"))])
 
     free, again = broker.sent
     assert free.task == "one"
