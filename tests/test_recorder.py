@@ -242,3 +242,7 @@ def test_two_stores_of_one_address_have_one_recorder(tmp_path: Path) -> None:
     assert [each.what for each in stores[1].journal.records(event.id)] == ["dispatched"]
     assert len(journals(handlers)) == 1
     assert SqlStore(f"{url}x").journal.place != stores[0].journal.place
+    handlers.clear()
+    gc.collect()  # whose recorder would open the store again with the next event
+    for each in stores:
+        each.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -130,7 +131,7 @@ def test_a_marked_value_is_only_in_its_message_and_a_replay_delivers_it(
 
 def assert_only_in_messages(project: Project) -> None:
     """Of all that the store holds only the dead letter's message has the value."""
-    with sqlite3.connect(project.folder / "events.db") as database:
+    with contextlib.closing(sqlite3.connect(project.folder / "events.db")) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         found: dict[str, set[Any]] = {}
         for table in tables:
