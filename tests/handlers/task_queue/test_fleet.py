@@ -94,7 +94,6 @@ def test_a_forked_child_reads_the_catalogue_before_it_goes_by_what_its_parent_kn
 ) -> None:
     store = SqlStore.open(tmp_path / "fleet.db")
     fleet = fleet_of(subscriptions("mail"), store.catalogue)
-    started.append(fleet)
     fleet.boot(["events"], engine="list")
     others(store.catalogue, "bill")
 
@@ -104,6 +103,7 @@ def test_a_forked_child_reads_the_catalogue_before_it_goes_by_what_its_parent_kn
         os._exit(0 if found == ["mail", "bill"] else 1)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    fleet.leave()
     store.close()
 
 
