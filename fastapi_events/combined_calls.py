@@ -6,6 +6,7 @@ them makes together. Who is alone waits for nobody.
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -62,7 +63,10 @@ class CombinedCalls(Generic[T, R]):
             if own.group:  # whatever has interrupted this thread, the others go on
                 line.go_on(own, self._max_size)
         if own.error is not None and self._alone is None:
-            raise own.error
+            copied = _copied(own.error) if own.is_in_group else None
+            if copied is None:
+                raise own.error
+            raise copied from own.error
         return own.results[0] if own.results else self._by_itself(argument)
 
     def _by_itself(self, argument: T) -> R:
@@ -76,10 +80,22 @@ class CombinedCalls(Generic[T, R]):
             results = self._together([each.argument for each in group])
         except Exception as error:  # of whatever they call
             for each in group:
-                each.error = error
+                each.error, each.is_in_group = error, len(group) > 1
         else:
             for each, result in zip(group, results, strict=True):
                 each.results = [result]
+
+
+def _copied(error: Exception) -> Exception | None:
+    """Another error of the same kind and words, if one can be made of it.
+
+    An error that several threads raise would gather the frames of all of them.
+    """
+    try:
+        copied = copy.copy(error)
+    except Exception:  # of a class that takes other arguments than it keeps
+        return None
+    return copied if type(copied) is type(error) and str(copied) == str(error) else None
 
 
 class _Part(Generic[T, R]):
@@ -91,6 +107,8 @@ class _Part(Generic[T, R]):
         self.results: list[R] = []
         """Its result, once there is one."""
         self.error: Exception | None = None
+        self.is_in_group = False
+        """Whether others have the same error."""
         self.group: list[_Part[T, R]] = []
         """For whom its thread calls, itself included; nobody, if another calls for it."""
         self._turn = threading.Lock()

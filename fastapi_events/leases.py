@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from fastapi_events.errors import StorageError, StorageFull
-from fastapi_events.per_process import PerProcess
+from fastapi_events.watched_items import WatchedItems
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -49,37 +48,24 @@ def until_written(write: Callable[[], T], *, what: str, within: float = _WRITE_A
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
-class _Line:
-    """The leases that one store extends, and the thread that asks it to."""
+class _Lease:
+    """A lease that is to be extended."""
 
-    def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.leases: dict[object, Callable[[], bool]] = {}
-        self.thread: threading.Thread | None = None
-
-
-class _Lines:
-    """The leases that one process holds."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lines: dict[int, _Line] = {}
-
-    def of(self, store: object) -> _Line:
-        with self._lock:
-            return self._lines.setdefault(id(store), _Line())
+    def __init__(self, extend: Callable[[], bool]) -> None:
+        self.extend = extend
+        self.is_given_back = False
 
 
 class Keeper:
-    """Threads that extend the leases of this process, as long as there are any: one for each store.
+    """Extends the leases of this process, by a thread for each store.
 
-    A store that hangs costs no lease of another. The threads start with the first lease and end with the
-    process; a forked child starts its own.
+    A store that hangs costs no lease of another. A lease that begins between two rounds is nearly whole, and
+    waits for the next one. A forked child extends its own.
     """
 
     def __init__(self, *, every: float = _EXTEND_EVERY_SECONDS) -> None:
         self._every = every
-        self._lines = PerProcess(_Lines)
+        self._stores: dict[int, WatchedItems[_Lease]] = {}
 
     @contextmanager
     def keep(self, extend: Callable[[], bool], *, of: object = None) -> Iterator[None]:
@@ -88,42 +74,31 @@ class Keeper:
         Parameters:
             of: The store that it asks.
         """
-        line, ticket = self._lines.get().of(of), object()
-        with line.changed:
-            line.leases[ticket] = extend
-            if line.thread is None:
-                line.thread = threading.Thread(
-                    target=self._work, args=(line,), name="fastapi-events-leases", daemon=True
-                )
-                line.thread.start()
-            line.changed.notify_all()
-        try:
-            yield
-        finally:
-            with line.changed:
-                line.leases.pop(ticket, None)
+        lease = _Lease(extend)
+        with self._leases_of(of).watch(lease):
+            try:
+                yield
+            finally:
+                lease.is_given_back = True
 
-    def _work(self, line: _Line) -> None:
-        while True:
-            with line.changed:
-                while not line.leases:
-                    line.changed.wait()
-            time.sleep(self._every)  # a lease that begins meanwhile is nearly whole, and wakes no thread
-            with line.changed:
-                leases = list(line.leases.items())
-            for ticket, extend in leases:
-                try:
-                    held = extend()
-                except Exception as error:  # the store's; the lease may still be extended in time
-                    logger.warning("A lease could not be extended: %s", error)
-                    continue
-                if not held:
-                    with line.changed:
-                        gone = line.leases.pop(ticket, None)
-                    if gone is not None:  # otherwise it was given back while we asked
-                        logger.warning(
-                            "A lease has gone to another process, which may do the same work again."
-                        )
+    def _leases_of(self, store: object) -> WatchedItems[_Lease]:
+        found = self._stores.get(id(store))
+        if found is None:
+            leases = WatchedItems(_extended, every=self._every, name="fastapi-events-leases")
+            found = self._stores.setdefault(id(store), leases)
+        return found
+
+
+def _extended(lease: _Lease) -> bool:
+    """Extend a lease; whether there is one to extend once more."""
+    try:
+        is_held = lease.extend()
+    except Exception as error:  # the store's; the lease may still be extended in time
+        logger.warning("A lease could not be extended: %s", error)
+        return True
+    if not is_held and not lease.is_given_back:  # it may have been, while we asked
+        logger.warning("A lease has gone to another process, which may do the same work again.")
+    return is_held
 
 
 keeper: Keeper = Keeper()

@@ -110,6 +110,47 @@ def test_when_nobody_may_call_alone_all_of_a_group_fail() -> None:
         assert combined(4) == 40, "the next one is called as before"
 
 
+def test_the_error_of_a_group_is_raised_as_one_of_its_own_in_each_thread() -> None:
+    slow = Slow(fails=lambda numbers: len(numbers) > 1)
+    combined = CombinedCalls(slow.together)
+    with ThreadPoolExecutor(3) as pool:
+        futures = _called(combined, slow, pool, [1, 2, 3])
+        slow.let_go.release(2)
+        one, other = (each.exception(_PATIENCE) for each in futures[1:])
+
+    assert isinstance(one, ValueError)
+    assert isinstance(other, ValueError)
+    assert one is not other
+    assert str(one) == str(other) == "not [2, 3]"
+    assert one.__cause__ is other.__cause__  # where it was raised
+    assert one.__traceback__ is not other.__traceback__
+
+
+class Demanding(Exception):
+    """Cannot be made from the arguments that it keeps."""
+
+    def __init__(self, *, number: int) -> None:
+        super().__init__(f"number {number}")
+
+
+def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:
+    slow = Slow()
+
+    def together(numbers: Sequence[int]) -> Sequence[int]:
+        if len(numbers) > 1:
+            raise Demanding(number=len(numbers))
+        return slow.together(numbers)
+
+    combined = CombinedCalls(together)
+    with ThreadPoolExecutor(3) as pool:
+        futures = _called(combined, slow, pool, [1, 2, 3])
+        slow.let_go.release(1)
+
+        for each in futures[1:]:
+            with pytest.raises(Demanding, match="number 2"):
+                each.result(_PATIENCE)
+
+
 class Interrupted(BaseException):
     """Raised in the thread that calls for others."""
 

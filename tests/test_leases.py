@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +13,6 @@ from fastapi_events.errors import StorageError, StorageFull
 from fastapi_events.leases import Keeper, until_written
 
 OFTEN = 0.001
-RARELY = 3_600.0
 
 
 class Lease:
@@ -75,44 +73,6 @@ def test_it_is_not_extended_any_more_though_the_block_has_failed() -> None:
         assert other.extended(2)
 
     assert failed.times == 0
-
-
-def test_all_leases_of_the_process_share_one_thread() -> None:
-    keeper, threads = Keeper(every=OFTEN), set()
-
-    def extend() -> bool:
-        threads.add(threading.current_thread())
-        return True
-
-    one, other = Lease(), Lease()
-    one.answer = other.answer = extend
-    with keeper.keep(one.extend), keeper.keep(other.extend):
-        assert one.extended(2)
-        assert other.extended(2)
-    assert len(threads) == 1
-
-
-def test_a_thread_that_has_had_nothing_to_do_takes_up_the_next_lease() -> None:
-    keeper, lease = Keeper(every=OFTEN), Lease()
-    with keeper.keep(lease.extend):
-        assert lease.extended()
-    while not keeper._lines.get().of(None).changed._waiters:  # type: ignore[attr-defined]  # until it waits for work
-        time.sleep(OFTEN)
-
-    with keeper.keep(lease.extend):
-        assert lease.extended()
-
-
-def test_who_begins_extends_nobodys_lease_before_its_time() -> None:
-    keeper, long, others = Keeper(every=RARELY), Lease(), Lease()
-
-    with keeper.keep(long.extend):
-        for _ in range(100):
-            with keeper.keep(others.extend):
-                pass
-        assert not long.extended(within=0.05)
-
-    assert others.times == 0
 
 
 def test_a_lease_that_has_gone_is_given_up_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -100,12 +100,8 @@ def _messages(due: Sequence[Due], delay: float, apart: bool) -> Iterator[Message
         together.setdefault((lane.target, queue), []).append(lane)
     for (target, queue), lanes in together.items():
         is_fan_out = target == FAN_OUT_TURN
+        task = fan_out_name(queue) if is_fan_out else target
         most = 1 if apart else MAX_LANES_PER_BELL if is_fan_out else MAX_LANES_PER_TURN
         for begin in range(0, len(lanes), most):
-            task = fan_out_name(queue) if is_fan_out else target
-            yield _message(task, queue, lanes[begin : begin + most], delay)
-
-
-def _message(task: str, queue: str, lanes: Sequence[Lane], delay: float) -> Message:
-    text = Bell([lane.key for lane in lanes], queue).text
-    return Message(task, queue, text, random_id(), delay)
+            bell = Bell([lane.key for lane in lanes[begin : begin + most]], queue)
+            yield Message(task, queue, bell.text, random_id(), delay)

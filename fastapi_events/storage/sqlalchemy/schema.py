@@ -48,6 +48,14 @@ def _hold() -> tuple[sa.Column[str], sa.Column[float], sa.Column[float]]:
     )
 
 
+def _index_ordering_keys(table: sa.Table, *then: str) -> None:
+    """Find rows by their ordering keys. Those that have none are not in the index: they are most of them."""
+    key = table.c.ordering_key
+    has_one = key.is_not(None)
+    columns = (key, *(table.c[each] for each in then))
+    sa.Index(f"{table.name}_keys", *columns, sqlite_where=has_one, postgresql_where=has_one)
+
+
 version: sa.Table = sa.Table(
     f"{PREFIX}schema",
     metadata,
@@ -73,13 +81,7 @@ outbox: sa.Table = sa.Table(
     sqlite_autoincrement=True,
 )
 # None begins with the destination: claims shall follow the primary key, and stop when they have enough.
-sa.Index(
-    f"{PREFIX}outbox_keys",
-    outbox.c.ordering_key,
-    outbox.c.destination,
-    sqlite_where=outbox.c.ordering_key.is_not(None),
-    postgresql_where=outbox.c.ordering_key.is_not(None),
-)
+_index_ordering_keys(outbox, "destination")
 
 receipts: sa.Table = sa.Table(
     f"{PREFIX}receipts",
@@ -123,14 +125,7 @@ dead_letters: sa.Table = sa.Table(
     # No index on names of events: a forged one may be longer than an index can take.
     sa.Index(f"{PREFIX}dead_letters_subscription", "subscription", "last_at"),
 )
-sa.Index(
-    f"{PREFIX}dead_letters_keys",
-    dead_letters.c.ordering_key,
-    dead_letters.c.last_at,
-    dead_letters.c.id,
-    sqlite_where=dead_letters.c.ordering_key.is_not(None),
-    postgresql_where=dead_letters.c.ordering_key.is_not(None),
-)
+_index_ordering_keys(dead_letters, "last_at", "id")
 
 lanes: sa.Table = sa.Table(
     f"{PREFIX}lane_turns",
@@ -189,14 +184,7 @@ journal_events: sa.Table = sa.Table(
     sa.Index(f"{PREFIX}journal_events_worth", "notable", "last_at"),
     sa.Index(f"{PREFIX}journal_events_chain", "correlation"),
 )
-sa.Index(
-    f"{PREFIX}journal_events_keys",
-    journal_events.c.ordering_key,
-    journal_events.c.last_at,
-    journal_events.c.id,
-    sqlite_where=journal_events.c.ordering_key.is_not(None),
-    postgresql_where=journal_events.c.ordering_key.is_not(None),
-)
+_index_ordering_keys(journal_events, "last_at", "id")
 
 journal_records: sa.Table = sa.Table(
     f"{PREFIX}journal_records",

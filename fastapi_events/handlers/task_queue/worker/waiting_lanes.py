@@ -6,15 +6,14 @@ wait, each is rung in a message of its own, for whoever is free.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 from fastapi_events.handlers.task_queue.bells import Bells
-from fastapi_events.per_process import PerProcess
 from fastapi_events.storage.lanes import Due, Lane
+from fastapi_events.watched_items import WatchedItems
 
 PATIENCE_SECONDS = 0.05
 """How long lanes wait for the one before them."""
@@ -49,15 +48,6 @@ class WaitingLanes:
         return [Due(lane, self._queue) for lane in lanes]
 
 
-class _Watched:
-    """The lanes that wait in one process."""
-
-    def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.waiting: dict[WaitingLanes, None] = {}
-        self.thread: threading.Thread | None = None
-
-
 class Handover:
     """Rings the bells of lanes that wait for too long, from a thread that ends with the process.
 
@@ -69,43 +59,25 @@ class Handover:
     def __init__(self, bells: Bells, *, patience: float = PATIENCE_SECONDS) -> None:
         self._bells = bells
         self._patience = patience
-        self._watched = PerProcess(_Watched)
+        self._watched = WatchedItems(
+            self._may_wait_longer, every=patience / 2, name="fastapi-events-handover"
+        )
 
-    @contextmanager
-    def watch(self, waiting: WaitingLanes) -> Iterator[None]:
+    @property
+    def is_idle(self) -> bool:
+        """Whether no lanes wait here."""
+        return self._watched.is_idle
+
+    def watch(self, waiting: WaitingLanes) -> AbstractContextManager[None]:
         """Hand lanes over that wait for too long while the block runs."""
-        if not waiting:
-            yield
-            return
-        watched = self._watched.get()
-        with watched.changed:
-            watched.waiting[waiting] = None
-            if watched.thread is None:
-                watched.thread = threading.Thread(
-                    target=self._work, args=(watched,), name="fastapi-events-handover", daemon=True
-                )
-                watched.thread.start()
-            watched.changed.notify()
-        try:
-            yield
-        finally:
-            with watched.changed:
-                watched.waiting.pop(waiting, None)
+        return self._watched.watch(waiting) if waiting else nullcontext()
 
     def hand_over(self, waiting: WaitingLanes) -> None:
         """Ring the bells of all that wait, each for itself."""
         self._bells.ring(waiting.rest(), apart=True)
 
-    def _work(self, watched: _Watched) -> None:
-        while True:
-            with watched.changed:
-                while not watched.waiting:
-                    watched.changed.wait()
-            time.sleep(self._patience / 2)
-            since = time.monotonic() - self._patience
-            with watched.changed:
-                late = [each for each in watched.waiting if each.since <= since]
-                for each in late:
-                    del watched.waiting[each]
-            for each in late:
-                self.hand_over(each)
+    def _may_wait_longer(self, waiting: WaitingLanes) -> bool:
+        if time.monotonic() - waiting.since < self._patience:
+            return True
+        self.hand_over(waiting)
+        return False
