@@ -12,9 +12,12 @@ from fastapi_events.per_process import PerProcess
 
 T = TypeVar("T")
 
+IDLE_SECONDS = 30.0
+"""How long a thread waits for another item before it ends."""
+
 
 class WatchedItems(Generic[T]):
-    """Items, and the daemon thread that looks at them: it starts with the first, and ends with the process.
+    """Items, and the daemon thread that looks at them: it starts with the first, and ends when it is idle.
 
     A forked child has none of its parent's items, and starts a thread of its own.
 
@@ -57,7 +60,9 @@ class WatchedItems(Generic[T]):
         while True:
             with here.changed:
                 while not here.items:
-                    here.changed.wait()
+                    if not here.changed.wait(IDLE_SECONDS) and not here.items:
+                        here.thread = None
+                        return
             time.sleep(self._every)
             with here.changed:
                 items = list(here.items.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from fastapi_events import lifecycle
 from fastapi_events.embedded import EmbeddedServer
+from fastapi_events.handlers.task_queue.publish.batching_thread import BatchingThread
 from tests import places
 from tests.faulty import Faults, install
 from tests.fork_server import ForkServer
@@ -70,6 +72,17 @@ def _faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     seed = request.config.getoption(FAULT_SEED)
     if seed is not None:
         install(Faults(seed), monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _idle_threads() -> Iterator[None]:
+    """End the threads that publish for handlers of the test: most are dropped, and never shut down."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        owner = getattr(getattr(thread, "_target", None), "__self__", None)
+        if isinstance(owner, BatchingThread) and owner.is_idle:
+            owner.shutdown(0.0)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fastapi_events import watched_items
 from fastapi_events.watched_items import WatchedItems
 from tests.processes import until
 
@@ -76,6 +77,20 @@ def test_a_thread_that_has_had_nothing_to_do_takes_up_the_next_item() -> None:
     with items.watch("other"):
         until(lambda: "other" in looks.seen, "a look at the other")
     assert len(looks.threads) == 1
+
+
+def test_a_thread_that_is_idle_ends_and_the_next_item_starts_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched_items, "IDLE_SECONDS", OFTEN)
+    items = watching(looks := Looks())
+    with items.watch("one"):
+        until(lambda: "one" in looks.seen, "a look")
+        thread = items._here.get().thread
+    assert thread is not None
+    thread.join(30)
+    assert not thread.is_alive()
+
+    with items.watch("other"):
+        until(lambda: "other" in looks.seen, "a look at the other")
 
 
 def test_an_item_waits_for_its_time_however_many_come_and_go_meanwhile() -> None:

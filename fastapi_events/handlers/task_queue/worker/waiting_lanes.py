@@ -49,7 +49,7 @@ class WaitingLanes:
 
 
 class Handover:
-    """Rings the bells of lanes that wait for too long, from a thread that ends with the process.
+    """Rings the bells of lanes that wait for too long, from a thread.
 
     Parameters:
         bells: Rings them.
