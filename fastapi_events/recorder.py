@@ -15,7 +15,8 @@ from typing import Any
 from fastapi_events import under_test
 from fastapi_events.errors import reason_of
 from fastapi_events.event import Event
-from fastapi_events.journal_writer import Details, JournalWriter, Recorded
+from fastapi_events.journal_buffer import Details, Recorded
+from fastapi_events.journal_writer import JournalWriter
 from fastapi_events.lifecycle import Lifecycle, forget, observe
 from fastapi_events.per_process import PerProcess
 from fastapi_events.storage.histories import Happening

@@ -1,4 +1,4 @@
-"""What a process tells a journal is gathered, bounded, and written by a thread."""
+"""What a process tells a journal is written by a thread, and bounded where the journal is away."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from fastapi_events import journal_writer
 from fastapi_events.errors import StorageError
 from fastapi_events.event import Event
-from fastapi_events.journal_writer import MAX_BUFFERED, JournalWriter
+from fastapi_events.journal_buffer import MAX_BUFFERED
+from fastapi_events.journal_writer import JournalWriter
 from fastapi_events.lifecycle import Lifecycle, tell
 from fastapi_events.recorder import recorder_of
 from fastapi_events.storage.histories import History
@@ -52,30 +53,6 @@ def journal() -> AwayJournal:
 def handler(journal: AwayJournal) -> Iterator[ListHandler]:
     yield ListHandler(journal=journal)
     recorder_of(journal).flush(5.0)
-
-
-def test_an_ordering_key_is_kept_and_a_forged_one_fits(journal: AwayJournal, handler: ListHandler) -> None:
-    keys = (None, "user-7", "k" * 10_000)
-    events = [Event("order", {}) for _ in keys]
-    for event, key in zip(events, keys, strict=True):
-        event.ordering_key = key
-        tell(Lifecycle.dispatched, event)
-    recorder_of(journal).flush(5.0)
-
-    kept = {each.id: each.ordering_key for each in journal.events()}
-    assert [kept[each.id] for each in events] == [None, "user-7", "k" * 254 + "…"]
-
-
-def test_names_without_bound_are_counted_as_one(
-    journal: AwayJournal, handler: ListHandler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal_writer, "_MOST_NAMES", 2)
-    dispatched(handler, "a", "b", "c", "d", "a")
-    recorder_of(journal).flush(5.0)
-
-    counts = journal.counts(datetime.now(UTC) - timedelta(minutes=5))
-    found = {each.event_name: each.count for each in counts if each.measure == "dispatched"}
-    assert found == {"a": 2, "b": 1, "(other)": 2}
 
 
 def test_a_journal_that_is_away_costs_nothing_but_history(
@@ -138,29 +115,6 @@ def test_what_cannot_be_recorded_is_counted_and_stops_nothing(
 
     assert happened(journal, right.id) == ["started"]
     assert recorder_of(journal).dropped == 1
-
-
-def test_what_happens_is_counted_by_the_minute_with_histograms(
-    journal: AwayJournal, handler: ListHandler
-) -> None:
-    handler.register(lambda event: None, name="cook")
-    dispatched(handler, "order", "order")
-    handler.run()
-    recorder_of(journal).flush(5.0)
-
-    totals: dict[tuple[str, str, str], int] = {}
-    for each in journal.counts(datetime.now(UTC) - timedelta(minutes=5)):
-        key = each.event_name, each.subscription, each.measure.partition("<=")[0]
-        totals[key] = totals.get(key, 0) + each.count
-    assert totals == {
-        ("order", "", "dispatched"): 2,
-        ("order", "", "published"): 2,
-        ("order", "", "fanned_out"): 2,
-        ("order", "cook", "started"): 2,
-        ("order", "cook", "succeeded"): 2,
-        ("order", "cook", "age"): 2,
-        ("order", "cook", "duration"): 2,
-    }
 
 
 def test_each_minute_is_counted_by_itself(journal: AwayJournal, handler: ListHandler) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastapi_events import codec, dispatch_options, journal_writer
+from fastapi_events import codec, dispatch_options, journal_buffer
 from fastapi_events.handlers import aws
 from fastapi_events.handlers.brokers import rabbitmq
 from fastapi_events.handlers.dramatiq.rabbitmq_quorum import QuorumBroker
@@ -60,7 +60,7 @@ IN_THE_CODE: dict[str, float] = {
     "`LONGEST_RESEND_SECONDS`": outbox.LONGEST_RESEND_SECONDS,
     "`SHORT_DELAY_SECONDS`": flush_outcome.SHORT_DELAY_SECONDS,
     "`MAX_ACTIONS`": journal.MAX_ACTIONS,
-    "`MAX_BUFFERED`": journal_writer.MAX_BUFFERED,
+    "`MAX_BUFFERED`": journal_buffer.MAX_BUFFERED,
     "`KEEP_SECONDS`": once.KEEP_SECONDS,
     "`_LEASE_SECONDS`": relay_thread._LEASE_SECONDS,
 }  # fmt: skip
