@@ -55,6 +55,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "storage/redis/combined_scripts.py": "storage/test_concurrency.py",
     "storage/redis/scripts.py": "storage/test_lanes.py",
     "storage/redis/server.py": "storage/test_settings.py",
+    "storage/sqlalchemy/claim.py": "storage/test_outbox.py",
     "storage/sqlalchemy/database.py": "storage/test_sql.py",
     "storage/sqlalchemy/schema.py": "storage/test_sql.py",
 }

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -24,11 +24,10 @@ from fastapi_events.storage.outbox import (
     read_place,
 )
 from fastapi_events.storage.sqlalchemy.base import CHUNK, Room, SqlPart, among, begins_with
+from fastapi_events.storage.sqlalchemy.claim import Claim
 from fastapi_events.storage.sqlalchemy.database import Database, free
 from fastapi_events.storage.sqlalchemy.notifications import Notifications, notify
 from fastapi_events.storage.sqlalchemy.schema import outbox, receipts
-
-_Rows: TypeAlias = list[sa.Row[Any]]
 
 _NOBODY = {"owner": None, "held_from": None, "held_until": None}
 
@@ -88,10 +87,12 @@ class SqlOutbox(SqlPart, Outbox):
     ) -> Entries:
         if not destinations or limit < 1:
             return []
-        rows = self._database.write(
-            lambda connection: self._claim(connection, token, destinations, limit, lease, ordered)
-        )
-        return [_entry(row) for row in rows]
+
+        def claim(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+            now = self._database.now()
+            return Claim(now, token, destinations, limit=limit, lease=lease, ordered=ordered).made(connection)
+
+        return [_entry(row) for row in self._database.write(claim)]
 
     def waiting_keys(
         self, destination: str, keys: Collection[str], *, beside: Collection[str] = ()
@@ -355,90 +356,6 @@ class SqlOutbox(SqlPart, Outbox):
         )
         return insert.on_conflict_do_nothing()
 
-    def _claim(
-        self,
-        connection: sa.Connection,
-        token: str,
-        destinations: Collection[str],
-        limit: int,
-        lease: float,
-        ordered: bool | None,
-    ) -> _Rows:
-        if self._database.dialect == "postgresql":
-            # The planner would sort a long backlog at each claim where its statistics are old; the primary
-            # key has the order, and ends the search as soon as there is enough. Not knowing how soon that is,
-            # the planner would also compile the statement, which takes a hundred times as long as to run it.
-            settings = "enable_sort", "jit"
-            connection.execute(sa.select(*(sa.func.set_config(each, "off", True) for each in settings)))
-        now = self._database.now()
-        before = outbox.alias()
-        blocked = (
-            sa.exists(sa.literal(1))
-            .select_from(before)
-            .where(
-                _precedes(before, outbox),
-                sa.not_(before.c.published),
-                sa.or_(_keeps_back(before, token, now), before.c.due > now),
-            )
-            .correlate(outbox)
-        )
-        kind = {
-            None: sa.or_(outbox.c.ordering_key.is_(None), sa.not_(blocked)),
-            True: sa.and_(outbox.c.ordering_key.is_not(None), sa.not_(blocked)),
-            False: outbox.c.ordering_key.is_(None),
-        }[ordered]
-        rows: _Rows = list(
-            connection.execute(
-                sa.select(outbox)
-                .where(
-                    outbox.c.destination.in_(sorted(destinations)),
-                    _is_due(outbox, now),
-                    free(outbox, now),
-                    kind,
-                )
-                .order_by(outbox.c.seq)
-                .limit(limit)
-                .with_for_update(skip_locked=True, of=outbox)
-            )
-        )
-        if self._database.dialect == "postgresql":
-            rows = self._in_order(connection, token, rows)
-        for begin in range(0, len(rows), CHUNK):
-            connection.execute(
-                sa.update(outbox)
-                .where(among(connection, outbox.c.seq, [row.seq for row in rows[begin : begin + CHUNK]]))
-                .values(owner=token, held_from=now, held_until=now + lease)
-            )
-        return rows
-
-    def _in_order(self, connection: sa.Connection, token: str, rows: _Rows) -> _Rows:
-        """The locked rows without those that would overtake one which another token has locked just now."""
-        keyed = [row.seq for row in rows if row.ordering_key is not None]
-        if not keyed:
-            return rows
-        now = self._database.now()
-        # A statement of its own, which sees what has been committed since the rows were chosen.
-        others = connection.execute(
-            sa.select(outbox.c.seq, outbox.c.destination, outbox.c.ordering_key).where(
-                outbox.c.seq < max(keyed),
-                sa.not_(among(connection, outbox.c.seq, keyed)),
-                among(
-                    connection,
-                    outbox.c.ordering_key,
-                    {row.ordering_key for row in rows if row.ordering_key is not None},
-                ),
-                sa.or_(
-                    _keeps_back(outbox, token, now),
-                    sa.and_(free(outbox, now), _is_due(outbox, now)),
-                ),
-            )
-        )
-        first: dict[tuple[str, str], int] = {}
-        for other in others:
-            lane = other.destination, other.ordering_key
-            first[lane] = min(other.seq, first.get(lane, other.seq))
-        return [row for row in rows if row.seq < first.get((row.destination, row.ordering_key), row.seq + 1)]
-
     def _change_owned(self, token: str, entries: Sequence[Entry], /, **values: Any) -> int:
         return self._database.write(
             lambda connection: sum(
@@ -478,30 +395,12 @@ def _are(connection: sa.Connection, keys: Sequence[tuple[str, str]]) -> sa.Colum
     )
 
 
-def _is_due(table: sa.FromClause, now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    return sa.or_(table.c.due.is_(None), table.c.due <= now)
-
-
-def _keeps_back(table: sa.FromClause, token: str, now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    """The condition that an entry is held by another token: a relay's, or the process's that added it."""
-    others = sa.or_(table.c.owner.is_(None), table.c.owner != token)
-    return sa.and_(others, sa.not_(table.c.published), sa.not_(free(table, now)))
-
-
 def _until_resent(now: sa.ColumnElement[float], resend_after: float) -> sa.ColumnElement[float]:
     """Seconds for which a published entry waits for receipts: as long again as it could be published."""
     due = sa.func.coalesce(outbox.c.due, outbox.c.added_at)
     waited = now - sa.case((due > outbox.c.added_at, due), else_=outbox.c.added_at)
     longest = max(LONGEST_RESEND_SECONDS, resend_after)
     return sa.case((waited > longest, longest), (waited > resend_after, waited), else_=resend_after)
-
-
-def _precedes(before: sa.FromClause, after: sa.FromClause) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        before.c.destination == after.c.destination,
-        before.c.ordering_key == after.c.ordering_key,
-        before.c.seq < after.c.seq,
-    )
 
 
 def _locked(connection: sa.Connection, event_id: str, destination: str) -> Any:
