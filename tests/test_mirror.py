@@ -22,6 +22,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "handlers/celery/foreign_messages.py": "integration/test_celery_foreign_messages.py",
     "handlers/celery/consumption.py": "cli/test_probe.py",
     "handlers/celery/heartbeat.py": "integration/test_celery_heartbeat.py",
+    "handlers/celery/quorum.py": "handlers/celery/test_on_rabbitmq.py",
     "handlers/celery/tasks.py": "handlers/task_queue/worker/test_decisions.py",
     "handlers/celery/unclaimed.py": "integration/test_celery_foreign_messages.py",
     "handlers/dramatiq/foreign_messages.py": "handlers/dramatiq/test_redis_broker.py",

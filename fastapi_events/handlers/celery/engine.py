@@ -9,17 +9,13 @@ from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any, cast
 
-from celery import Celery, signals
+from celery import Celery
 from celery.exceptions import TaskRevokedError
-from kombu.entity import Exchange, Queue
 
-from fastapi_events import recorder
 from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.brokers.rabbitmq import RABBITMQ_LONGEST_DELAY, too_long_for_rabbitmq
 from fastapi_events.handlers.celery import diagnosis
 from fastapi_events.handlers.celery.alternatives import sentinel_options
-from fastapi_events.handlers.celery.consumer import use_in
-from fastapi_events.handlers.celery.consumption import report_from
 from fastapi_events.handlers.celery.dead_queues import DEAD, dead_queues
 from fastapi_events.handlers.celery.depth import dead_queue, depths
 from fastapi_events.handlers.celery.eager import is_eager, log_letter, run_in_place
@@ -27,9 +23,11 @@ from fastapi_events.handlers.celery.heartbeat import Heartbeat
 from fastapi_events.handlers.celery.options import MESSAGE_OPTIONS, options_of
 from fastapi_events.handlers.celery.publisher import CeleryPublisher, check_content, speaks_amqp
 from fastapi_events.handlers.celery.queue_search import search
+from fastapi_events.handlers.celery.quorum import quorum_queue
 from fastapi_events.handlers.celery.tasks import Tasks, item_attempt
 from fastapi_events.handlers.celery.time_limits import KILL_GRACE_SECONDS, TIME_LIMIT
 from fastapi_events.handlers.celery.unclaimed import Responsible, answer_for
+from fastapi_events.handlers.celery.worker_signals import WorkerSignals
 from fastapi_events.handlers.task_queue.dead_queues import DeadQueues, NoDeadQueues
 from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.handlers.task_queue.diagnosis import Finding
@@ -41,7 +39,6 @@ from fastapi_events.handlers.task_queue.queue_search import QueueSearch
 from fastapi_events.handlers.task_queue.settings import TaskQueueSettings
 from fastapi_events.handlers.task_queue.worker.dead_letters import failure_report
 from fastapi_events.handlers.task_queue.worker.outcome import Attempt
-from fastapi_events.handlers.task_queue.worker.reporter import reporter
 from fastapi_events.handlers.task_queue.worker.worker import Worker
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.catalogue import Catalogue
@@ -94,19 +91,7 @@ class CeleryEngine(Engine):
         self._heartbeat = None
         if silent_after is not None:
             self._heartbeat = Heartbeat(app, self._publisher, silent_after=silent_after)
-        report_from(app)
-        # Celery keeps only weak references to bound methods: the engine is forgotten with its last user.
-        # With an id, since before 5.7 it takes the same method of two objects for one receiver.
-        for signal, receiver in (
-            (signals.celeryd_init, self._on_worker_init),
-            (signals.worker_init, self._on_worker_start),
-            (signals.worker_ready, self._on_worker_ready),
-            (signals.worker_shutting_down, self._on_worker_stop),
-            (signals.worker_shutdown, self._on_worker_end),
-            (signals.worker_process_shutdown, self._on_process_end),
-            (signals.task_revoked, self._on_revoked),
-        ):
-            signal.connect(receiver, dispatch_uid=id(self))
+        self._signals = WorkerSignals(app, self._tasks, self._heartbeat)  # kept: Celery does not
 
     def configure(self, settings: TaskQueueSettings) -> None:
         check_content(self.app)
@@ -168,7 +153,7 @@ class CeleryEngine(Engine):
             since = message.since or datetime.now(UTC)
             arguments["expires"] = since + timedelta(seconds=options["expires"])
         if self._quorum and message.queue not in self.app.amqp.queues:  # of a function that others have
-            self.app.amqp.queues.add(_quorum_queue(message.queue))
+            self.app.amqp.queues.add(quorum_queue(message.queue))
         return arguments
 
     def _options_of(self, task: str) -> Mapping[str, Any]:
@@ -199,7 +184,7 @@ class CeleryEngine(Engine):
         if actor.subscription is not None:
             self._check_policy(actor.policy, asking=actor.name)
         if self._quorum:
-            self.app.amqp.queues.add(_quorum_queue(actor.queue))
+            self.app.amqp.queues.add(quorum_queue(actor.queue))
         settings: dict[str, Any] = {**_OURS, **actor.options}
         # Of messages: as a task's attributes they mean nothing where messages are sent by its name.
         self._message_options[actor.name] = {
@@ -214,6 +199,7 @@ class CeleryEngine(Engine):
         self.app.task(run, name=actor.name, bind=True, lazy=False, shared=False, **settings)
         if self._worker is None:
             self._worker = actor.worker
+            self._signals.serve(actor.worker, quorum=self._quorum)
             answer_for(self.app, Responsible(actor.worker, self._tasks), **_OURS)
 
     def _check_policy(self, policy: RetryPolicy, *, asking: str) -> None:
@@ -255,49 +241,6 @@ class CeleryEngine(Engine):
                 "queue": dead_queue(letter.queue), "headers": {DEAD: failure_report(letter)},
             }
         )  # fmt: skip
-
-    def _on_worker_init(self, instance: Any = None, **_: Any) -> None:
-        """Let a worker without -Q consume every queue that we use, and survive a broker that was away."""
-        if instance is None or instance.app is not self.app or self._worker is None:
-            return
-        for queue in self._worker.queues:
-            self.app.amqp.queues.select_add(_quorum_queue(queue) if self._quorum else queue)
-        if speaks_amqp(self.app):
-            # After a connection was lost, Celery 5.7 lets a thread that acknowledges restore the prefetch
-            # count while the consumer waits on the same connection: each reads what the other waits for.
-            self.app.conf.worker_enable_prefetch_count_reduction = False
-
-    def _on_worker_start(self, sender: Any = None, **_: Any) -> None:
-        if sender is not None and sender.app is self.app:
-            reporter.boot("celery")
-            self._tasks.start(sender)
-            use_in(sender)
-            if self._worker is not None:
-                queues = self.app.amqp.queues
-                # That a message is sent to a queue shall not make this worker consume it.
-                queues.select(list(queues.consume_from))
-                self._worker.fleet.boot(list(queues.consume_from), engine="celery")
-
-    def _on_worker_ready(self, sender: Any = None, **_: Any) -> None:
-        if sender is not None and sender.app is self.app and self._worker is not None:
-            self._worker.start()
-
-    def _on_worker_end(self, sender: Any = None, **_: Any) -> None:
-        if sender is not None and sender.app is self.app and self._worker is not None:
-            self._worker.leave()
-            reporter.end()
-
-    def _on_process_end(self, **_: Any) -> None:
-        recorder.flush_all()  # a process of the pool ends without `atexit`
-
-    def _on_worker_stop(self, **_: Any) -> None:
-        self._tasks.stop()
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-
-    def _on_revoked(self, sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
-        if sender is not None and sender.app is self.app and self._worker is not None:
-            self._tasks.keep_revoked(self._worker, sender, request, expired=expired)
 
     def catalogue(self) -> Catalogue | None:
         if self.runs_in_place:
@@ -343,13 +286,3 @@ class CeleryEngine(Engine):
             quorum=self._quorum,
             confirms_handled=confirms_handled,
         )
-
-
-def _quorum_queue(name: str) -> Queue:
-    """A quorum queue, on an exchange of a type through which Celery lets messages wait in RabbitMQ itself.
-
-    With other exchanges a worker would hold them, and has no room for others meanwhile: on quorum queues its
-    prefetch count cannot grow.
-    """
-    exchange = Exchange(f"{name}.topic", type="topic")
-    return Queue(name, exchange, routing_key=name, queue_arguments={"x-queue-type": "quorum"})
