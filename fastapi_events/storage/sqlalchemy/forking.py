@@ -21,8 +21,10 @@ class _Gate:
 
     def __enter__(self) -> None:
         with self._changed:
-            while self._closed:
-                self._changed.wait()
+            if self._closed:
+                # No loop of ours: Python 3.13 leaves what is raised at its last step, as time limits are, out
+                # of the block, whose lock would stay taken.
+                self._changed.wait_for(lambda: not self._closed)
             self._inside += 1
 
     def __exit__(
