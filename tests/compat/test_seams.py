@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import time
 from collections import deque
+from typing import Any, ClassVar
 from unittest.mock import AsyncMock, MagicMock, patch
 
 import pytest
+from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -14,10 +18,14 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
+import fastapi_events.handlers
 from fastapi_events import event_store, handler_store, in_req_res_cycle, middleware_identifier
 from fastapi_events.dispatcher import dispatch
 from fastapi_events.handlers.base import BaseEventHandler
+from fastapi_events.handlers.echo import EchoHandler
+from fastapi_events.handlers.local import LocalHandler
 from fastapi_events.middleware import EventHandlerASGIMiddleware
+from fastapi_events.typing import Event
 from tests.asgi import responding
 
 
@@ -60,6 +68,98 @@ def test_a_scope_can_be_made_by_hand() -> None:
         event_store.reset(tokens[0])
         in_req_res_cycle.reset(tokens[1])
     assert events == deque([("hello", None)])
+
+
+def test_within_a_request_an_event_may_be_handled_at_once() -> None:
+    order: list[str] = []
+
+    class Noting(BaseEventHandler):
+        async def handle(self, event: Event) -> None:
+            order.append(str(event.name))
+
+    async def endpoint(request: Request) -> JSONResponse:
+        dispatch("later")
+        token = in_req_res_cycle.set(False)
+        dispatch("at once", middleware_id=7)
+        in_req_res_cycle.reset(token)
+        while not order:
+            await asyncio.sleep(0)
+        order.append("response")
+        return JSONResponse({})
+
+    app = EventHandlerASGIMiddleware(Starlette(routes=[Route("/", endpoint)]), [Noting()], middleware_id=7)
+    TestClient(app).get("/")
+    app.deregister_handlers()
+
+    assert order == ["at once", "response", "later"]
+
+
+def test_models_of_threads_reach_methods_as_they_are() -> None:
+    class Progress(BaseModel):
+        __event_name__: ClassVar[str] = "progress"
+
+        step: int
+        timestamp: float = Field(default_factory=time.time)
+
+    class Sockets:
+        def __init__(self) -> None:
+            self.heard: list[tuple[str, Progress]] = []
+
+        async def tell(self, event: tuple[str, Progress]) -> None:
+            self.heard.append(event)
+
+    handler, sockets = LocalHandler(), Sockets()
+    for name in ("progress", "done"):
+        handler.register(event_name=name, _func=sockets.tell)
+    middleware = EventHandlerASGIMiddleware(responding(), [handler], middleware_id=8)
+    sent = [Progress(step=number) for number in range(3)]
+
+    async def main() -> None:
+        queue: asyncio.Queue[Progress] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(lambda: [loop.call_soon_threadsafe(queue.put_nowait, each) for each in sent])
+        for _ in sent:
+            dispatch(await queue.get(), middleware_id=8, payload_schema_dump=False)
+        while len(sockets.heard) < len(sent):
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    middleware.deregister_handlers()
+
+    assert [name for name, _ in sockets.heard] == ["progress"] * 3
+    assert all(heard is one for (_, heard), one in zip(sockets.heard, sent, strict=True))
+
+
+def test_a_tracer_may_wrap_the_methods_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[str, str]] = []
+
+    def wrap(cls: type[Any], method: str) -> None:
+        wrapped = cls.__dict__.get(method)
+        if wrapped is None:
+            return
+
+        async def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+            called.append((cls.__name__, method))
+            return await wrapped(self, *args, **kwargs)
+
+        monkeypatch.setattr(cls, method, wrapper)
+
+    modules = [each for _, each in inspect.getmembers(fastapi_events.handlers, inspect.ismodule)]
+    classes = {each for module in modules for _, each in inspect.getmembers(module, inspect.isclass)}
+    for cls in classes:
+        if issubclass(cls, BaseEventHandler):
+            wrap(cls, "handle")
+            wrap(cls, "handle_many")
+    echo = EchoHandler()
+    TestClient(
+        EventHandlerASGIMiddleware(responding(then=lambda: dispatch("a")), [echo, LocalHandler()])
+    ).get("/")
+
+    assert {
+        ("BaseEventHandler", "handle_many"),
+        ("EchoHandler", "handle"),
+        ("LocalHandler", "handle_many"),
+    } <= {*called}
 
 
 def test_handling_at_once_can_be_patched() -> None:
