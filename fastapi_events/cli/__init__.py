@@ -80,7 +80,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
             fastapi-events dead list app.events
             """
         ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     whole.add_argument("--version", action="version", version=f"fastapi-events {__version__}")
     whole.add_argument(

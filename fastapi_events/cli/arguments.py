@@ -42,7 +42,7 @@ def add_command(
     """
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=summary, usage=usage, epilog=examples_of(examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("target", help=target, metavar=metavar)
     if json:
@@ -55,7 +55,7 @@ def add_group(commands: Any, name: str, summary: str, *, examples: str) -> Any:
     """Add a command that has actions, and return what takes them."""
     parser = commands.add_parser(
         name, help=summary, description=summary, epilog=examples_of(examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     return parser.add_subparsers(title="actions", required=True, metavar="ACTION")
 

@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m fastapi_events.embedded",
         usage="%(prog)s [--dir DIR] [--port PORT] [-- COMMAND ...]",
         description="Run a Valkey server that keeps its data and ends with this process.",
+        allow_abbrev=False,
         epilog=f"A COMMAND gets the server's URL in {BROKER_URL_ENV_VAR}, and its exit code becomes ours.",
     )
     whole.add_argument("--dir", default=".valkey", help="where the data is kept (default: %(default)s)")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 import pytest
 
+from fastapi_events import cli
 from fastapi_events.cli.arguments import add_command, add_group, examples_of, number
 
 
@@ -28,3 +30,17 @@ def test_a_command_takes_a_target_and_json_and_says_what_runs() -> None:
     arguments = whole.parse_args(["fish", "count", "app.events", "--json"])
 
     assert (arguments.target, arguments.json, arguments.run(arguments)) == ("app.events", True, 7)
+
+
+def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from every_parser(each)
+
+
+def test_no_command_takes_half_of_an_option_for_it() -> None:
+    taken = [each.prog for each in every_parser(cli.parser()) if each.allow_abbrev]
+
+    assert taken == []

@@ -147,8 +147,9 @@ class Announcement:
         ]
         if replaced:
             logger.warning(
-                "This worker has imported %s and does not register %s, which a live worker of %s does: no "
-                "event reaches them any more, since the newest boot of a module says what it registers. "
+                "This worker has imported %s and does not register %s, which a live worker of %s does: only "
+                "events reach them any more that such a worker takes from the queue before others, since the "
+                "newest boot of a module says what it registers. "
                 "Unless that is a deploy which removes them, register them without a condition, or in a "
                 "module of their own.",
                 ", ".join(sorted({each.module for each in replaced})),

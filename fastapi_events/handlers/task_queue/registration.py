@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -145,6 +146,8 @@ class Registering(BaseEventHandler):
         def subscribe(function: F) -> F:
             asking = name or name_of(function)
             own = self.engine.options.checked(options, asking=asking)
+            if retry is not None:
+                _check_said_once(own, asking=asking)
             if once:
                 check_once(self.inbox, asking=asking)
             many = None
@@ -211,6 +214,15 @@ def _module_being_imported() -> str | None:
         frame = frame.f_back
     name = None if frame is None else frame.f_globals.get("__name__")
     return None if name == "__main__" or name not in sys.modules else name  # what `exec` runs is no import
+
+
+def _check_said_once(options: Mapping[str, Any], *, asking: str) -> None:
+    """Refuse options of the engine that say what `retry=` says, too."""
+    for name in [each.name for each in fields(RetryPolicy) if each.name in options]:
+        raise InvalidSetting(
+            f"{asking}: {name}={checks.shown(options[name])} and retry= both say when it runs again: "
+            f"pass one of them, such as retry=RetryPolicy({name}=…)."
+        )
 
 
 def _window(size: int | None, window: Any) -> float:

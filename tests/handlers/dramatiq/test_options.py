@@ -15,6 +15,7 @@ from dramatiq.results.backends import StubBackend
 from fastapi_events.errors import InvalidSetting
 from fastapi_events.handlers.dramatiq import DramatiqHandler
 from fastapi_events.handlers.dramatiq.options import options_of
+from fastapi_events.retry import RetryPolicy
 from fastapi_events.typing import Event
 
 
@@ -68,6 +69,13 @@ def test_a_wrong_option_is_refused_where_it_is_written(
     assert str(refused.value).startswith("feed: ")
     assert says in str(refused.value)
     assert not list(events.subscriptions)
+
+
+def test_what_a_policy_says_as_well_is_refused(broker: StubBroker) -> None:
+    events = DramatiqHandler(broker)
+
+    with pytest.raises(InvalidSetting, match="feed: max_retries=7 and retry= both say when it runs"):
+        events.register(lambda event: None, name="feed", max_retries=7, retry=RetryPolicy())
 
 
 def test_options_are_those_of_the_brokers_middleware(broker: StubBroker) -> None:

@@ -182,9 +182,8 @@ class Turns:
         if waiting and (one_only or self._took.get(performer.name, 0.0) > _SLOW_SECONDS):
             self._handover.hand_over(waiting)
         with self._handover.watch(waiting):
-            self._lane_by_lane(
-                turn, waiting, lane
-            )  # a method: Python 3.13 leaves what ends a loop out of its block
+            # A call: Python 3.13 leaves what is raised at a loop's last step out of the block around it.
+            self._lane_by_lane(turn, waiting, lane)
         self._ring(turn.rings)
 
     def _lane_by_lane(self, turn: _Turn, waiting: WaitingLanes, lane: Lane | None) -> None:
