@@ -258,17 +258,18 @@ class _StatusWatch:
 class _Persisting:
     """Lets handlers keep the events of a response before its first byte goes out, and before its last."""
 
-    __slots__ = ("_backlog", "_send", "_status")
+    __slots__ = ("_backlog", "_reported", "_send", "_status")
 
     def __init__(self, send: Send, backlog: Backlog) -> None:
         self._send = send
         self._backlog = backlog
         self._status: int | None = None
+        self._reported: set[tuple[str, str]] = set()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            await self._backlog.persist(self._status)
+            await self._backlog.persist(self._status, self._reported)
         elif not message.get("more_body", False):
-            await self._backlog.persist(self._status)
+            await self._backlog.persist(self._status, self._reported)
         await self._send(message)

@@ -199,30 +199,37 @@ class Backlog(deque[Event]):
         """Whether the policy lets a scope that is still running flush what it has so far."""
         return bool(self) and self._allowed()
 
-    async def persist(self, status: int | None) -> None:
+    async def persist(self, status: int | None, reported: set[tuple[str, str]]) -> None:
         """Let handlers keep what is collected so far where it survives this process, if it is to be flushed.
 
         A handler that cannot costs nobody anything: the events are flushed from memory all the same.
 
         Parameters:
             status: Of the response that is about to go out.
+            reported: Handlers and ids of events of which the log has it already that they could not be kept;
+                it adds others.
         """
         if self.config.policy is not always:
             self._ending = None, status
         if not self.wants_flush():
             return
         if self._is_elsewhere:
-            await on_asyncio(self.persist(status))
+            await on_asyncio(self.persist(status, reported))
             return
         events = tuple(self)
         for handler in self._persisting():
             try:
                 await handler.persist(events)
             except Exception as error:
-                ids = [each.id for each in events[:_MOST_NAMED]] + ["…"] * (len(events) > _MOST_NAMED)
+                name = name_of(handler)
+                new = [each.id for each in events if (name, each.id) not in reported]
+                if not new:
+                    continue
+                reported.update((name, each) for each in new)
+                ids = new[:_MOST_NAMED] + ["…"] * (len(new) > _MOST_NAMED)
                 logger.error(
                     "%s could not keep %s (%s): %s",
-                    name_of(handler), counted(len(events), "event"), ", ".join(ids), error,
+                    name, counted(len(new), "event"), ", ".join(ids), error,
                 )  # fmt: skip
 
     def _persisting(self) -> list[Any]:
