@@ -192,15 +192,23 @@ def test_a_connection_that_fails_is_closed_and_the_next_wait_opens_another(
     assert "secret" not in caplog.text
 
 
-def test_while_there_is_no_server_the_bell_is_heard(
-    server: Server, notifications: Notifications, bell: Bell
+def test_while_there_is_no_server_the_bell_is_heard_and_the_log_has_it_once(
+    server: Server, notifications: Notifications, bell: Bell, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     server.failing = OSError("refused")
-    bell.ring()
+    for _ in range(3):
+        bell.ring()
+        notifications.wait(LONG)
+    assert server.handed_out == []
 
+    server.failing = None
     notifications.wait(LONG)
 
-    assert server.handed_out == []
+    assert caplog.messages == [
+        "Waiting for PostgreSQL's notifications failed: OSError",
+        "PostgreSQL's notifications are heard again.",
+    ]
 
 
 def test_a_connection_that_cannot_listen_is_not_kept(

@@ -34,6 +34,7 @@ class _Listening:
         self.lock = threading.Lock()
         self.connection: Any = None
         self.closed = threading.Event()
+        self.fails = False
 
     def drop(self) -> None:
         connection, self.connection = self.connection, None
@@ -63,9 +64,15 @@ class Notifications:
         try:
             self._listen(listening, timeout)
         except Exception as error:  # of the driver; who waits has nothing to do with it
-            logger.warning("Waiting for PostgreSQL's notifications failed: %s", type(error).__name__)
+            if not listening.fails:  # once, and not at each wait of a long outage
+                logger.warning("Waiting for PostgreSQL's notifications failed: %s", type(error).__name__)
+            listening.fails = True
             listening.drop()
             self._bell.wait(timeout)
+        else:
+            if listening.fails:
+                logger.info("PostgreSQL's notifications are heard again.")
+            listening.fails = False
         finally:
             if listening.closed.is_set():
                 listening.drop()
