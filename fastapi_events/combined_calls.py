@@ -63,7 +63,7 @@ class CombinedCalls(Generic[T, R]):
             if own.group:  # whatever has interrupted this thread, the others go on
                 line.go_on(own, self._max_size)
         if own.error is not None and self._alone is None:
-            copied = _copied(own.error) if own.is_in_group else None
+            copied = another_like(own.error) if own.is_in_group else None
             if copied is None:
                 raise own.error
             raise copied from own.error
@@ -86,10 +86,10 @@ class CombinedCalls(Generic[T, R]):
                 each.results = [result]
 
 
-def _copied(error: Exception) -> Exception | None:
+def another_like(error: Exception) -> Exception | None:
     """Another error of the same kind and words, if one can be made of it.
 
-    An error that several threads raise would gather the frames of all of them.
+    An error that several threads or tasks raise would gather the frames of all of them.
     """
     try:
         copied = copy.copy(error)

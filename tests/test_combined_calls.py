@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from fastapi_events.combined_calls import CombinedCalls
+from fastapi_events.combined_calls import CombinedCalls, another_like
 from tests.processes import until
 
 _PATIENCE = 30.0
@@ -149,6 +149,25 @@ def test_an_error_that_cannot_be_copied_is_raised_as_it_is() -> None:
         for each in futures[1:]:
             with pytest.raises(Demanding, match="number 2"):
                 each.result(_PATIENCE)
+
+
+class Wordy(Exception):
+    """Would say more of itself each time it is made."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"no {what}")
+
+
+def test_another_error_is_of_the_same_kind_and_words_or_there_is_none() -> None:
+    error = OSError(2, "no such file")
+
+    another = another_like(error)
+
+    assert isinstance(another, FileNotFoundError)
+    assert another is not error
+    assert another.errno == 2
+    assert another_like(Demanding(number=1)) is None
+    assert another_like(Wordy("fish")) is None
 
 
 class Interrupted(BaseException):

@@ -67,7 +67,7 @@ class Redelivery(Middleware):
         self._crashes = crash_counter_on(broker)
         self._unknown = UnknownActors(broker)
         self._replaced: set[str] = set()
-        self._owed: dict[str, Callable[[], object]] = {}
+        self._left_to_do: dict[str, Callable[[], object]] = {}
         """What is still to be done for messages, while the worker stops, before they may be rejected."""
         self._publisher: Publisher | None = None
 
@@ -202,7 +202,7 @@ class Redelivery(Middleware):
         if self.until_done(step, message.message_id):
             message.failed = False
         else:
-            self._owed[message.message_id] = step
+            self._left_to_do[message.message_id] = step
 
     def _give_up(self, message: MessageProxy, actor: Actor, letter: DeadLetter, error: BaseException) -> bool:
         """Keep a dead letter in the handler's store, or else in the broker's dead-letter queue."""
@@ -218,7 +218,7 @@ class Redelivery(Middleware):
             dead = message.copy(options=report)
             step = partial(self.enqueue, dead)
             if not self.until_done(step, message.message_id):
-                self._owed[message.message_id] = partial(
+                self._left_to_do[message.message_id] = partial(
                     _one_after_the_other, step, partial(letters.tell, letter)
                 )
                 return False
@@ -241,7 +241,7 @@ class Redelivery(Middleware):
         Dramatiq asks no middleware before, and during a rolling deploy that is too early. From the first such
         message on there is an actor of its name, which fails; the message itself is enqueued once more.
         """
-        self._pay(message)
+        self._do_what_is_left(message)
         worker = self.worker_of(message.queue_name)
         if DEAD in message.options or worker is None:
             return
@@ -252,18 +252,18 @@ class Redelivery(Middleware):
 
     def after_nack(self, broker: dramatiq.Broker, message: MessageProxy) -> None:
         """Remove the copy of a message that has been replaced, where that can be done."""
-        self._pay(message)  # who could reject it can be asked
-        self._owed.pop(message.message_id, None)
+        self._do_what_is_left(message)  # who could reject it can be asked
+        self._left_to_do.pop(message.message_id, None)
         if message.message_id in self._replaced:
             self._replaced.discard(message.message_id)
             forget_rejected(broker, message)
 
-    def _pay(self, message: MessageProxy) -> None:
+    def _do_what_is_left(self, message: MessageProxy) -> None:
         """Do what the worker could not do for a message before it had to stop.
 
         Dramatiq rejects it then, once the broker is there for that: without a successor it would be given up.
         """
-        step = self._owed.get(message.message_id)
+        step = self._left_to_do.get(message.message_id)
         if step is None:
             return
         try:
@@ -271,7 +271,7 @@ class Redelivery(Middleware):
         except Exception as error:  # whatever the broker's client raises
             self._cannot_enqueue(message.message_id, error)
         else:
-            del self._owed[message.message_id]
+            del self._left_to_do[message.message_id]
             self._replaced.add(message.message_id)
 
 

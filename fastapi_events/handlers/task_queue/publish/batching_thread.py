@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Generic, Protocol, TypeVar
 
+from fastapi_events.combined_calls import another_like
 from fastapi_events.errors import NotPublished
 
 T = TypeVar("T")
@@ -192,7 +193,7 @@ class BatchingThread(Generic[T]):
         in_a_row = 0
         for future, item in batch:
             if refused is not None and in_a_row >= _REFUSALS_THAT_SPEAK_FOR_ALL:
-                future.set_exception(refused)
+                future.set_exception(another_like(refused) or refused)
                 continue
             try:
                 self._destination.take_batch([item])

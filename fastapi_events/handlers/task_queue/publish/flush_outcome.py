@@ -166,7 +166,7 @@ class Flusher:
         try:
             await lanes.publish(events)
         except NotPublished as error:
-            refused = self._without_published(events, error)
+            refused = self._refused_of(events, error)
             if kept is not None:
                 await kept.hand_to_relay(refused, str(error))
                 lanes.arrived(refused, kept=True)
@@ -210,7 +210,7 @@ class Flusher:
                 await way.publish(events, is_last_resort=True)
             except NotPublished as again:
                 refused = again
-                events = self._without_published(events, again)
+                events = self._refused_of(events, again)
             else:
                 tell(Lifecycle.published, events, handler=self._handler_name)
                 return
@@ -227,8 +227,8 @@ class Flusher:
             return error
         return None
 
-    def _without_published(self, events: Sequence[Event], error: NotPublished) -> Sequence[Event]:
-        """The events that were refused; the hook `published` is called for the others."""
+    def _refused_of(self, events: Sequence[Event], error: NotPublished) -> Sequence[Event]:
+        """Call the hook `published` for the events that were not refused, and return those that were."""
         if not error.events:
             return events
         refused = {Event.of(each).id for each in error.events}

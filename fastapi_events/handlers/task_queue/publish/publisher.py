@@ -1,4 +1,4 @@
-"""The web process's half: events become messages, which the broker takes within a deadline or not at all."""
+"""Make messages of a flush, and send them to the broker within a deadline."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Publisher:
         if not is_last_resort and not self.breaker.allows():
             raise NotAsked("the broker is known to be away")
         flush = Flush(events, self._sealer.seal(events))
-        # Without the timeout as its context, which would hold the task, which holds this error: a cycle.
+        # Raised outside of the timeout: that error as its context would hold the task, which holds this one.
         if await self._sent_in_time(flush):
             return
         self.breaker.failed()

@@ -36,7 +36,6 @@ logger: logging.Logger = logging.getLogger(__name__)
 UNREADABLE = "fastapi_events.unreadable"
 """The subscription that the dead letter of an unreadable message names; there is none."""
 
-
 _STORE_SECONDS = 3.0
 """How long a letter waits for its store, unless that is known to be away, until the engine gets it."""
 

@@ -25,7 +25,6 @@ NO_RETRY = RetryPolicy(max_retries=0)
 HOPELESS = (UnreadableEnvelope, InvalidPayload, DeliveredTooOften)
 """What no retry can mend, whatever a policy says."""
 
-
 LONGEST_PAUSE_SECONDS = 5.0
 """How long a message whose turn has not come waits at most until it is looked at again."""
 

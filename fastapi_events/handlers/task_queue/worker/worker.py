@@ -108,7 +108,6 @@ class Worker:
             context_from=context_from,
             encryption=encryption,
         )  # fmt: skip
-
         self._turns: Turns | None = None
         self.lookout: Lookout | None = None
         """Looks after the lanes, where there are any."""

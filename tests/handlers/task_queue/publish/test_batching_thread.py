@@ -212,4 +212,5 @@ def test_a_broker_that_is_away_is_not_asked_for_each(gate: Gate) -> None:
 
     assert asked == [1, 9, 1, 1]
     assert {str(each.exception()) for each in rest} == {"away"}
+    assert len({id(each.exception()) for each in rest[2:]}) == 7, "each who waits raises one of its own"
     it.shutdown(10)
