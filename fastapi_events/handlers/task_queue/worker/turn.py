@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-from fastapi_events.errors import DeliveredTooOften, StorageError
+from fastapi_events.errors import DeliveredTooOften
 from fastapi_events.event import Event
 from fastapi_events.handlers.task_queue.lookout import Lookout
 from fastapi_events.handlers.task_queue.messages import FAN_OUT_TURN, Bell, message_id
 from fastapi_events.handlers.task_queue.ordering import Order, no_room
 from fastapi_events.handlers.task_queue.sender import Sender
 from fastapi_events.handlers.task_queue.worker.dead_letters import DeadLetterKeeper
+from fastapi_events.handlers.task_queue.worker.lane_hold import LaneHold
 from fastapi_events.handlers.task_queue.worker.outcome import (
     NO_RETRY,
     Attempt,
@@ -30,15 +30,11 @@ from fastapi_events.handlers.task_queue.worker.outcome import (
     decide,
 )
 from fastapi_events.handlers.task_queue.worker.waiting_lanes import Handover, WaitingLanes
-from fastapi_events.ids import random_id
-from fastapi_events.leases import LEASE_SECONDS, keeper, until_written
 from fastapi_events.per_process import PerProcess
 from fastapi_events.retry import RetryPolicy
-from fastapi_events.storage.lanes import Due, Finished, Item, Lane, Move, Outcome, Taken
+from fastapi_events.storage.lanes import Finished, Item, Lane, Move, Outcome, Taken
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 TURN_ITEMS = 25
 """How many items of a lane a worker handles until others have their turn."""
@@ -86,10 +82,6 @@ class FansOut(Protocol):
         """Note that the event waits in the lanes of these subscriptions."""
 
 
-_Rings: TypeAlias = list[tuple[Due, float]]
-"""Bells that have to be rung, each with its delay."""
-
-
 @dataclass(slots=True)
 class _Turn:
     """Somebody's turn at the lanes of a bell.
@@ -97,20 +89,14 @@ class _Turn:
     Parameters:
         performer: Who handles the items.
         bell: What was heard.
-        token: What the lanes are held with.
-        rings: What is to be rung at the end.
-        limit: How many items of a lane are handled.
+        hold: The lanes that are held.
         waiting: Which of the lanes have still to be held.
-        following: The next of them, where it is held already.
     """
 
     performer: Performer
     bell: Bell
-    token: str
-    rings: _Rings = field(default_factory=list)
-    limit: int = TURN_ITEMS
+    hold: LaneHold
     waiting: WaitingLanes | None = None
-    following: Taken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,23 +163,24 @@ class Turns:
         self._lookout.traffic()
         one_only = any(option in performer.options for option in ("time_limit", "soft_time_limit"))
         waiting = WaitingLanes([self._order.lane(performer.name, key) for key in bell.keys], bell.queue)
-        turn = _Turn(performer, bell, random_id(), limit=1 if one_only else TURN_ITEMS, waiting=waiting)
+        hold = LaneHold(self._order, limit=1 if one_only else TURN_ITEMS)
+        turn = _Turn(performer, bell, hold, waiting)
         lane = waiting.next()
         if waiting and (one_only or self._took.get(performer.name, 0.0) > _SLOW_SECONDS):
             self._handover.hand_over(waiting)
         with self._handover.watch(waiting):
             # A call: Python 3.13 leaves what is raised at a loop's last step out of the block around it.
             self._lane_by_lane(turn, waiting, lane)
-        self._ring(turn.rings)
+        hold.ring()
 
     def _lane_by_lane(self, turn: _Turn, waiting: WaitingLanes, lane: Lane | None) -> None:
         while lane is not None:
-            taken = self._lanes.take([lane], token=turn.token, lease=LEASE_SECONDS, limit=turn.limit)
-            turn.following = taken[0] if taken else None
-            while (each := turn.following) is not None:
-                turn.following = None
-                with self._kept(turn, [each.lane]):
+            taken = turn.hold.take([lane])
+            each = taken[0] if taken else None
+            while each is not None:
+                with turn.hold.kept([each.lane]):
                     self._one_by_one(turn, each)
+                each = turn.hold.take_following()
             lane = waiting.next()
 
     def fan_out(self, performer: Performer, bell: Bell, finds: FansOut) -> None:
@@ -207,48 +194,21 @@ class Turns:
         """
         lanes = [self._order.lane(FAN_OUT_TURN, key) for key in bell.keys]
         self._lookout.traffic()
-        turn = _Turn(performer, bell, random_id())
-        taken = self._lanes.take(lanes, token=turn.token, lease=LEASE_SECONDS, limit=turn.limit)
-        with self._kept(turn, [each.lane for each in taken]):
+        hold = LaneHold(self._order, limit=TURN_ITEMS)
+        turn = _Turn(performer, bell, hold)
+        taken = hold.take(lanes)
+        with hold.kept([each.lane for each in taken]):
             for each in taken:
                 if each.is_suspect:
-                    with self._alone(each.lane, turn.token) as crashes:
+                    with self._alone(hold, each.lane) as crashes:
                         one = replace(each, items=each.items[:1])
                         self._together(turn, [one], finds, crashes)
             others = [each for each in taken if not each.is_suspect]
             self._together(turn, others, finds, 0)
-        self._ring(turn.rings)
-
-    def _ring(self, rings: _Rings) -> None:
-        """Ring bells, once nothing is held any more."""
-        for delay in dict.fromkeys(delay for _, delay in rings):
-            due = [due for due, each in rings if each == delay]
-            # A bell that comes too early is heard in vain, and the next is rung seconds later.
-            self._order.bells.ring(due, delay=delay + _NOT_EARLY_SECONDS if delay else 0.0)
-
-    # Holding
+        hold.ring()
 
     @contextmanager
-    def _kept(self, turn: _Turn, lanes: Sequence[Lane]) -> Iterator[None]:
-        """Keep lanes that are held while the block runs; where it ends the worker, others may have them."""
-        if not lanes:
-            yield
-            return
-        extend = partial(self._lanes.extend, lanes, token=turn.token, lease=LEASE_SECONDS)
-        try:
-            with keeper.keep(extend, of=self._lanes):
-                yield
-        except BaseException:
-            following = [] if turn.following is None else [turn.following.lane]
-            for lane in [*lanes, *following]:  # those that are still held
-                try:
-                    self._lanes.release(lane, token=turn.token)
-                except StorageError as error:
-                    logger.warning("The lane of %r for %s stays held: %s", lane.key, lane.target, error)
-            raise
-
-    @contextmanager
-    def _alone(self, lane: Lane, token: str) -> Iterator[int]:
+    def _alone(self, hold: LaneHold, lane: Lane) -> Iterator[int]:
         """Run the first item of a lane, which may have ended a process, beside no other such.
 
         Returns:
@@ -258,16 +218,10 @@ class Turns:
         # One that runs long need not hold up the others for ever: few of them are poisonous.
         inside = gate.acquire(timeout=_LONGEST_GATE_SECONDS)
         try:
-            yield self._lanes.started(lane, token=token)
+            yield hold.started(lane)
         finally:
             if inside:
                 gate.release()
-
-    def _release(self, turn: _Turn, lane: Lane, *, after: float = 0.0, note: str | None = None) -> None:
-        release = partial(self._lanes.release, lane, token=turn.token, after=after, note=note)
-        due = self._until_written(release)
-        if due is not None:
-            turn.rings.append((due, after))
 
     # Subscriptions
 
@@ -279,7 +233,7 @@ class Turns:
                 break
             note = taken.note if number == 0 else ""
             if taken.is_suspect and number == 0:
-                with self._alone(taken.lane, turn.token) as crashes:
+                with self._alone(turn.hold, taken.lane) as crashes:
                     finished = self._attempt(turn, taken.lane, item, note, crashes)
             else:
                 finished = self._attempt(turn, taken.lane, item, note, 0, is_last=number + 1 == last)
@@ -287,7 +241,7 @@ class Turns:
                 return
             left = finished.left
         if left:
-            self._release(turn, taken.lane)
+            turn.hold.release(taken.lane)
 
     def _attempt(
         self, turn: _Turn, lane: Lane, item: Item, note: str, crashes: int, *, is_last: bool = False
@@ -317,10 +271,10 @@ class Turns:
         failed = {each.taken.lane: each.failure for each in gathered if each.failure is not None}
         stopped = [each.taken.lane for each in gathered if not each.move.ids and each.failure is None]
         moving = [each for each in gathered if each.move.ids]
-        outcomes = self._finish_all([each.move for each in moving], turn.token)
+        outcomes = turn.hold.finish([each.move for each in moving])
         for each, finished in zip(moving, outcomes, strict=True):
             lane = each.taken.lane
-            turn.rings.extend((due, 0.0) for due in finished.due)
+            turn.hold.due.extend((due, 0.0) for due in finished.due)
             if finished.outcome is Outcome.FULL:
                 full = no_room(next(iter(each.move.into)), self._lanes)
                 failed[lane] = _Failure(each.taken.items[0], each.taken.note, full)
@@ -332,7 +286,7 @@ class Turns:
                 if finished.left and lane not in failed:
                     stopped.append(lane)
         for lane in stopped:
-            self._release(turn, lane)
+            turn.hold.release(lane)
         for lane, failure in failed.items():
             self._after_failure(turn, lane, failure)
 
@@ -357,9 +311,6 @@ class Turns:
                 into.setdefault(lane, []).extend(items)
         return _Gathered(taken, Move(taken.lane, ids, into), names, failure)
 
-    def _finish_all(self, moves: Sequence[Move], token: str) -> Sequence[Finished]:
-        return self._until_written(partial(self._lanes.finish, moves, token=token)) if moves else ()
-
     # What follows
 
     def _finish(self, turn: _Turn, lane: Lane, item: Item, *, goes_on: bool = False) -> Finished | None:
@@ -367,15 +318,9 @@ class Turns:
         move = Move(lane, [item.id])
         following = turn.waiting.next() if goes_on and turn.waiting is not None else None
         if following is None:
-            [finished] = self._finish_all([move], turn.token)
+            [finished] = turn.hold.finish([move])
         else:
-            finished, taken = self._until_written(
-                partial(
-                    self._lanes.finish_and_take, move, [following],
-                    token=turn.token, lease=LEASE_SECONDS, limit=turn.limit,
-                )
-            )  # fmt: skip
-            turn.following = taken[0] if taken else None
+            finished = turn.hold.finish_and_take(move, following)
         if finished.outcome is Outcome.LOST:
             logger.warning(
                 "The lane of %r for %s has gone to another worker, which may handle event %s again.",
@@ -412,21 +357,17 @@ class Turns:
         if not isinstance(outcome, GiveUp):
             assert isinstance(outcome, TryAgain)  # noqa: S101 - only a bell is dropped
             counted = _written(outcome.failed, performer.counts_as) if outcome.counts else None
-            self._release(turn, lane, after=outcome.after, note=counted)
+            turn.hold.release(lane, after=outcome.after, note=counted)
             return None
         # A holder that has lost its lane writes no result, and a dead letter is one.
-        extend = partial(self._lanes.extend, [lane], token=turn.token, lease=LEASE_SECONDS)
-        if not self._until_written(extend):
+        if not turn.hold.is_held(lane):
             return None
         self._dead_letters.give_up(outcome.letter)
         finished = self._finish(turn, lane, item)
         self._sender.gave_up(attempt, performer.options, error)
         if is_fan_out and finished is not None and finished.left:
-            self._release(turn, lane)
+            turn.hold.release(lane)
         return finished
-
-    def _until_written(self, write: Callable[[], T]) -> T:
-        return until_written(write, what=f"What came of an event in a lane of {self._order.destination}")
 
 
 def _read(note: str, kind: str) -> int:
