@@ -95,7 +95,7 @@ def add_parser(commands: Any) -> None:
                 "--edit", action="store_true", help="change the payload of one letter before"
             )
     expiry = add_command(
-        actions, "expire", _expire, "remove what was given up long ago",
+        actions, "expire", _expire, "remove letters of the handler that were given up long ago",
         examples="fastapi-events dead expire app.events --older-than 30d",
     )  # fmt: skip
     expiry.add_argument("--older-than", type=age, required=True, metavar="AGE", help="such as 30d or 12h")
@@ -261,8 +261,8 @@ def _discard(arguments: argparse.Namespace) -> int:
 
 def _expire(arguments: argparse.Namespace) -> int:
     before = datetime.now(UTC) - arguments.older_than
-    stores = {letters.place: letters for _, letters in stores_of(arguments.target)}
-    _say_count(arguments, sum(letters.expire(before) for letters in stores.values()), "expired")
+    handlers = [handler for handler, _ in stores_of(arguments.target)]
+    _say_count(arguments, sum(each.expire(before) for each in handlers), "expired")
     return 0
 
 

@@ -41,6 +41,10 @@ def add_parser(commands: Any) -> None:
         examples="fastapi-events outbox discard app.events 0b6f2a5e",
     )  # fmt: skip
     discarding.add_argument("ids", nargs="+", metavar="id", help="an event's id, or how it begins")
+    discarding.add_argument(
+        "--for", dest="destination", metavar="HANDLER",
+        help="the event that is for this handler, which the target does not name, or which is gone",
+    )  # fmt: skip
     add_command(
         actions, "setup", _setup, "create what the stores of the handlers need",
         examples="fastapi-events outbox setup app.events",
@@ -88,21 +92,23 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _discard(arguments: argparse.Namespace) -> int:
-    outboxes = list(_outboxes(arguments.target))
-    entries = [
+    found = [
         (outbox, entry)
-        for outbox, _ in outboxes
+        for outbox, _ in _outboxes(arguments.target)
         for entry in _entries(outbox)
         if entry.id.startswith(tuple(arguments.ids))
     ]
     handlers = [each for each in handlers_in(arguments.target) if each.outbox is not None]
+    meant = {each.name for each in handlers} if arguments.destination is None else {arguments.destination}
+    entries = [(outbox, entry) for outbox, entry in found if entry.destination in meant]
     missing = []
     for prefix in dict.fromkeys(arguments.ids):
         ids = [entry.id for _, entry in entries if entry.id.startswith(prefix)]
         try:
             id_ = only(ids, prefix, what="event in the outbox", listing=_LISTING)
         except NotThereError as error:
-            missing.append(error)
+            others = {entry.destination for _, entry in found if entry.id.startswith(prefix)}
+            missing.append(_for_others(prefix, others) if prefix and others else error)
             continue
         for outbox, entry in entries:
             if entry.id == id_:
@@ -114,6 +120,15 @@ def _discard(arguments: argparse.Namespace) -> int:
     for each in missing:
         say(f"fastapi-events: {shown(each)}", to=sys.stderr)
     return 1 if missing else 0
+
+
+def _for_others(prefix: str, destinations: set[str]) -> NotThereError:
+    """The error where only other handlers have an event of this id, which keep it unless they are named."""
+    names = sorted(map(shown, destinations))
+    return NotThereError(
+        f"The event {shown(repr(prefix))} in the outbox is for {' and '.join(names)}, and was left. "
+        f"To discard it there, name the handler: --for {names[0]}."
+    )
 
 
 def _cancel(outbox: Outbox, entry: Entry, handlers: list[TaskQueueHandler]) -> None:

@@ -134,8 +134,12 @@ class DeadLetters(Store, ABC):
         """
 
     @abstractmethod
-    def expire(self, before: datetime) -> int:
-        """Remove what was given up before that time, and count it."""
+    def expire(self, before: datetime, *, handler: str | None = None) -> int:
+        """Remove what was given up before that time, and count it.
+
+        Parameters:
+            handler: Only letters of this handler; of all that share the store if not given.
+        """
 
     @abstractmethod
     def count(

@@ -153,6 +153,17 @@ def test_expire_removes_what_is_old(run: Run, app: Any) -> None:
     assert run("dead", "expire", "shop_events:events", "--older-than", "1s").out == "1 expired\n"
 
 
+def test_letters_of_another_handler_in_the_store_neither_expire_nor_are_discarded(run: Run, app: Any) -> None:
+    app.events.dead_letters.add(letter(1))
+    app.events.dead_letters.add(letter(2, handler="list:other"))
+
+    assert run("dead", "expire", "shop_events:events", "--older-than", "1s").out == "1 expired\n"
+    assert run("dead", "discard", "shop_events:events", "--all").out == "0 discarded\n"
+    assert [each.id for each in app.events.dead_letters.list()] == ["letter-2"]
+    [line] = run("audit", "shop_events:events", "--json").out.splitlines()
+    assert (json.loads(line)["what"], json.loads(line)["count"]) == ("expired", 1)
+
+
 def test_an_age_that_is_none_is_refused(run: Run) -> None:
     ran = run("dead", "expire", "shop_events:events", "--older-than", "soon")
 

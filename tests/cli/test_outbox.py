@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +52,23 @@ def test_discard_removes_what_it_is_told_and_names_what_is_not_there(run: Run, a
     assert ran.out == f"{first} discarded\n"
     assert "There is no event in the outbox 'nobody'" in ran.err
     assert [entry.id for entry in app.events.outbox.list()] == [second]
+
+
+def test_discard_leaves_what_is_for_another_handler_unless_that_is_named(run: Run, app: Any) -> None:
+    event = Event("a")
+    [own] = app.events._outlet.outbox_writer.entries([event])
+    app.events.outbox.add([own, replace(own, destination="list:gone")])
+
+    assert run("outbox", "discard", "shop_events:events", event.id).out == f"{event.id} discarded\n"
+    assert [each.destination for each in app.events.outbox.list()] == ["list:gone"]
+    again = run("outbox", "discard", "shop_events:events", event.id)
+    assert (again.code, again.out) == (1, "")
+    assert (
+        "is for list:gone, and was left. To discard it there, name the handler: --for list:gone" in again.err
+    )
+    assert len(app.events.outbox.list()) == 1
+    assert run("outbox", "discard", "shop_events:events", event.id, "--for", "list:gone").code == 0
+    assert app.events.outbox.list() == []
 
 
 def test_setup_names_what_is_ready(run: Run) -> None:

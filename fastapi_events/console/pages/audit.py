@@ -1,4 +1,4 @@
-"""Audit: who replayed, discarded or paused what."""
+"""Audit: who replayed, discarded, expired or paused what."""
 
 from __future__ import annotations
 

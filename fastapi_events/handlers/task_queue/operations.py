@@ -1,10 +1,10 @@
-"""What people do with a queue handler's events: pause, replay, discard, look."""
+"""What people do with a queue handler's events: pause, replay, discard, expire, look."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_events import envelope
@@ -181,6 +181,24 @@ class Operations(Registering):
         """
         steps = self.worker.dead_letters.discard_all(matching, Pace(rate, None, None))
         return self._counted(steps, "discarded", matching, by)
+
+    def expire(self, before: datetime, *, by: str | None = None) -> int:
+        """Remove the handler's dead letters that were given up before a time, for ever, and count them.
+
+        Parameters:
+            before: With a time zone.
+            by: Who does it, for the audit trail; the user of this process if not given.
+
+        Raises:
+            ConfigurationError: When the handler has no store of dead letters.
+            StorageError: When the store fails.
+            ValueError: When the time has no time zone.
+        """
+        old = LetterFilter(before=before)
+        count = self.worker.dead_letters.store.expire(before, handler=self.name)
+        if count:
+            self.audit.note("expired", str(old), count=count, by=by)
+        return count
 
     def queued_letters(self) -> Sequence[DeadLetter]:
         """The dead letters that the engine keeps by its own means, since the store was away or there is none.

@@ -67,9 +67,10 @@ class MemoryDeadLetters(DeadLetters):
             same = (each.id for each in letters if self._letters.get(each.id) == each)
             return self.discard(list(same))
 
-    def expire(self, before: datetime) -> int:
+    def expire(self, before: datetime, *, handler: str | None = None) -> int:
         with self._lock:
-            return self.discard([letter.id for letter in self._letters.values() if letter.last_at < before])
+            letters = self._matching(None, None, handler, None)
+            return self.discard([each.id for each in letters if each.last_at < before])
 
     def count(
         self,

@@ -116,7 +116,7 @@ _EXPIRE = (
     COMMON
     + _LETTERS
     + """
-local old = redis.call('ZRANGEBYSCORE', all, '-inf', '(' .. ARGV[3], 'LIMIT', 0, ARGV[4])
+local old = redis.call('ZRANGEBYSCORE', prefix .. ARGV[5], '-inf', '(' .. ARGV[3], 'LIMIT', 0, ARGV[4])
 for _, id in ipairs(old) do remove(id) end
 return #old
 """
@@ -222,10 +222,11 @@ class RedisDeadLetters(RedisPart, DeadLetters):
             for begin in range(0, len(flat), 2 * PAGE)
         )
 
-    def expire(self, before: datetime) -> int:
+    def expire(self, before: datetime, *, handler: str | None = None) -> int:
+        index = self._index(None, None, handler, None).removeprefix(self._server.prefix)
         count = 0
         while True:
-            removed = int(self._server.run(_EXPIRE, before.timestamp(), PAGE))
+            removed = int(self._server.run(_EXPIRE, before.timestamp(), PAGE, index))
             count += removed
             if removed < PAGE:
                 return count

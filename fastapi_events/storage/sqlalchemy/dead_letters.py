@@ -129,9 +129,10 @@ class SqlDeadLetters(SqlPart, DeadLetters):
 
         return self._database.write(remove)
 
-    def expire(self, before: datetime) -> int:
+    def expire(self, before: datetime, *, handler: str | None = None) -> int:
         old = dead_letters.c.last_at < before.timestamp()
-        return delete_in_batches(self._database, dead_letters.c.id, old)
+        meant = sa.and_(old, *_matching(None, None, handler, None))
+        return delete_in_batches(self._database, dead_letters.c.id, meant)
 
     def count(
         self,

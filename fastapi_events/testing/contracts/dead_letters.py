@@ -235,3 +235,20 @@ class DeadLettersContract:
             store.dead_letters.add(_letter(str(minutes), minutes=minutes))
         assert store.dead_letters.expire(BEGIN + timedelta(minutes=old)) == old
         assert _ids(store.dead_letters.list()) == [str(old), str(old + 1)]
+
+    def test_old_letters_of_one_handler_can_be_removed(self, store: Any) -> None:
+        letters = store.dead_letters
+        for id_, handler, minutes in (
+            ("1", "a", 0),
+            ("2", "b", 0),
+            ("3", "a", 1),
+            ("4", "b", 1),
+            ("5", "a", 2),
+        ):
+            letters.add(_letter(id_, handler=handler, minutes=minutes))
+        assert letters.expire(BEGIN + timedelta(minutes=2), handler="a") == 2
+        assert letters.expire(BEGIN + timedelta(minutes=2), handler="nobody") == 0
+        assert _ids(letters.list()) == ["2", "4", "5"]
+        assert (letters.count(handler="a"), letters.count(handler="b")) == (1, 2)
+        assert letters.expire(BEGIN + timedelta(minutes=2)) == 2
+        assert _ids(letters.list()) == ["5"]

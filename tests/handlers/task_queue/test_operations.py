@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,6 +32,25 @@ def handler(store: MemoryStore) -> Any:
 
 def noted(store: MemoryStore) -> list[tuple[str, str, int]]:
     return [(each.by, each.what, each.count) for each in store.journal.actions()]
+
+
+def test_old_letters_of_the_handler_alone_expire_and_it_is_kept_who_did_it(
+    handler: Any, store: MemoryStore
+) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    for number, days, owner in ((1, 0, handler.name), (2, 0, "list:other"), (3, 9, handler.name)):
+        store.dead_letters.add(
+            replace(letter(number), handler=owner, first_at=at, last_at=at + timedelta(days=days))
+        )
+
+    assert handler.expire(at + timedelta(days=5), by="alice") == 1
+    assert handler.expire(at + timedelta(days=5), by="bob") == 0
+    assert {each.handler for each in store.dead_letters.list()} == {handler.name, "list:other"}
+    [action] = store.journal.actions()
+    assert (action.by, action.what, action.handler, action.count) == ("alice", "expired", handler.name, 1)
+    assert action.subject == f"before={at + timedelta(days=5)}"
+    with pytest.raises(ValueError, match="time zone"):
+        handler.expire(datetime(2026, 1, 6))
 
 
 def test_letters_are_discarded_step_by_step_and_later_ones_stay(handler: Any, store: MemoryStore) -> None:
