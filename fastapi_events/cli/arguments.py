@@ -73,6 +73,16 @@ def age(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
+def some_text(given: str) -> str:
+    """A text that is not empty, as the variable of a shell is that has not been set.
+
+    An empty filter would choose nothing, or all.
+    """
+    if not given.strip():
+        raise argparse.ArgumentTypeError(f"{given!r} is empty; is a variable not set?")
+    return given
+
+
 def number(text: str) -> int:
     """How many, as people type it: 1 or more."""
     if not (text.isascii() and text.isdigit() and int(text)):

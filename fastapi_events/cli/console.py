@@ -7,7 +7,7 @@ import importlib
 from typing import Any
 
 from fastapi_events import checks
-from fastapi_events.cli.arguments import add_command
+from fastapi_events.cli.arguments import add_command, some_text
 from fastapi_events.cli.text import say
 from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.inspection import handlers_in
@@ -25,10 +25,15 @@ def add_parser(commands: Any) -> None:
         json=False,
     )  # fmt: skip
     parser.add_argument(
-        "--host", default="127.0.0.1", help="where it listens (127.0.0.1); another needs --auth"
+        "--host",
+        type=some_text,
+        default="127.0.0.1",
+        help="where it listens (127.0.0.1); another needs --auth",
     )
     parser.add_argument("--port", type=_port, default=8080, help="where it listens (8080)")
-    parser.add_argument("--auth", metavar="MODULE:NAME", help="the function that says who asks; see the docs")
+    parser.add_argument(
+        "--auth", type=some_text, metavar="MODULE:NAME", help="the function that says who asks; see the docs"
+    )
     parser.add_argument(
         "--allow", default="see_payloads", metavar="PERMISSIONS",
         help="what somebody on this machine may do without --auth, such as replay,pause (see_payloads)",

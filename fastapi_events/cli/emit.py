@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from fastapi_events.checks import guess
-from fastapi_events.cli.arguments import add_command, age
+from fastapi_events.cli.arguments import add_command, age, some_text
 from fastapi_events.cli.text import say, say_json, shown
 from fastapi_events.emission import emit
 from fastapi_events.errors import ConfigurationError, DelayTooLong, UnserialisablePayload
@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         metavar="JSON",
         help="its payload; - reads it from standard input",
     )
-    parser.add_argument("--key", help="its ordering key")
+    parser.add_argument("--key", type=some_text, help="its ordering key")
     parser.add_argument("--delay", type=age, metavar="TIME", help="handle it in so long, such as 10m")
 
 

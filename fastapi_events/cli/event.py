@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fastapi_events.cli.arguments import add_command, add_group, age, number
+from fastapi_events.cli.arguments import add_command, add_group, age, number, some_text
 from fastapi_events.cli.event_tree import data_of, line_of, lines_of, record_data
 from fastapi_events.cli.selection import NotThereError, guess, only
 from fastapi_events.cli.text import local, say, say_json, shown, table
@@ -70,14 +70,16 @@ def add_parser(commands: Any) -> None:
 
 
 def _filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", metavar="PATTERN", help="only events of this name; * stands for anything")
+    parser.add_argument(
+        "--name", type=some_text, metavar="PATTERN", help="only events of this name; * stands for anything"
+    )
     parser.add_argument(
         "--outcome",
         choices=HAPPENINGS,
         metavar="OUTCOME",
         help=f"only where this happened: {', '.join(HAPPENINGS)}",
     )
-    parser.add_argument("--key", metavar="KEY", help="only events with this ordering key")
+    parser.add_argument("--key", type=some_text, metavar="KEY", help="only events with this ordering key")
 
 
 def _show(arguments: argparse.Namespace) -> int:

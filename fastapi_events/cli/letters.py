@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from fastapi_events.cli.arguments import age
+from fastapi_events.cli.arguments import age, some_text
 from fastapi_events.cli.selection import NotThereError, guess, only
 from fastapi_events.cli.text import shown
 from fastapi_events.errors import ConfigurationError
@@ -23,11 +23,15 @@ _ALL = 1_000_000
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """Add the options that select dead letters."""
-    parser.add_argument("--subscription", help="only letters to this subscription")
-    parser.add_argument("--event", help="only letters about this event")
-    parser.add_argument("--error", metavar="TEXT", help="only those whose reason has this in it")
-    parser.add_argument("--key", help="only those of events with this ordering key")
-    parser.add_argument("--group", metavar="ID", help="only those of this group; see `dead groups`")
+    parser.add_argument("--subscription", type=some_text, help="only letters to this subscription")
+    parser.add_argument("--event", type=some_text, help="only letters about this event")
+    parser.add_argument(
+        "--error", type=some_text, metavar="TEXT", help="only those whose reason has this in it"
+    )
+    parser.add_argument("--key", type=some_text, help="only those of events with this ordering key")
+    parser.add_argument(
+        "--group", type=some_text, metavar="ID", help="only those of this group; see `dead groups`"
+    )
     parser.add_argument(
         "--older-than", type=age, metavar="AGE", help="only those given up before, such as 30d"
     )

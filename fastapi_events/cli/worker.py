@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from fastapi_events.cli.arguments import add_command
+from fastapi_events.cli.arguments import add_command, some_text
 from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
         help="what functions at work have to finish, once it is to stop (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--probe", metavar="HOST:PORT",
+        "--probe", type=some_text, metavar="HOST:PORT",
         help="answer /livez, /readyz and /metrics there; :8080 for all addresses of this machine",
     )  # fmt: skip
     parser.add_argument(
@@ -56,7 +56,11 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--reload", action="store_true", help="start again when a .py file has changed")
     parser.add_argument(
-        "--watch", action="append", metavar="DIR", help="with --reload: where; by default here"
+        "--watch",
+        type=some_text,
+        action="append",
+        metavar="DIR",
+        help="with --reload: where; by default here",
     )
     parser.set_defaults(passes_on=True)
 

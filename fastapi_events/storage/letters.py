@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from fastapi_events import redaction
 from fastapi_events.envelope import ORDERING_KEY
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.errors import ConfigurationError, InvalidSetting
 from fastapi_events.storage.base import check_aware
 from fastapi_events.storage.dead_letters import DeadLetter, DeadLetters
 
@@ -58,6 +58,9 @@ class LetterFilter:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("subscription", "event_name", "error", "group", "ordering_key"):
+            if getattr(self, name) == "":  # it would mean none, or all
+                raise InvalidSetting(f"{name}='': expected a text that is not empty, or None for any.")
         check_aware("before", self.before)
         check_aware("since", self.since)
 

@@ -22,6 +22,27 @@ def test_a_number_is_one_or_more() -> None:
             number(wrong)
 
 
+@pytest.mark.parametrize("wrong", ["", " "])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "dead list app.events --subscription", "dead discard app.events --all --error",
+        "dead replay app.events --event", "dead groups app.events --key", "dead list app.events --group",
+        "event list app.events --name", "event tail app.events --key", "emit app.events order-paid --key",
+        "worker app.handlers --probe", "worker app.handlers --reload --watch", "console app.events --host",
+        "console app.events --auth",
+    ],
+)  # fmt: skip
+def test_an_option_refuses_what_a_variable_leaves_that_is_not_set(
+    command: str, wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.parser().parse_args([*command.split(), wrong])
+
+    assert ended.value.code == 2
+    assert f"{wrong!r} is empty; is a variable not set?" in capsys.readouterr().err
+
+
 def test_a_command_takes_a_target_and_json_and_says_what_runs() -> None:
     whole = argparse.ArgumentParser()
     actions = add_group(whole.add_subparsers(), "fish", "look after fish", examples="fish count app.events")

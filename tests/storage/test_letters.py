@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastapi_events.errors import ConfigurationError
+from fastapi_events.errors import ConfigurationError, InvalidSetting
 from fastapi_events.storage.dead_letters import DeadLetter
 from fastapi_events.storage.letters import LetterFilter, edited, group_id, groups_of, payload_of
 from tests.cli.conftest import letter as a_letter
@@ -92,6 +92,14 @@ def test_times_of_a_filter_need_a_time_zone() -> None:
     with pytest.raises(ValueError, match="before must have a time zone"):
         LetterFilter(before=datetime(2026, 1, 1))
     assert LetterFilter(since=datetime.now(UTC) - timedelta(1)).is_empty is False
+
+
+@pytest.mark.parametrize("name", ["subscription", "event_name", "error", "group", "ordering_key"])
+def test_an_empty_text_of_a_filter_is_neither_none_nor_all(name: str) -> None:
+    with pytest.raises(
+        InvalidSetting, match=f"^{name}='': expected a text that is not empty, or None for any"
+    ):
+        LetterFilter(**{name: ""})
 
 
 def test_an_edited_letter_says_something_else_and_is_the_same_otherwise() -> None:

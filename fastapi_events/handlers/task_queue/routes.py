@@ -36,7 +36,7 @@ class Routes:
         for pattern, target in (routes or {}).items():
             if not isinstance(pattern, (str, Enum)) or not pattern:
                 raise InvalidSetting(f"routes={{{pattern!r}: {target!r}}}: expected a pattern of names.")
-            if not isinstance(target, str) or not target:
+            if not isinstance(target, str) or not target.strip() or not target.isprintable():
                 raise InvalidSetting(f"routes={{{pattern!r}: {target!r}}}: expected the name of a queue.")
             self._index.add(wire_name(pattern), target)
             self._queues.append(target)

@@ -132,7 +132,7 @@ def test_an_enum_member_stands_for_its_name() -> None:
     assert [routes.queue_for(name) for name in (Animal.CAT, "cat", "dog")] == ["cats", "cats", "events"]
 
 
-@pytest.mark.parametrize("target", [None, 7, ""])
+@pytest.mark.parametrize("target", [" ", "a\nb", None, 7, ""])
 def test_what_is_no_queue_is_refused(target: Any) -> None:
     with pytest.raises(ConfigurationError, match="expected the name of a queue"):
         Routes("events", {"a": target})
