@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -76,9 +76,14 @@ class BoundedCall(Generic[T]):
         latest = self._state.get().latest
         return latest is not None and not self._is_old(latest)
 
-    def begin(self) -> None:
-        """Begin, unless a call is under way or an answer is still good; `wait` or `answer` gets it."""
-        self._latest()
+    def begin(self) -> Future[Answer[T]]:
+        """Begin, unless a call is under way or an answer is still good.
+
+        Returns:
+            The answer to come. It is there for whoever has begun, however late that looks for it; `wait` and
+            `answer` ask again once it is old.
+        """
+        return self._latest()
 
     def _latest(self) -> Future[Answer[T]]:
         state = self._state.get()
@@ -101,3 +106,15 @@ class BoundedCall(Generic[T]):
         except Exception as raised:  # for whoever asks
             error = raised
         future.set_result(Answer(value, error, time.monotonic()))
+
+
+def made_at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """What calls return that are made at the same time, so that one that takes long delays no other.
+
+    Parameters:
+        calls: Each of them ends by itself.
+    """
+    if len(calls) < 2:
+        return [call() for call in calls]
+    with ThreadPoolExecutor(len(calls), thread_name_prefix="fastapi-events-made-at-once") as pool:
+        return [each.result() for each in [pool.submit(call) for call in calls]]

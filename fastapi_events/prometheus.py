@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapp
 from typing import Any
 
 from fastapi_events import checks
+from fastapi_events.bounded_call import made_at_once
 from fastapi_events.errors import ConfigurationError, MissingDependencyError
 from fastapi_events.handlers.base import BaseEventHandler
 from fastapi_events.handlers.task_queue import TaskQueueHandler
@@ -165,7 +166,8 @@ class _Gauges(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        found = [reading for each in self._readers for reading in each.readings()]
+        told = made_at_once([each.readings for each in self._readers])
+        found = [reading for several in told for reading in several]
         for gauge, (description, labels) in GAUGES.items():
             unit = "_seconds" if gauge.endswith(".oldest") else ""
             name = f"fastapi_events_{gauge.replace('.', '_')}{unit}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from fastapi_events.bounded_call import BoundedCall
+from fastapi_events.bounded_call import BoundedCall, made_at_once
 
 
 def test_whoever_asks_gets_what_the_call_returned_or_raised() -> None:
@@ -50,3 +50,27 @@ def test_an_answer_is_good_for_a_while() -> None:
         assert fleeting.wait(timeout=30) is not None
 
     assert sorted(made) == [1, 2, 2]
+
+
+def test_who_has_begun_a_call_gets_its_answer_however_late_and_others_a_new_one() -> None:
+    made: list[int] = []
+    call = BoundedCall(lambda: made.append(1) or len(made), good_for=0.0)
+
+    begun = call.begin()
+    first = begun.result(30)
+    again = call.wait(timeout=30)
+
+    assert begun.result(0) is first
+    assert again is not None
+    assert (first.value, again.value) == (1, 2)
+
+
+def test_calls_are_made_at_the_same_time_and_answered_in_their_order() -> None:
+    met = threading.Barrier(3, timeout=30)
+
+    def call(number: int) -> int:
+        met.wait()
+        return number
+
+    assert made_at_once([lambda number=number: call(number) for number in range(3)]) == [0, 1, 2]
+    assert made_at_once([]) == []

@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.local import LocalHandler
+from fastapi_events.handlers.task_queue.depth import QueueDepth
 from fastapi_events.measures import COUNTERS, GAUGES, HISTOGRAMS
 from fastapi_events.prometheus import MetricsPage, PrometheusLifecycle, metrics_app
 from fastapi_events.storage.memory import MemoryStore
-from tests.handlers.task_queue.broker import ListHandler
+from tests.handlers.task_queue.broker import ListEngine, ListHandler
 from tests.places import dramatiq_on_stub
 from tests.test_measures import live_through_everything
 
@@ -83,6 +86,21 @@ def test_the_gauges_of_handlers_are_read_when_the_page_is() -> None:
     assert found["fastapi_events_outbox_waiting"] == {("dramatiq:events",): 0}
     assert found["fastapi_events_dead_letters"] == {("dramatiq:events",): 0}
     assert {name for name in found if name.startswith("fastapi_events_")} <= exported()
+
+
+def test_handlers_are_asked_at_the_same_time() -> None:
+    met = threading.Barrier(2, timeout=30)
+
+    class Meeting(ListEngine):
+        def depths(self, queues: Collection[str], *, timeout: float) -> Sequence[QueueDepth]:
+            met.wait()
+            return [QueueDepth(queue=each, ready=1) for each in queues]
+
+    handlers = [ListHandler(Meeting(), queue=each, relay=False) for each in ("a", "b")]
+
+    found = families(MetricsPage(handlers, registry=CollectorRegistry()).text())
+
+    assert found["fastapi_events_queue_ready"] == {("list:a", "a"): 1, ("list:b", "b"): 1}
 
 
 def test_processes_that_write_into_one_folder_are_added_up(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from fastapi_events.bounded_call import made_at_once
 from fastapi_events.checks import counted
 from fastapi_events.cli.arguments import add_command
 from fastapi_events.cli.event_tree import seconds
@@ -45,7 +46,7 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     readers = [StatusReader(each) for each in handlers_in(arguments.target)]
     while True:
-        found = [each.read() for each in readers]
+        found = made_at_once([each.read for each in readers])
         text = _CLEAR if arguments.watch and not arguments.json and sys.stdout.isatty() else ""
         if arguments.json:
             is_read = all(say_json(_data(each)) for each in found)

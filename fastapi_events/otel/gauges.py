@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from fastapi_events.bounded_call import made_at_once
 from fastapi_events.errors import MissingDependencyError
 from fastapi_events.measures import GAUGES, Reading
 
@@ -65,7 +66,8 @@ class _Together:
     def __call__(self) -> list[Reading]:
         with self._lock:
             if time.monotonic() > self._good_until:
-                self._found = [reading for each in self._sources for reading in each.readings()]
+                told = made_at_once([each.readings for each in self._sources])
+                self._found = [reading for several in told for reading in several]
                 self._good_until = time.monotonic() + _GOOD_FOR_SECONDS
             return self._found
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import TypeVar
 
@@ -76,17 +77,17 @@ class StatusReader:
 
     def _read(self, deadline: float) -> Status:
         handler, problems = self._handler, list[str]()
-        for store in (self._outbox, self._lanes, self._letters, self._counts):
-            if store is not None:
-                store.begin()
-        snapshot = _answer(self._fleet, deadline - self._timeout / 2, "the catalogue", problems)
+        # All are asked now, and looked for below: what another one takes its time for does not make them old.
+        of_outbox, of_lanes = _begun(self._outbox), _begun(self._lanes)
+        of_letters, of_journal = _begun(self._letters), _begun(self._counts)
+        snapshot = _answer(self._fleet.begin(), deadline - self._timeout / 2, "the catalogue", problems)
         listings = listings_of(handler, snapshot)
         self._queues = {*handler.queues, *(each.queue for each in listings)}
-        depths = _answer(self._depths, deadline, "the broker", problems)
-        outbox = _answer(self._outbox, deadline, "the outbox", problems)
-        lanes = _answer(self._lanes, deadline, "the store of lanes", problems)
-        letters = _answer(self._letters, deadline, "the store of dead letters", problems)
-        counts = _answer(self._counts, deadline, "the journal", problems)
+        depths = _answer(self._depths.begin(), deadline, "the broker", problems)
+        outbox = _answer(of_outbox, deadline, "the outbox", problems)
+        lanes = _answer(of_lanes, deadline, "the store of lanes", problems)
+        letters = _answer(of_letters, deadline, "the store of dead letters", problems)
+        counts = _answer(of_journal, deadline, "the journal", problems)
         queues = tuple(queue_statuses(self._queues, depths or (), snapshot))
         subscriptions = tuple(subscription_statuses(listings, snapshot, counts))
         relays = None if snapshot is None else snapshot.relays
@@ -98,12 +99,17 @@ class StatusReader:
         )  # fmt: skip
 
 
-def _answer(call: BoundedCall[T] | None, deadline: float, what: str, problems: list[str]) -> T | None:
-    """What a call has answered by the deadline; if nothing, it is a problem."""
-    if call is None:
+def _begun(call: BoundedCall[T] | None) -> Future[Answer[T]] | None:
+    return None if call is None else call.begin()
+
+
+def _answer(asked: Future[Answer[T]] | None, deadline: float, what: str, problems: list[str]) -> T | None:
+    """What has been answered by the deadline; if nothing, it is a problem."""
+    if asked is None:
         return None
-    answer: Answer[T] | None = call.wait(timeout=max(deadline - time.monotonic(), 0.0))
-    if answer is None:
+    try:
+        answer = asked.result(max(deadline - time.monotonic(), 0.0))
+    except TimeoutError:
         problems.append(f"{what[0].upper()}{what[1:]} does not answer in time.")
         return None
     if answer.error is not None:

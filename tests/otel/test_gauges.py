@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -50,6 +51,21 @@ def test_all_sources_are_asked_once_for_all_gauges() -> None:
     ]
     assert found["fastapi_events.workers"] == [(2, {"handler": "a"})]
     assert (one.asked, other.asked) == (1, 1)
+
+
+def test_sources_are_asked_at_the_same_time() -> None:
+    met = threading.Barrier(2, timeout=30)
+
+    class Meeting(Told):
+        def readings(self) -> list[Reading]:
+            met.wait()
+            return super().readings()
+
+    reader = InMemoryMetricReader()
+    sources = (Meeting(Reading("workers", number, (str(number),))) for number in (1, 2))
+    export_gauges(*sources, provider=MeterProvider([reader]))
+
+    assert [value for value, _ in collected(reader)["fastapi_events.workers"]] == [1, 2]
 
 
 def test_a_handler_is_read_from_its_broker() -> None:

@@ -93,6 +93,22 @@ def test_a_broker_that_does_not_answer_in_time_is_a_problem(
     assert (events.depth.ready, events.is_consumed) == (None, True)
 
 
+def test_a_broker_that_never_answers_makes_no_store_look_silent(
+    handler: ListHandler, engine: TellingEngine, store: MemoryStore
+) -> None:
+    announce(store, "feed", "events")
+    engine.gate.clear()
+
+    # The stores have answered by then so long ago that others would ask them anew.
+    found = StatusReader(handler).read(timeout=1.2)
+
+    assert found.problems == ("The broker does not answer in time.",)
+    assert found.outbox is not None
+    assert found.lanes is not None
+    assert found.dead_letters == 0
+    assert [each.succeeded for each in found.subscriptions] == [0]
+
+
 def test_a_broker_that_refuses_is_a_problem_and_the_rest_is_told(
     handler: ListHandler, engine: TellingEngine, store: MemoryStore
 ) -> None:
