@@ -115,7 +115,7 @@ def dispatch(
     if not event_name:
         event_name = event_name_or_model if named else getattr(event_name_or_model, "__event_name__", None)
         if not event_name:
-            raise MissingEventNameDuringDispatch
+            raise MissingEventNameDuringDispatch(event_name_or_model)
     if not named or type(event_name) is not str:
         _check(event_name, event_name_or_model)
 

@@ -62,11 +62,18 @@ class MissingEventNameDuringRegistration(MissingEventNameError):
 
 
 class MissingEventNameDuringDispatch(MissingEventNameError):
-    """Raised when `dispatch()` is given no name and its model has no `__event_name__`."""
+    """Raised when `dispatch()` is given no name and its model has no `__event_name__`.
 
-    def __init__(self) -> None:
+    Parameters:
+        given: What it was given instead of a name; only its type is told.
+    """
+
+    def __init__(self, given: object = None) -> None:
+        kind = type(given).__name__
+        found = "" if given is None else f" {kind!r} is no type of names, and defines no __event_name__;"
         super().__init__(
-            "The event has no name: pass event_name= to dispatch(), or define __event_name__ on the model."
+            f"The event has no name:{found} pass event_name= to dispatch(), or define __event_name__ on the "
+            "model."
         )
 
 

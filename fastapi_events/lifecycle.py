@@ -123,10 +123,17 @@ class LogLifecycle(Lifecycle):
 
     def unmatched(self, event: Event, *, handler: str) -> None:
         count = self._unheard.count(f"{handler} {wire_name(event.name)}")
-        if count:
+        name = wire_name(event.name)
+        if count == 1:
+            logger.warning(
+                "Nobody listens to event %r in %s (%s). Look for a misspelt name, a worker that does not "
+                "import its functions, or another application that uses the same queue.",
+                name, handler, event.id,
+            )  # fmt: skip
+        elif count:
             logger.warning(
                 "Nobody listens to event %r in %s: %d since this was said last, %s the latest.",
-                wire_name(event.name), handler, count, event.id,
+                name, handler, count, event.id,
             )  # fmt: skip
 
     def failed(

@@ -90,6 +90,11 @@ def test_an_event_without_a_name_is_refused(args: tuple[object, ...]) -> None:
         dispatched(*args)
 
 
+def test_what_has_no_name_is_called_by_its_type_alone() -> None:
+    with pytest.raises(MissingEventNameDuringDispatch, match="'int' is no type of names, and defines no __e"):
+        dispatched(5)
+
+
 @dataclasses.dataclass
 class Milk:
     __event_name__ = "milk"

@@ -138,7 +138,7 @@ def _supervise(
     backoff = Backoff(first=0.2, longest=4.0)
     supervisor = Supervisor(grace=arguments.grace, backoff=backoff, usage_error=_USAGE_ERROR)
     watch = WorkerWatch(
-        arguments.target, handlers, silent_after=arguments.silent_after, restart=supervisor.restart
+        arguments.target, handlers, silent_after=arguments.silent_after, supervisor=supervisor
     )
     environment = {
         "dramatiq_restart_delay": os.environ.get("dramatiq_restart_delay", _RESTART_MILLISECONDS),  # noqa: SIM112

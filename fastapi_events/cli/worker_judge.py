@@ -14,6 +14,11 @@ _MISSED_AFTER = 15.0
 """Seconds after which an engine should have noticed that a process has ended. Dramatiq waits ten for
 one that starts, and without end where that is killed just while it says that it has started."""
 
+NOT_STARTED = "no worker has started yet"
+_NOT_BOOTED = "it does not consume yet"
+STARTS = (NOT_STARTED, _NOT_BOOTED)
+"""How problems end that every start has."""
+
 Waiting = Mapping[str, int]
 """How many messages are ready, by queue."""
 
@@ -74,7 +79,7 @@ class Judge:
                 problems.append(f"{engine}: the broker does not answer")
             own = [each for each in every if each["engine"] == engine]
             if not own:
-                problems.append(f"{engine}: no worker has started yet")
+                problems.append(f"{engine}: {NOT_STARTED}")
             for report in own:
                 has_ended = report["pid"] in ended
                 found, still = (self._missed if has_ended else self._problems_of)(report, now)
@@ -138,7 +143,7 @@ class Judge:
             still = now - self._alive[_process_of(report)].seen_at
             return [f"it has not reported for {now - report['at']:.0f} s"], still
         if not report["booted"]:
-            return ["it does not consume yet"], 0.0
+            return [_NOT_BOOTED], 0.0
         problems = [f"the consumer of {each} has stopped" for each in report["stopped"]]
         room_since = report["room_since"]
         if room_since is None:

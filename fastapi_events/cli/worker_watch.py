@@ -7,14 +7,15 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from fastapi_events import worker_reports
 from fastapi_events.bounded_call import BoundedCall
-from fastapi_events.cli.worker_judge import Judge, Waiting
+from fastapi_events.cli.worker_judge import NOT_STARTED, STARTS, Judge, Waiting
 from fastapi_events.embedded.lock import DirectoryLock
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
@@ -29,6 +30,19 @@ _LOOK_SECONDS = 5.0  # how long it takes until the next look is over, where a br
 _END_SECONDS = 5.0
 
 
+class Restarts(Protocol):
+    """What starts workers again: a `Supervisor`."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the workers are to end."""
+        ...
+
+    def restart(self, name: str, /) -> None:
+        """End the worker of an engine, which is started again."""
+        ...
+
+
 class WorkerWatch:
     """Looks after the workers of a target for the length of a `with` block, in a thread.
 
@@ -36,7 +50,7 @@ class WorkerWatch:
         target: What the command was given; `fastapi-events probe` finds the verdict by it.
         handlers: Those of the target.
         silent_after: See `Judge`.
-        restart: Ends the worker of an engine, which is started again.
+        supervisor: Starts workers again that stand still.
     """
 
     def __init__(
@@ -45,11 +59,11 @@ class WorkerWatch:
         handlers: Sequence[TaskQueueHandler],
         *,
         silent_after: float,
-        restart: Callable[[str], None],
+        supervisor: Restarts,
     ) -> None:
         engines = list(dict.fromkeys(each.engine.name for each in handlers))
         self._judge = Judge(engines, silent_after)
-        self._restart = restart
+        self._supervisor = supervisor
         self._waiting: dict[str, list[BoundedCall[Waiting]]] = {
             engine: [
                 BoundedCall(partial(_waiting_in, each), good_for=EVERY_SECONDS)
@@ -65,7 +79,7 @@ class WorkerWatch:
         self._stopping = threading.Event()
         self._looked_at = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="fastapi-events-worker-watch", daemon=True)
-        self._problems: list[str] = []
+        self._problems = [f"{each}: {NOT_STARTED}" for each in engines]  # which goes without saying
         self.verdict: Verdict = {
             "at": time.monotonic(), "live": True, "ready": False, "problems": ["it has just started"],
             "workers": [],
@@ -112,12 +126,12 @@ class WorkerWatch:
         self._looked_at = now
         verdict, dead = self._judge.decide(reports, waiting, now=now, cpu=cpu, ended=ended)
         self.verdict = verdict
-        if verdict["problems"] != self._problems:
+        if verdict["problems"] != self._problems and not self._supervisor.is_stopping:
             self._tell(verdict)
         worker_reports.write(self.folder, worker_reports.VERDICT, verdict)
         for engine, why in dead.items():
             logger.critical("The worker of %s stands still, and is started again: %s.", engine, why)
-            self._restart(engine)
+            self._supervisor.restart(engine)
         self._judge.begin_anew(dead)
 
     def _tell(self, verdict: Verdict) -> None:
@@ -126,8 +140,9 @@ class WorkerWatch:
         if before and not now:
             logger.info("The workers are ready.")
         for each in verdict["problems"]:
-            if _kind(each) not in before and self._problems:
-                logger.warning("The workers are not ready: %s.", each)
+            if _kind(each) not in before:
+                level = logging.INFO if each.endswith(STARTS) else logging.WARNING
+                logger.log(level, "The workers are not ready: %s.", each)
         self._problems = verdict["problems"]
 
 

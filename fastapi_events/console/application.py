@@ -22,7 +22,7 @@ from fastapi_events.console.jobs import Jobs
 from fastapi_events.console.live import Live, stream
 from fastapi_events.console.page import Elsewhere, Page, Read
 from fastapi_events.console.pages import SCREENS
-from fastapi_events.console.permissions import LOCAL, Auth, Gate, Visitor, check
+from fastapi_events.console.permissions import LOCAL, Auth, Gate, Visitor, check, permission_set
 from fastapi_events.console.rendering import Links, asset, render
 from fastapi_events.console.state import State
 from fastapi_events.errors import ConfigurationError
@@ -72,7 +72,7 @@ def console(
             `trace_url` has no place for the id.
     """
     check(auth)
-    somebody = Visitor(LOCAL, frozenset(local))
+    somebody = Visitor(LOCAL, permission_set("local", local))
     state = State(_queue_handlers(handlers), trace_url=_checked_trace_url(trace_url))
     jobs = Jobs(state.handlers)
     app = Starlette(routes=_routes(), exception_handlers={HTTPException: _failed}, lifespan=_doing(jobs))

@@ -38,6 +38,21 @@ _OF_PROXIES: Final = ("forwarded", "via", "x-real-ip", "x-forwarded", "cf-", "tr
 """How the names of headers begin that a proxy adds."""
 
 
+def permission_set(name: str, value: Iterable[str]) -> frozenset[str]:
+    """The permissions that an argument grants.
+
+    Raises:
+        ConfigurationError: When it is a word rather than a set of words, or there is no such permission.
+    """
+    if isinstance(value, str):
+        raise ConfigurationError(f"{name}={value!r}: expected a set, such as {{'replay'}}.")
+    found = frozenset(value)
+    for each in sorted(found - PERMISSIONS):
+        hint = checks.guess(each, PERMISSIONS) or f"there are {', '.join(sorted(PERMISSIONS))}."
+        raise ConfigurationError(f"{each!r} is no permission of the console; {hint}")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """Somebody who may look at the console.
@@ -54,14 +69,7 @@ class Visitor:
     permissions: AbstractSet[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if isinstance(self.permissions, str):
-            raise ConfigurationError(
-                f"permissions={self.permissions!r}: expected a set, such as {{'replay'}}."
-            )
-        object.__setattr__(self, "permissions", frozenset(self.permissions))
-        for each in sorted(self.permissions - PERMISSIONS):
-            hint = checks.guess(each, PERMISSIONS) or f"there are {', '.join(sorted(PERMISSIONS))}."
-            raise ConfigurationError(f"{each!r} is no permission of the console; {hint}")
+        object.__setattr__(self, "permissions", permission_set("permissions", self.permissions))
 
     def may(self, permission: str) -> bool:
         """Whether they may do something."""

@@ -98,6 +98,11 @@ class Supervisor:
         """The children by name, each with its `pid`, `restarts` and last `exit_code`."""
         return MappingProxyType(self._children)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the children have been told to end, and none is started again."""
+        return self._deadline is not None
+
     def run(self) -> None:
         """Run the children until SIGTERM or SIGINT, which they get too; at a second one they are killed.
 

@@ -67,7 +67,7 @@ class InThread:
         self._loop = loop
 
     async def sync(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
+        return _without_stop_iteration(function, *args, **kwargs)
 
     async def coro(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         async def call() -> Any:
@@ -241,5 +241,5 @@ def _without_stop_iteration(function: Callable[..., Any], *args: Any, **kwargs: 
     try:
         return function(*args, **kwargs)
     except StopIteration as error:
-        # A future cannot carry it: the waiting coroutine would wait for ever.
+        # A future cannot carry it: the waiting coroutine would wait for ever. A coroutine calls it its own.
         raise RuntimeError(f"{function!r} raised StopIteration") from error

@@ -120,6 +120,11 @@ def test_an_unknown_permission_is_refused_with_the_one_that_was_meant() -> None:
         Visitor("alice", "replay")  # type: ignore[arg-type]
 
 
+def test_a_word_for_what_this_machine_may_do_is_no_set_of_letters(shop: Shop) -> None:
+    with pytest.raises(ConfigurationError, match=r"local='replay': expected a set, such as \{'replay'\}"):
+        console(shop.handlers, local="replay")
+
+
 def test_payloads_are_shown_to_those_who_may_see_them(shop: Shop) -> None:
     shop.letter()
     shop.live("event-9")

@@ -327,3 +327,12 @@ def test_an_override_may_be_async_where_the_original_is_not(execute: Any) -> Non
 
     execute(work, {original: replacement})
     assert seen == ["replacement"]
+
+
+@pytest.mark.parametrize("call", [on_loop, in_thread])
+def test_a_function_that_raises_stop_iteration_is_named(call: Callable[..., None]) -> None:
+    def exhausted(event: Event) -> None:
+        next(iter(()))
+
+    with pytest.raises(RuntimeError, match=r"<function .*exhausted at .*> raised StopIteration"):
+        call(exhausted)

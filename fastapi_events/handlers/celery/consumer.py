@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -30,6 +31,12 @@ _CELERYS = "celery.worker.consumer:Consumer"
 _GOODBYE_SECONDS = 5.0
 _AGAIN_SECONDS = 0.5
 _OFTEN_SECONDS = 30.0
+
+
+def address_of(connection: Any) -> str:
+    """A connection's URL as people write it, `redis://…`, where a class of a transport stands in it."""
+    uri = str(connection.as_uri())
+    return re.sub(r"^[\w.]+:\w+(?=://)", lambda _: connection.transport.driver_type, uri)
 
 
 class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without types
@@ -63,7 +70,10 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
             def say_once(error: Exception, interval: float) -> None:
                 if not said:
                     logger.warning(
-                        "Cannot connect to %s, and try again every %.1f s: %s", conn.as_uri(), interval, error
+                        "Cannot connect to %s, and try again every %.1f s: %s",
+                        address_of(conn),
+                        interval,
+                        error,
                     )
                 said.append(error)
 

@@ -277,12 +277,11 @@ class TaskQueueSettings:
         _check_store(self.store)
         for name, kind in PARTS.items():
             self._keep(name, _part(name, kind, getattr(self, name), self.store))
-        if self.outbox is None and (self.durability != "flush" or self.confirm != "published"):
-            raise InvalidSetting(
-                f"durability={self.durability!r} and confirm={self.confirm!r} need an outbox: pass store=… "
-                "with one, or outbox=…"
-            )
-
+        for name, value, default in (
+            ("durability", self.durability, "flush"), ("confirm", self.confirm, "published"),
+        ):  # fmt: skip
+            if self.outbox is None and value != default:
+                raise InvalidSetting(f"{name}={value!r} needs an outbox: pass store=… with one, or outbox=…")
         if self.journal_payloads and self.journal is None:
             raise InvalidSetting("journal_payloads=True needs a journal: pass store=… with one, or journal=…")
         if self.unmatched == "keep" and self.dead_letters is None:

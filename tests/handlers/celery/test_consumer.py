@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from fastapi_events.event import Event
 from fastapi_events.handlers.celery import CeleryHandler
 from fastapi_events.handlers.celery import consumer as consumer_module
-from fastapi_events.handlers.celery.consumer import KeepingConsumer
+from fastapi_events.handlers.celery.consumer import KeepingConsumer, address_of
 from fastapi_events.handlers.celery.redis_transport import Channel
 from fastapi_events.storage.memory import MemoryDeadLetters
 from tests.places import QUICK, OnCelery, celery_on_rabbitmq, celery_on_redis
@@ -310,3 +310,11 @@ def test_nobody_waits_for_confirms_of_what_celery_tells_other_workers(
     consumer = consumer_that_was_connected(broker_url=url, broker_transport_options={"confirm_publish": True})
 
     assert consumer.connection_for_write().transport_options == {"confirm_publish": confirms}
+
+
+@pytest.mark.parametrize("transport", [None, "fastapi_events.handlers.celery.redis_transport:Transport"])
+def test_the_address_of_a_broker_is_spelled_as_people_write_it(transport: str | None) -> None:
+    app = celery.Celery("shop", broker="redis://:secret@localhost:6390/3", set_as_current=False)
+    app.conf.broker_transport = transport
+
+    assert address_of(app.connection_for_read()) == "redis://:**@localhost:6390/3"

@@ -80,8 +80,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"store": 3}, "store=3: expected a store, such as SqlStore(…)"),
     ({"headers_from": {"requestid": "7"}}, "headers_from={'requestid': '7'}: expected a function"),
     ({"context_from": "request"}, "context_from='request': expected a function"),
-    ({"durability": "response"}, "need an outbox: pass store=… with one, or outbox=…"),
-    ({"confirm": "handled", "store": STORE, "outbox": None}, "need an outbox"),
+    (
+        {"durability": "response"},
+        ": durability='response' needs an outbox: pass store=… with one, or outbox=…",
+    ),
+    ({"confirm": "handled", "store": STORE, "outbox": None}, ": confirm='handled' needs an outbox"),
 ]
 
 

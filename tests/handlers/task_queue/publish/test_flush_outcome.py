@@ -405,7 +405,7 @@ def test_a_broker_that_is_away_costs_events_in_order_nothing(diary: Diary) -> No
 
 @pytest.mark.parametrize("settings", [{"durability": "response"}, {"confirm": "handled"}])
 def test_what_needs_an_outbox_says_so(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="need an outbox"):
+    with pytest.raises(ConfigurationError, match="needs an outbox"):
         ListHandler(**settings)
 
 
