@@ -17,8 +17,9 @@ from fastapi_events.handlers.task_queue.queue_search import (
     QueuedEvent,
     QueueSearch,
 )
+from fastapi_events.lives import Life
 from fastapi_events.status.listings import listings_of
-from fastapi_events.whereabouts import Found, Life, Place, dead_place, local_time, name_in, places_of
+from fastapi_events.whereabouts import Found, Place, dead_place, local_time, name_in, places_of
 
 TIMEOUT_SECONDS = 5.0
 """How long each step may take of which a broker is asked."""

@@ -9,9 +9,10 @@ from typing import Any
 
 from fastapi_events.handlers.task_queue.dead_queues import QueuedLetter
 from fastapi_events.handlers.task_queue.queue_search import QueuedEvent, QueueSearch
+from fastapi_events.lives import life_of
 from fastapi_events.queue_contents import QueueContents, in_queues, places_now
 from fastapi_events.storage.memory import MemoryJournal
-from fastapi_events.whereabouts import Found, Place, life_of
+from fastapi_events.whereabouts import Found, Place
 from tests.cli.conftest import letter
 from tests.cli.test_event import record
 from tests.handlers.task_queue.broker import ListEngine, ListHandler

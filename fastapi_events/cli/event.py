@@ -15,21 +15,12 @@ from fastapi_events.cli.text import local, say, say_json, shown, table
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
+from fastapi_events.lives import Life, causes_of, life_of, state_of
 from fastapi_events.queue_contents import QueueContents, in_queues, places_now
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.histories import HAPPENINGS
 from fastapi_events.storage.journal import Journal, Record
-from fastapi_events.whereabouts import (
-    Found,
-    Life,
-    Place,
-    causes_of,
-    held,
-    journals,
-    life_of,
-    places_of,
-    state_of,
-)
+from fastapi_events.whereabouts import Found, Place, held, journals, places_of
 
 _LISTING = "fastapi-events event list"
 _AT_MOST = 20

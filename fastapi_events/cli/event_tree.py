@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastapi_events.cli.text import local, shown
+from fastapi_events.lives import Attempt, Fate, Life, state_of
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.journal import JournalEvent, Record
-from fastapi_events.whereabouts import Attempt, Fate, Life, Place, state_of
+from fastapi_events.whereabouts import Place
 
 
 def lines_of(life: Life, causes: Sequence[JournalEvent], places: Sequence[Place]) -> Iterator[str]:

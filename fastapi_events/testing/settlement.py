@@ -10,7 +10,8 @@ from datetime import timedelta
 from fastapi_events import checks
 from fastapi_events.errors import ConfigurationError, StorageError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
-from fastapi_events.whereabouts import life_of, places_of
+from fastapi_events.lives import life_of
+from fastapi_events.whereabouts import places_of
 
 _LOOK_EVERY_SECONDS = 0.02
 _QUIET_LOOKS = 5

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 from fastapi_events.cli.event_tree import data_of, line_of, lines_of, record_data, seconds, state_of
+from fastapi_events.lives import causes_of, life_of
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.journal import Record
 from fastapi_events.storage.memory import MemoryJournal
-from fastapi_events.whereabouts import Place, causes_of, life_of
+from fastapi_events.whereabouts import Place
 
 
 def record(what: Any, at: float, event_id: str = "a", **more: Any) -> Record:

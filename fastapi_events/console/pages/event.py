@@ -19,8 +19,9 @@ from fastapi_events.console.reads import Told
 from fastapi_events.console.state import State
 from fastapi_events.console.words import seconds
 from fastapi_events.envelope import ORDERING_KEY
+from fastapi_events.lives import Life, causes_of, life_of, state_of
 from fastapi_events.storage.journal import Journal, JournalEvent
-from fastapi_events.whereabouts import Found, Life, Place, causes_of, held, life_of, places_of, state_of
+from fastapi_events.whereabouts import Found, Place, held, places_of
 
 _PAYLOAD = "data"
 

@@ -14,7 +14,7 @@ from fastapi_events.console.page import Page
 from fastapi_events.console.pages.doctor import examined
 from fastapi_events.console.state import State
 from fastapi_events.console.tallies import IN_ALL, Tallies
-from fastapi_events.whereabouts import state_of
+from fastapi_events.lives import state_of
 
 _MINUTES = 60
 _NOTABLE = 12

@@ -9,8 +9,8 @@ from fastapi_events import clock
 from fastapi_events.console.page import Page, after_of
 from fastapi_events.console.state import State
 from fastapi_events.console.words import AGES
+from fastapi_events.lives import state_of
 from fastapi_events.storage.histories import HAPPENINGS
-from fastapi_events.whereabouts import state_of
 
 _LIMIT = 100
 

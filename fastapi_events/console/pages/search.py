@@ -10,8 +10,9 @@ from starlette.requests import Request
 
 from fastapi_events.console.page import Elsewhere, Page
 from fastapi_events.console.state import State
+from fastapi_events.lives import state_of
 from fastapi_events.storage.journal import Journal, JournalEvent
-from fastapi_events.whereabouts import Found, held, keyed, state_of
+from fastapi_events.whereabouts import Found, held, keyed
 
 _LIMIT = 20
 
