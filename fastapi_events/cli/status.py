@@ -89,10 +89,11 @@ def _lines(status: Status) -> Iterator[str]:
         yield "Nobody listens."
     yield ""
     yield from _stores(status)
-    if status.problems:
+    if status.problems or status.notes:
         yield ""
         for each in status.problems:
             yield painted(shown(each), "red")
+        yield from map(shown, status.notes)
 
 
 def _table(

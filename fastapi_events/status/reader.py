@@ -16,7 +16,14 @@ from fastapi_events.envelope import unseal
 from fastapi_events.errors import UnreadableEnvelope
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.measures import Reading
-from fastapi_events.status.conclusions import LOOKED_AT, problems_of, queue_statuses, subscription_statuses
+from fastapi_events.status.conclusions import (
+    LOOKED_AT,
+    Registered,
+    problems_of,
+    queue_statuses,
+    subscription_statuses,
+    unserved,
+)
 from fastapi_events.status.listings import listings_of
 from fastapi_events.status.readings import readings_of
 from fastapi_events.status.values import LanesDepth, OutboxDepth, Status
@@ -91,11 +98,13 @@ class StatusReader:
         queues = tuple(queue_statuses(self._queues, depths or (), snapshot))
         subscriptions = tuple(subscription_statuses(listings, snapshot, counts))
         relays = None if snapshot is None else snapshot.relays
-        problems += problems_of(queues, subscriptions, outbox, relays, letters)
+        own = Registered(functions={each.name for each in handler.subscriptions}, queues=handler.queues)
+        needed, notes = unserved(queues, subscriptions, snapshot, own)
+        problems += [*needed, *problems_of(queues, outbox, relays, letters)]
         return Status(
             handler=handler.name, at=clock.timestamp(), queues=queues, subscriptions=subscriptions,
             workers=None if snapshot is None else snapshot.workers, outbox=outbox, relays=relays, lanes=lanes,
-            dead_letters=letters, problems=tuple(problems),
+            dead_letters=letters, problems=tuple(problems), notes=tuple(notes),
         )  # fmt: skip
 
 

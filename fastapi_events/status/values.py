@@ -104,6 +104,7 @@ class Status:
         lanes: What waits in the lanes.
         dead_letters: How many the store keeps of this handler.
         problems: What needs a person, in sentences.
+        notes: What is worth knowing and needs nobody at once, in sentences.
     """
 
     handler: str
@@ -116,3 +117,4 @@ class Status:
     lanes: LanesDepth | None
     dead_letters: int | None
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()

@@ -83,6 +83,22 @@ def test_what_nobody_consumes_is_named_and_needs_a_person(run: Run) -> None:
     assert ["bill", "nobody", "dog*", "bills", "0"] in [line.split()[:5] for line in ran.out.splitlines()]
 
 
+@pytest.mark.usefixtures("fleet")
+def test_a_function_that_a_deploy_has_removed_is_told_of_and_needs_nobody(run: Run, app: Any) -> None:
+    old = Worker(id="o", host="old", pid=1, engine="list", queues=("events",), modules=("app.old",))
+    cart = Listing(name="cart_v2", patterns=("dog*",), queue="events", engine="list", module="app.old")
+    app.events.catalogue.announce(app.events.name, old, [cart])
+    app.events.catalogue.leave(app.events.name, "o")
+
+    ran = run("status", "shop_events:events")
+    [data] = map(json.loads, run("status", "shop_events:events", "--json").out.splitlines())
+
+    assert ran.code == 0, ran.out
+    last = ran.out.splitlines()[-1]
+    assert last.startswith("No live worker runs 'cart_v2', which is announced; nothing is known to wait")
+    assert (data["problems"], len(data["notes"])) == ([], 1)
+
+
 @pytest.mark.usefixtures("deserted")
 def test_a_terminal_shows_it_in_red(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
