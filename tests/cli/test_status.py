@@ -6,8 +6,8 @@ import io
 import json
 import re
 import sys
-import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -154,7 +154,7 @@ def test_it_watches_until_nobody_reads(run: Run, monkeypatch: pytest.MonkeyPatch
 
     waited: list[float] = []
     monkeypatch.setattr(status, "say", say)
-    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setattr(status, "time", SimpleNamespace(sleep=waited.append))  # other threads sleep on
 
     run("status", "shop_events:events", "--watch")
 

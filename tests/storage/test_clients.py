@@ -44,3 +44,16 @@ def test_a_pool_that_cannot_be_made_once_more_says_so() -> None:
 
     with pytest.raises(TypeError, match="region"):
         client_like(redis.Redis(connection_pool=Peculiar("here")))
+
+
+@pytest.mark.valkey
+def test_a_client_like_another_closes_its_connections(valkey_url: str) -> None:
+    with redis.Redis.from_url(valkey_url) as client:
+        like = client_like(client)
+        like.ping()
+        [connection] = like.connection_pool._available_connections
+        assert connection._sock is not None
+
+        like.close()
+
+        assert connection._sock is None

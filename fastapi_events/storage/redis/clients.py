@@ -38,7 +38,8 @@ def client_like(client: redis.Redis, **changes: Any) -> redis.Redis:
             is_master=pool.is_master,
             check_connection=pool.check_connection,
         )
-    return redis.Redis(connection_pool=type(pool)(connection_class=pool.connection_class, **settings))
+    own = type(pool)(connection_class=pool.connection_class, **settings)
+    return redis.Redis.from_pool(own)  # which it closes with itself
 
 
 def sentinel_bounds(own: Mapping[str, Any], timeout: float, sentinels: int) -> dict[str, Any]:
