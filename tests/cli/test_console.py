@@ -41,8 +41,9 @@ def test_it_serves_until_it_is_stopped(app: Any) -> None:
         until(page, "it answers")
         assert "list:events" in page()
         elsewhere = urllib.request.Request(url, headers={"host": "attacker.example"})
-        with pytest.raises(urllib.error.HTTPError, match="403"):
+        with pytest.raises(urllib.error.HTTPError, match="403") as refused:
             urllib.request.urlopen(elsewhere, timeout=10)
+        refused.value.close()
         process.send_signal(signal.SIGINT)
         process.wait(60)
     finally:

@@ -84,7 +84,8 @@ def ask(port: int, path: str) -> int:
         with request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
             return int(answer.status)
     except error.HTTPError as refused:
-        return refused.code
+        with refused:
+            return refused.code
     except OSError:
         return 0
 
@@ -169,7 +170,8 @@ def test_one_of_several_processes_on_rabbitmq_that_is_stopped_is_found_and_all_s
             with request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
                 said = answer.read()
         except error.HTTPError as not_ready:
-            said = not_ready.read()
+            with not_ready:
+                said = not_ready.read()
         return [each["pid"] for each in json.loads(said)["workers"]]
 
     until(lambda: ask(port, "/readyz") == 200, f"that it is ready\n{project.logs()}")

@@ -110,12 +110,13 @@ def serve(project: Project, url: str) -> ForkedProcess:
 
     def answers() -> bool:
         try:
-            urllib.request.urlopen(url, timeout=5)
+            with urllib.request.urlopen(url, timeout=5):
+                return False
         except urllib.error.HTTPError as refused:
-            return refused.code == 403  # nobody has said who asks
+            with refused:
+                return refused.code == 403  # nobody has said who asks
         except OSError:
             return False
-        return False
 
     until(answers, "the console answers")
     return process

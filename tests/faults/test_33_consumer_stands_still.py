@@ -41,7 +41,8 @@ def _status(port: int, path: str) -> int | None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=20) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return error.code
     except OSError:
         return None
 

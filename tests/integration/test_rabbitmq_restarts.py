@@ -110,9 +110,10 @@ class Shop:
             with urllib.request.urlopen(request, timeout=30) as response:
                 assert json.load(response) == "confirmed"
         except urllib.error.HTTPError as refused:
-            if refused.code != 503:
-                raise
-            return False
+            with refused:
+                if refused.code != 503:
+                    raise
+                return False
         self.confirmed.add(self._next)
         return True
 
