@@ -249,7 +249,7 @@ class JournalBuffer:
         )  # fmt: skip
         said = {name: getattr(cut, name) for name in ("what", "process", "handler", "subscription", "queue")}
         head = to_json({name: value for name, value in said.items() if value is not None}).decode()[:-1]
-        found = head, "" if subscription is None else handler or owner or ""
+        found = head, handler or owner or ""
         if (subscription is None or queue is not None) and len(self._heads) < _MOST_NAMES:
             self._heads[what, handler, subscription] = found
         return found

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from fastapi_events.storage.journal import Journal, JournalEvent, Record
 
+_PAGE = 500
 _DEEPEST = 50
 """Events in a chain that are shown below one another; a cycle of them has no end."""
 
@@ -93,6 +95,54 @@ def state_of(outcomes: Collection[str]) -> str:
     if state in ("retried", "failed", "replayed") and "succeeded" in outcomes:
         return f"{state}, succeeded"
     return state.replace("_", " ")
+
+
+def concerns(journal: Journal, event: JournalEvent, handlers: Collection[str]) -> bool:
+    """Whether something has happened to an event in one of these handlers.
+
+    An event that nothing ties to a handler, such as one that has only been dispatched, may be theirs as well.
+    """
+    owners = {each.handler for each in journal.records(event.id) if each.handler is not None}
+    return not owners or not owners.isdisjoint(handlers)
+
+
+def events_of(
+    journal: Journal,
+    handlers: Collection[str],
+    *,
+    limit: int = 100,
+    most: int | None = None,
+    name: str | None = None,
+    outcome: str | None = None,
+    ordering_key: str | None = None,
+    since: datetime | None = None,
+    after: str | None = None,
+) -> tuple[list[JournalEvent], str | None]:
+    """The events that concern some of the handlers that share a journal, the latest first.
+
+    Parameters:
+        handlers: Their names.
+        most: How many events are looked at, at most: those of others cost a look each.
+
+    Returns:
+        The events, and the cursor behind which older ones may be; None where there are none.
+    """
+    found: list[JournalEvent] = []
+    seen = 0
+    while most is None or seen < most:
+        page = journal.events(
+            limit=_PAGE, name=name, outcome=outcome, ordering_key=ordering_key, since=since, after=after
+        )
+        for each in page:
+            after = each.cursor
+            if concerns(journal, each, handlers):
+                found.append(each)
+                if len(found) == limit:
+                    return found, after
+        if len(page) < _PAGE:
+            return found, None
+        seen += len(page)
+    return found, after
 
 
 def life_of(journal: Journal, event: JournalEvent) -> Life:

@@ -15,7 +15,7 @@ from fastapi_events.cli.text import local, say, say_json, shown, table
 from fastapi_events.errors import ConfigurationError
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.inspection import handlers_in
-from fastapi_events.lives import Life, causes_of, life_of, state_of
+from fastapi_events.lives import Life, causes_of, events_of, life_of, state_of
 from fastapi_events.queue_contents import QueueContents, in_queues, places_now
 from fastapi_events.storage.base import moment
 from fastapi_events.storage.histories import HAPPENINGS
@@ -171,13 +171,14 @@ def _nowhere(prefix: str, handlers: list[TaskQueueHandler], queued: QueueContent
 
 def _list(arguments: argparse.Namespace) -> int:
     since = None if arguments.since is None else datetime.now(UTC) - arguments.since
+    own = _names(arguments)
     found = [
         event
         for journal in journals_of(arguments.target)
-        for event in journal.events(
-            limit=arguments.limit, name=arguments.name, outcome=arguments.outcome, since=since,
-            ordering_key=arguments.key,
-        )
+        for event in events_of(
+            journal, own, limit=arguments.limit, name=arguments.name, outcome=arguments.outcome,
+            since=since, ordering_key=arguments.key,
+        )[0]
     ]  # fmt: skip
     if not found and arguments.name is not None:
         _check_name(arguments)
@@ -207,26 +208,31 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _names(arguments: argparse.Namespace) -> set[str]:
+    """The target's handlers: others may share its journal."""
+    return {each.name for each in handlers_in(arguments.target)}
+
+
 def _check_name(arguments: argparse.Namespace) -> None:
     """Say it where there is no event of that name at all.
 
     Raises:
         NotThereError: With the closest name that there is.
     """
-    several = journals_of(arguments.target)
-    if not any(each.events(limit=1, name=arguments.name) for each in several):
-        names = {event.name for each in several for event in each.events(limit=1_000)}
+    several, own = journals_of(arguments.target), _names(arguments)
+    if not any(events_of(each, own, limit=1, name=arguments.name)[0] for each in several):
+        names = {event.name for each in several for event in events_of(each, own, limit=1_000, most=1_000)[0]}
         raise NotThereError(
             f"The journal has no event {shown(repr(arguments.name))}{guess(arguments.name, names)}"
         )
 
 
 def _tail(arguments: argparse.Namespace) -> int:
-    several = journals_of(arguments.target)
+    several, own = journals_of(arguments.target), _names(arguments)
     began = datetime.now(UTC)
     seen: dict[Record, None] = {}
     while True:
-        for record in _latest(several, arguments, began):
+        for record in _latest(several, own, arguments, began):
             if record not in seen:
                 seen[record] = None
                 is_read = say_json(record_data(record)) if arguments.json else say(line_of(record))
@@ -237,7 +243,9 @@ def _tail(arguments: argparse.Namespace) -> int:
         time.sleep(_TAIL_EVERY_SECONDS)
 
 
-def _latest(several: list[Journal], arguments: argparse.Namespace, began: datetime) -> Iterator[Record]:
+def _latest(
+    several: list[Journal], own: set[str], arguments: argparse.Namespace, began: datetime
+) -> Iterator[Record]:
     """What has come in since a moment ago, in the order of time."""
     since = max(began, datetime.now(UTC) - _LATE)
     records = [
@@ -248,7 +256,9 @@ def _latest(several: list[Journal], arguments: argparse.Namespace, began: dateti
             ordering_key=arguments.key,
         )
         for record in journal.records(event.id)
-        if record.at >= since.timestamp() and arguments.outcome in (None, record.what)
+        if record.at >= since.timestamp()
+        and arguments.outcome in (None, record.what)
+        and (record.handler is None or record.handler in own)
     ]  # fmt: skip
     return iter(sorted(records, key=lambda each: each.at))
 

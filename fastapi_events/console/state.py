@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TypeVar
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 
 from fastapi_events import clock
 from fastapi_events.console.reads import Reads, Told
@@ -14,11 +14,13 @@ from fastapi_events.console.tallies import Question, Tallies, tallies_since
 from fastapi_events.handlers.task_queue import TaskQueueHandler
 from fastapi_events.status import Status, StatusReader
 from fastapi_events.storage.catalogue import Snapshot
-from fastapi_events.storage.journal import Journal
+from fastapi_events.storage.journal import CountPart, Journal
 from fastapi_events.whereabouts import journals
 
 _COUNTS_GOOD_FOR_SECONDS = 5.0
 """An hour of counts are many rows."""
+
+_BY: Final[Sequence[CountPart]] = ("handler",)
 
 T = TypeVar("T")
 
@@ -58,6 +60,7 @@ class State:
         self.handlers: tuple[TaskQueueHandler, ...] = tuple(handlers)
         self.reads: Reads = Reads() if reads is None else reads
         self.trace_url = trace_url
+        self.names: frozenset[str] = frozenset(each.name for each in self.handlers)
         self.journals: Sequence[Journal] = journals(self.handlers)
         self._readers = {each.name: StatusReader(each) for each in self.handlers}
 
@@ -109,7 +112,7 @@ class State:
         return await self.reads.ask(
             "The journal",
             ("counts", window, question),
-            lambda: tallies_since(self.journals, clock.now() - window, question),
+            lambda: tallies_since(self.journals, clock.now() - window, question, self.names),
             good_for=_COUNTS_GOOD_FOR_SECONDS,
         )
 
@@ -120,16 +123,16 @@ class State:
         return await self.reads.ask(
             "The journal",
             ("lost", window),
-            lambda: sum(
-                count.count
-                for each in self.journals
-                for count in each.sums(clock.now() - window, by=(), measures=("lost",))
-            ),
+            lambda: self._lost_since(clock.now() - window),
         )
 
     def named(self, name: str | None) -> TaskQueueHandler | None:
         """The handler with this name."""
         return next((each for each in self.handlers if each.name == name), None)
+
+    def _lost_since(self, since: datetime) -> int:
+        counts = (count for each in self.journals for count in each.sums(since, by=_BY, measures=("lost",)))
+        return sum(each.count for each in counts if not each.handler or each.handler in self.names)
 
     def _reading(self, handler: TaskQueueHandler) -> Callable[[], Status]:
         reader, seconds = self._readers[handler.name], self.reads.deadline * 0.8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -34,13 +34,17 @@ IN_ALL: Final = Question(
     by=("handler", "subscription"),
     measures=("dispatched", "succeeded", "failed", "dead"),
     charted=("dispatched", "succeeded", "failed"),
+    charted_by=("handler",),
 )
 OF_EVENTS: Final = Question(
-    by=("event_name",),
-    measures=("dispatched", "failed", "lost", "age", *(f"age<={bound:g}" for bound in BUCKETS)),
+    by=("event_name", "handler"),
+    measures=(
+        "dispatched", "stored", "published", "fanned_out", "unmatched", "started", "failed", "lost", "age",
+        *(f"age<={bound:g}" for bound in BUCKETS),
+    ),
     charted=("dispatched",),
     charted_by=("event_name",),
-)
+)  # fmt: skip
 OF_SUBSCRIPTIONS: Final = Question(by=("handler", "subscription"))
 
 Function: TypeAlias = tuple[str, str]
@@ -106,11 +110,13 @@ class Tallies:
         all: Everything.
         events: By the event's name.
         subscriptions: By the handler and the subscription.
+        are_shared: Whether other handlers write into the journals, whose dispatches are in `all` as well.
     """
 
     all: Tally
     events: Mapping[str, Tally]
     subscriptions: Mapping[Function, Tally]
+    are_shared: bool = False
 
     def failing(self, limit: int = 8) -> Sequence[tuple[Function, Tally]]:
         """The subscriptions that fail most."""
@@ -118,26 +124,54 @@ class Tallies:
         return sorted(found, key=lambda pair: (-pair[1].happened["failed"], pair[0]))[:limit]
 
 
-def tallies_since(journals: Iterable[Journal], since: datetime, question: Question) -> Tallies:
-    """What journals have counted since a time.
+def tallies_since(
+    journals: Iterable[Journal], since: datetime, question: Question, handlers: Collection[str]
+) -> Tallies:
+    """What journals have counted since a time, of some of the handlers that share them.
+
+    Dispatches are counted for no handler: those of names of which other handlers alone tell are left out.
 
     Parameters:
         journals: Each adds by itself; what comes of an hour's counts is read, and not the counts.
         question: What of it.
+        handlers: Their names.
     """
     all_of_them, events, subscriptions = Tally(), dict[str, Tally](), dict[Function, Tally]()
+    are_shared = False
     for journal in journals:
-        for each in journal.sums(since, by=question.by, measures=question.measures):
+        sums = journal.sums(since, by=question.by, measures=question.measures)
+        own = {each.event_name for each in sums if each.handler in handlers}
+        foreign = {each.event_name for each in sums if each.handler and each.event_name} - own
+        are_shared = are_shared or any(each.handler and each.handler not in handlers for each in sums)
+        meant = _Meant(handlers, foreign)
+        for each in filter(meant, sums):
             all_of_them.add(each)
             if each.event_name:
                 events.setdefault(each.event_name, Tally()).add(each)
             if each.subscription:
                 subscriptions.setdefault((each.handler, each.subscription), Tally()).add(each)
-        for each in _by_minute(journal, since, question):
+        for each in filter(meant, _by_minute(journal, since, question)):
             all_of_them.add_to_minute(each)
             if each.event_name:
                 events.setdefault(each.event_name, Tally()).add_to_minute(each)
-    return Tallies(all_of_them, events, subscriptions)
+    return Tallies(all_of_them, events, subscriptions, are_shared)
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """Tells counts of some handlers, and of no handler, from those of others.
+
+    Parameters:
+        handlers: Their names.
+        foreign: The names of events of which others alone tell.
+    """
+
+    handlers: Collection[str]
+    foreign: Collection[str]
+
+    def __call__(self, count: Count) -> bool:
+        is_theirs = not count.handler or count.handler in self.handlers
+        return is_theirs and count.event_name not in self.foreign
 
 
 def _by_minute(journal: Journal, since: datetime, question: Question) -> Sequence[Count]:

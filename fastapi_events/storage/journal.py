@@ -158,7 +158,7 @@ class Count:
     Parameters:
         minute: When it began; seconds since 1970.
         event_name: Of which events.
-        handler: The queue handler whose subscription it was; empty where it concerns none.
+        handler: The queue handler that it concerns; empty where it concerns none, as `dispatched` does.
         subscription: In which subscription; empty where it concerns none.
         measure: What was counted: something that can happen, or a bucket of a histogram, `duration<=0.5` or
             `age<=0.5`, which holds what is in no smaller one; `duration` or `age` alone is the last bucket.

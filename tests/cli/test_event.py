@@ -145,6 +145,22 @@ def test_list_shows_a_line_each_and_can_be_filtered(run: Run, app: Any) -> None:
     assert wrong.err.endswith("The journal has no event 'order-payed'; did you mean order-paid?\n")
 
 
+def test_list_leaves_out_events_of_other_handlers_that_share_the_journal(run: Run, app: Any) -> None:
+    app.store.journal.write(
+        [
+            record("new", ago=1.0), record("own"), record("own", "published", handler="list:events"),
+            *(record(f"other-{each}", "published", ago=30.0, handler="list:other") for each in range(520)),
+            record("cat", "published", event_name="cat", handler="list:other"),
+        ]
+    )  # fmt: skip
+
+    ran = run("event", "list", APP, "--json", "--limit", "5")
+    wrong = run("event", "list", APP, "--name", "cat")
+
+    assert [json.loads(line)["id"] for line in ran.out.splitlines()] == ["new", "own"]
+    assert wrong.err.endswith("The journal has no event 'cat'; there is order-paid.\n")
+
+
 def test_list_of_an_empty_journal_says_so_and_wrong_words_are_refused(run: Run) -> None:
     assert run("event", "list", APP).out == "No events.\n"
     assert run("event", "list", APP, "--outcome", "nonsense").code == 2

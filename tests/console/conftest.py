@@ -86,7 +86,7 @@ class Shop:
 
     def _owner(self, record: Record) -> str:
         if record.subscription is None:
-            return ""
+            return record.handler or ""
         owners = (each.name for each in self.handlers if each.subscriptions.named(record.subscription))
         return record.handler or next(owners, "")
 
@@ -188,6 +188,18 @@ def look(client: TestClient) -> Callable[[str], Page]:
         return Page(answer.status_code, answer.text)
 
     return open_page
+
+
+@pytest.fixture
+def look_at_one(shop: Shop) -> Iterator[Callable[[str], Page]]:
+    """Open a page of a console of one of the two handlers, which share all stores."""
+    with TestClient(console([shop.events], auth=reader)) as client:
+
+        def open_page(path: str) -> Page:
+            answer = client.get(path)
+            return Page(answer.status_code, answer.text)
+
+        yield open_page
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from fastapi_events.console.tallies import (
@@ -31,7 +32,7 @@ def tallies_of(*several: Sequence[Count], question: Question = IN_ALL) -> Tallie
     journals = [MemoryJournal() for _ in several]
     for journal, counts in zip(journals, several, strict=True):
         journal.write([], counts)
-    return tallies_since(journals, datetime.fromtimestamp(0, UTC), question)
+    return tallies_since(journals, datetime.fromtimestamp(0, UTC), question, {"shop"})
 
 
 def test_counts_of_several_journals_are_added_up() -> None:
@@ -69,3 +70,20 @@ def test_quantiles_are_the_upper_bounds_of_their_buckets() -> None:
     assert (tally.quantile("age", 0.5), tally.quantile("age", 0.95)) == (0.05, 2.5)
     assert tally.quantile("age", 1.0) == 3_600.0
     assert Tally().quantile("duration", 0.5) is None
+
+
+def test_what_other_handlers_do_is_left_out_and_names_of_which_they_alone_tell() -> None:
+    counts = [
+        count("dispatched", 3), count("failed", 1, subscription="cook"),
+        count("dispatched", 2, name="user"), count("dispatched", 5, name="new"),
+        replace(count("failed", 9, subscription="cook"), handler="other"),
+        replace(count("published", 2, name="user"), handler="other"),
+    ]  # fmt: skip
+
+    in_all, by_name = tallies_of(counts), tallies_of(counts, question=OF_EVENTS)
+
+    assert in_all.all.happened == {"dispatched": 10, "failed": 1}
+    assert in_all.all.minutes == {60: {"dispatched": 10, "failed": 1}}
+    assert [*in_all.subscriptions] == [("shop", "cook")]
+    assert sorted(by_name.events) == ["new", "order"]
+    assert (in_all.are_shared, by_name.are_shared, tallies_of(counts[:4]).are_shared) == (True, True, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from fastapi_events.console.reads import Told
 from fastapi_events.console.state import State
 from fastapi_events.console.words import seconds
 from fastapi_events.envelope import ORDERING_KEY
-from fastapi_events.lives import Life, causes_of, life_of, state_of
+from fastapi_events.lives import Life, causes_of, concerns, life_of, state_of
 from fastapi_events.storage.journal import Journal, JournalEvent
 from fastapi_events.whereabouts import Found, Place, held, places_of
 
@@ -43,7 +43,7 @@ async def read(state: State, request: Request) -> Page:
     """Read the screen."""
     id_ = request.path_params["id"]
     told, stores = await asyncio.gather(
-        state.of_journals(("event", id_), lambda journal: _stories(journal, id_)),
+        state.of_journals(("event", id_), lambda journal: _stories(journal, id_, state.names)),
         state.reads.ask("A store", ("held", id_), lambda: _held(state, id_)),
     )
     story = next(iter((told and told.value) or ()), None)
@@ -79,11 +79,11 @@ def _handler(state: State, story: Story | None) -> str:
     )
 
 
-def _stories(journal: Journal, id_: str) -> list[Story]:
+def _stories(journal: Journal, id_: str, handlers: Collection[str]) -> list[Story]:
     return [
         Story(life_of(journal, each), causes_of(journal, each))
         for each in journal.find(id_, limit=2)
-        if each.id == id_
+        if each.id == id_ and concerns(journal, each, handlers)
     ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from itertools import islice
 
 from starlette.requests import Request
 
@@ -14,10 +16,12 @@ from fastapi_events.console.page import Page
 from fastapi_events.console.pages.doctor import examined
 from fastapi_events.console.state import State
 from fastapi_events.console.tallies import IN_ALL, Tallies
-from fastapi_events.lives import state_of
+from fastapi_events.lives import concerns, state_of
+from fastapi_events.storage.journal import Journal, JournalEvent
 
 _MINUTES = 60
 _NOTABLE = 12
+_LOOKED_AT = 200
 
 
 async def read(state: State, request: Request) -> Page:
@@ -25,7 +29,7 @@ async def read(state: State, request: Request) -> Page:
     statuses, counts, notable, found = await asyncio.gather(
         state.statuses(),
         state.counts(WINDOW, IN_ALL),
-        state.of_journals("notable", lambda journal: journal.notable(limit=_NOTABLE)),
+        state.of_journals("notable", lambda journal: _notable(journal, state.names)),
         examined(state),
     )
     tallies = None if counts is None else counts.value
@@ -53,6 +57,12 @@ async def read(state: State, request: Request) -> Page:
             "troubles": [each.told.trouble for each in found if each.told.trouble],
         },
     )  # fmt: skip
+
+
+def _notable(journal: Journal, handlers: Collection[str]) -> list[JournalEvent]:
+    """The last notable events of some of the handlers that share a journal."""
+    own = (each for each in journal.notable(limit=_LOOKED_AT) if concerns(journal, each, handlers))
+    return list(islice(own, _NOTABLE))
 
 
 def _series(tallies: Tallies) -> list[Series]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -61,7 +61,7 @@ async def read(state: State, request: Request) -> Page:
             state.reads.ask(
                 f"The outbox of {', '.join(each.name for each in handlers)}",
                 ("entries", after),
-                _reading(outbox, after),
+                _reading(outbox, {each.name for each in handlers}, after),
             )
             for outbox, handlers in shared.values()
         )
@@ -70,12 +70,12 @@ async def read(state: State, request: Request) -> Page:
     return Page("outbox", "Outbox", "outbox.html", {"outboxes": found, "after": after or ""})
 
 
-def _reading(outbox: Outbox, after: str | None) -> Callable[[], Answer]:
+def _reading(outbox: Outbox, names: Collection[str], after: str | None) -> Callable[[], Answer]:
     def ask() -> Answer:
         now = clock.timestamp()
         entries = outbox.list(limit=_LIMIT, after=after)
         following = entries[-1].cursor if len(entries) == _LIMIT else None
-        return outbox.status(), [_row(each, now) for each in entries], following
+        return outbox.status(), [_row(each, now) for each in entries if each.destination in names], following
 
     return ask
 

@@ -9,10 +9,13 @@ from fastapi_events import clock
 from fastapi_events.console.page import Page, after_of
 from fastapi_events.console.state import State
 from fastapi_events.console.words import AGES
-from fastapi_events.lives import state_of
+from fastapi_events.lives import events_of, state_of
+from fastapi_events.storage.base import read_cursor
 from fastapi_events.storage.histories import HAPPENINGS
 
 _LIMIT = 100
+_LOOKED_AT = 500
+"""Events of a shared journal that one page looks at; the next page goes on behind them."""
 
 
 async def read(state: State, request: Request) -> Page:
@@ -28,16 +31,25 @@ async def read(state: State, request: Request) -> Page:
     after = after_of(request)
     told = await state.of_journals(
         ("events", name, outcome, key, age, after),
-        lambda journal: journal.events(
-            limit=_LIMIT,
-            name=name,
-            outcome=outcome,
-            ordering_key=key,
-            since=None if window is None else clock.now() - window,
-            after=after,
-        ),
+        lambda journal: [
+            events_of(
+                journal,
+                state.names,
+                limit=_LIMIT,
+                most=_LOOKED_AT,
+                name=name,
+                outcome=outcome,
+                ordering_key=key,
+                since=None if window is None else clock.now() - window,
+                after=after,
+            )
+        ],
     )
-    found = sorted((told and told.value) or (), key=lambda each: -each.last_at)[:_LIMIT]
+    pages = (told and told.value) or ()
+    every = (event for events, _ in pages for event in events)
+    found = sorted(every, key=lambda each: -each.last_at)[:_LIMIT]
+    unread = [cursor for _, cursor in pages if cursor is not None]
+    following = found[-1].cursor if len(found) == _LIMIT else max(unread, key=read_cursor, default=None)
     return Page(
         "events", "Recent events", "recent.html",
         {
@@ -45,6 +57,6 @@ async def read(state: State, request: Request) -> Page:
             "name": name or "", "outcome": outcome or "", "since": age,
             "ordering_key": key or "",
             "outcomes": HAPPENINGS, "ages": list(AGES),
-            "following": found[-1].cursor if len(found) == _LIMIT else None,
+            "following": following,
         },
     )  # fmt: skip

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from fastapi_events.console.page import Elsewhere, Page
 from fastapi_events.console.state import State
-from fastapi_events.lives import state_of
+from fastapi_events.lives import concerns, events_of, state_of
 from fastapi_events.storage.journal import Journal, JournalEvent
 from fastapi_events.whereabouts import Found, held, keyed
 
 _LIMIT = 20
+_LOOKED_AT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ async def read(state: State, request: Request) -> Page | Elsewhere:
     if not word:
         return Page("", "Search", "search.html", {"word": "", "sections": [], "troubles": []})
     told, kept, ordered = await asyncio.gather(
-        state.of_journals(("search", word), lambda journal: [_search(journal, word)]),
+        state.of_journals(("search", word), lambda journal: [_search(journal, word, state.names)]),
         state.reads.ask("A store", ("search", word), lambda: list(held(state.handlers, word))),
         state.reads.ask("A store", ("key", word), lambda: list(keyed(state.handlers, word))),
     )
@@ -62,10 +63,15 @@ async def read(state: State, request: Request) -> Page | Elsewhere:
     )  # fmt: skip
 
 
-def _search(journal: Journal, word: str) -> _Known:
-    named = journal.events(limit=_LIMIT, name=word if "*" in word else f"{word}*")
-    keyed = journal.events(limit=_LIMIT, ordering_key=word)
-    return _Known(journal.find(word, limit=_LIMIT), journal.chain(word, limit=_LIMIT), keyed, named)
+def _search(journal: Journal, word: str, handlers: Collection[str]) -> _Known:
+    pattern = word if "*" in word else f"{word}*"
+    named, _ = events_of(journal, handlers, limit=_LIMIT, most=_LOOKED_AT, name=pattern)
+    keyed, _ = events_of(journal, handlers, limit=_LIMIT, most=_LOOKED_AT, ordering_key=word)
+    by_id, chain = (
+        [each for each in found if concerns(journal, each, handlers)]
+        for found in (journal.find(word, limit=_LIMIT), journal.chain(word, limit=_LIMIT))
+    )
+    return _Known(by_id, chain, keyed, named)
 
 
 @dataclass(frozen=True, slots=True)
