@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, get_args
 
@@ -58,10 +58,26 @@ def names_parameters(cls: C) -> C:
 
 def guess(word: str, known: Iterable[str]) -> str:
     """The question whether a word was meant that is close to this one; empty where none is."""
+    close = closest(word, list(known))
+    return "" if close is None else f"did you mean {close!r}?"
+
+
+def closest(word: str, known: Sequence[str], *, cutoff: float = 0.6) -> str | None:
+    """The name that was probably meant; of `module.function` the function decides, or is enough.
+
+    Parameters:
+        cutoff: How much alike they have to be, from 0 to 1.
+    """
     import difflib  # here, since few programs make a mistake, and each imports this module
 
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"did you mean {close[0]!r}?" if close else ""
+    end = word.rpartition(".")[2]
+    for each in known:
+        if "." in each and each.rpartition(".")[2] == word:
+            return each
+    for each in difflib.get_close_matches(word, known, len(known) or 1, cutoff=cutoff):
+        if difflib.SequenceMatcher(None, each.rpartition(".")[2], end).ratio() >= cutoff:
+            return each
+    return None
 
 
 def counted(number: int, noun: str) -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from fastapi_events import __version__
 from fastapi_events.cli.arguments import PrintCompletion, examples_of
@@ -38,7 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     own, passed_on = _split(list(sys.argv[1:] if argv is None else argv))
     commands = parser(own[0] if own else None)
     try:
-        arguments = commands.parse_args(own, argparse.Namespace(passed_on=passed_on, passes_on=False))
+        arguments, unknown = commands.parse_known_args(
+            own, argparse.Namespace(passed_on=passed_on, passes_on=False)
+        )
+        if unknown:
+            _refuse(arguments, unknown)
         if passed_on and not arguments.passes_on:
             commands.error("only `worker` passes on what follows --")
         if os.getcwd() not in sys.path:
@@ -93,6 +98,16 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     for name in modules:
         import_module(f"fastapi_events.cli.{name}").add_parser(commands)
     return whole
+
+
+def _refuse(arguments: argparse.Namespace, unknown: Sequence[str]) -> NoReturn:
+    """End with the usage of the command that was meant, and not of all commands."""
+    command: argparse.ArgumentParser = arguments.parser
+    typed = " ".join(unknown)
+    hint = ""
+    if arguments.passes_on:
+        hint = f"; what dramatiq or celery is to get follows --: {command.prog} {arguments.target} -- {typed}"
+    command.error(f"unrecognized arguments: {typed}{hint}")
 
 
 def _failed(error: FastapiEventError | str, code: int) -> int:

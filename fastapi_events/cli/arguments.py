@@ -47,7 +47,7 @@ def add_command(
     parser.add_argument("target", help=target, metavar=metavar)
     if json:
         parser.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -122,6 +123,10 @@ def check_filters(arguments: argparse.Namespace, stores: list[tuple[TaskQueueHan
     registered = {each.name for handler, _ in stores for each in handler.subscriptions}
     events = {each.event_name for each in letters if each.event_name}
     if arguments.subscription is not None and arguments.subscription not in subscriptions:
+        for handler, _ in stores:
+            with contextlib.suppress(Exception):  # it is asked for a guess only
+                if handler.catalogue is not None:
+                    registered |= {each.name for each in handler.catalogue.read(handler.name).listings}
         close = guess(arguments.subscription, subscriptions | registered)
         raise NotThereError(f"No dead letter is to the subscription {shown(arguments.subscription)}{close}")
     if arguments.event is not None and arguments.event not in events:

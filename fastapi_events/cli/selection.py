@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
+from fastapi_events import checks
 from fastapi_events.cli.text import shown
 from fastapi_events.errors import ConfigurationError, FastapiEventError
 
@@ -47,8 +47,8 @@ def guess(word: str, names: Iterable[str]) -> str:
     known = sorted(set(names))
     if word in known or not known:
         return "."
-    close = difflib.get_close_matches(word, known, 1, cutoff=0.5)
-    return f"; did you mean {shown(close[0])}?" if close else f"; there is {_some(known)}."
+    close = checks.closest(word, known, cutoff=0.5)
+    return f"; there is {_some(known)}." if close is None else f"; did you mean {shown(close)}?"
 
 
 def _some(names: list[str]) -> str:

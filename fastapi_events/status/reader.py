@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import TypeVar
@@ -83,18 +83,21 @@ class StatusReader:
         return list(readings_of(self.read()))
 
     def _read(self, deadline: float) -> Status:
-        handler, problems = self._handler, list[str]()
+        handler, problems, refused = self._handler, list[str](), dict[str, list[str]]()
         # All are asked now, and looked for below: what another one takes its time for does not make them old.
         of_outbox, of_lanes = _begun(self._outbox), _begun(self._lanes)
         of_letters, of_journal = _begun(self._letters), _begun(self._counts)
-        snapshot = _answer(self._fleet.begin(), deadline - self._timeout / 2, "the catalogue", problems)
+        snapshot = _answer(
+            self._fleet.begin(), deadline - self._timeout / 2, "the catalogue", problems, refused
+        )
         listings = listings_of(handler, snapshot)
         self._queues = {*handler.queues, *(each.queue for each in listings)}
-        depths = _answer(self._depths.begin(), deadline, "the broker", problems)
-        outbox = _answer(of_outbox, deadline, "the outbox", problems)
-        lanes = _answer(of_lanes, deadline, "the store of lanes", problems)
-        letters = _answer(of_letters, deadline, "the store of dead letters", problems)
-        counts = _answer(of_journal, deadline, "the journal", problems)
+        depths = _answer(self._depths.begin(), deadline, "the broker", problems, refused)
+        outbox = _answer(of_outbox, deadline, "the outbox", problems, refused)
+        lanes = _answer(of_lanes, deadline, "the store of lanes", problems, refused)
+        letters = _answer(of_letters, deadline, "the store of dead letters", problems, refused)
+        counts = _answer(of_journal, deadline, "the journal", problems, refused)
+        problems += [f"{_listed(those)} cannot be asked: {reason}" for reason, those in refused.items()]
         queues = tuple(queue_statuses(self._queues, depths or (), snapshot))
         subscriptions = tuple(subscription_statuses(listings, snapshot, counts))
         relays = None if snapshot is None else snapshot.relays
@@ -112,20 +115,32 @@ def _begun(call: BoundedCall[T] | None) -> Future[Answer[T]] | None:
     return None if call is None else call.begin()
 
 
-def _answer(asked: Future[Answer[T]] | None, deadline: float, what: str, problems: list[str]) -> T | None:
-    """What has been answered by the deadline; if nothing, it is a problem."""
+def _answer(
+    asked: Future[Answer[T]] | None,
+    deadline: float,
+    what: str,
+    problems: list[str],
+    refused: dict[str, list[str]],
+) -> T | None:
+    """What has been answered by the deadline; if nothing, it is a problem, or was refused for a reason."""
     if asked is None:
         return None
     try:
         answer = asked.result(max(deadline - time.monotonic(), 0.0))
     except TimeoutError:
-        problems.append(f"{what[0].upper()}{what[1:]} does not answer in time.")
+        problems.append(f"{_listed([what])} does not answer in time.")
         return None
     if answer.error is not None:
-        problems.append(
-            f"{what[0].upper()}{what[1:]} cannot be asked: {type(answer.error).__name__}: {answer.error}"
-        )
+        reason = " ".join(f"{type(answer.error).__name__}: {answer.error}".split())
+        refused.setdefault(reason, []).append(what)
     return answer.value
+
+
+def _listed(things: Sequence[str]) -> str:
+    """Several things at the beginning of a sentence."""
+    *first, last = things
+    text = f"{', '.join(first)} and {last}" if first else last
+    return text[0].upper() + text[1:]
 
 
 def _fleet_of(handler: TaskQueueHandler) -> Snapshot | None:

@@ -179,3 +179,30 @@ def test_without_shtab_it_says_what_to_install(
 
     assert main(["--print-completion", "bash"]) == 2
     assert "pip install 'fastapi-events[completion]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "usage", "says"),
+    [
+        (
+            "dead list app.events --evnt x",
+            "usage: fastapi-events dead list",
+            "unrecognized arguments: --evnt x",
+        ),
+        (
+            "worker app.handlers --processes 1",
+            "usage: fastapi-events worker MODULE",
+            "is to get follows --: fastapi-events worker app.handlers -- --processes 1",
+        ),
+    ],
+)
+def test_what_no_command_knows_is_refused_with_the_usage_of_the_one_that_was_meant(
+    typed: str, usage: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(typed.split())
+
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith(usage)
+    assert says in said

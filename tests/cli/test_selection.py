@@ -43,6 +43,13 @@ def test_an_empty_beginning_is_everybodys() -> None:
         ("cook", ["cook"], "."),
         ("cook", [], "."),
         ("a\x1b", ["a\x1bb"], "; did you mean a\\x1bb?"),
+        ("shop.handlers.resrve", ["shop.handlers.unpicklable"], "; there is shop.handlers.unpicklable."),
+        (
+            "shop.handlers.resrve",
+            ["shop.handlers.mail", "shop.handlers.reserve"],
+            "; did you mean shop.handlers.reserve?",
+        ),
+        ("mail", ["shop.handlers.email", "shop.handlers.mail"], "; did you mean shop.handlers.mail?"),
     ],
 )
 def test_a_guess_ends_a_sentence(word: str, names: list[str], end: str) -> None:

@@ -121,6 +121,24 @@ def test_a_broker_that_refuses_is_a_problem_and_the_rest_is_told(
     assert found.dead_letters == 0
 
 
+def refuse(*args: Any, **named: Any) -> Any:
+    raise ConnectionError("no server\n\tat port 5432")
+
+
+def test_one_reason_of_several_stores_is_told_once(
+    handler: ListHandler, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.outbox, "status", refuse)
+    monkeypatch.setattr(store.dead_letters, "count", refuse)
+
+    found = StatusReader(handler).read()
+
+    assert found.problems[0] == (
+        "The outbox and the store of dead letters cannot be asked: ConnectionError: no server at port 5432"
+    )
+    assert not any("cannot be asked" in each for each in found.problems[1:])
+
+
 def test_an_answer_is_good_for_a_while(handler: ListHandler, engine: TellingEngine) -> None:
     reader = StatusReader(handler)
 
