@@ -97,7 +97,7 @@ class Publisher:
             return
         self.breaker.failed()
         if not flush.is_under_way:
-            raise NotPublished(f"no room at the broker within {self.deadline} s")
+            raise NotPublished(f"earlier events still waited for the broker after {self.deadline} s")
         reason = f"no answer from the broker within {self.deadline} s; it may have it"
         if flush.answer is None:
             raise NotPublished(reason)
