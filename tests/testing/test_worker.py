@@ -307,6 +307,7 @@ def test_a_completion_in_the_functions_own_transaction_is_one_in_memory(tmp_path
     with InlineWorker(queue) as inline, inline.duplicate():
         run = inline.emit("x")
     run.assert_ran(charge, times=1)
+    engine.dispose()
 
 
 def test_order_is_kept_per_key_even_where_messages_are_not() -> None:
