@@ -38,7 +38,11 @@ RUN = """
 import importlib, sys
 sys.dont_write_bytecode = True
 import pytest
-warnings = ["error", "ignore::pytest.PytestAssertRewriteWarning"]  # of what was imported before the fork
+warnings = [
+    "error",
+    "ignore::pytest.PytestAssertRewriteWarning",  # of what was imported before the fork
+    "ignore:It looks like `register_random` was passed an object:Warning",  # Hypothesis on Python 3.14
+]
 plugins = ["fastapi_events.pytest_plugin", "no:cacheprovider"]
 code = pytest.main(["-q", *(f"-W{each}" for each in warnings), *(f"-p{each}" for each in plugins)])
 for target in sys.argv[1:]:
