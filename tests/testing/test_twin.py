@@ -11,13 +11,12 @@ from examples.custom_engine.engine import TableEngine
 from fastapi_events.handlers.dramatiq import DramatiqHandler
 from fastapi_events.retry import RetryPolicy
 from fastapi_events.storage.memory import MemoryStore
-from fastapi_events.storage.sqlalchemy import SqlStore
 from fastapi_events.testing.twin import twin_of
 
 
 def test_settings_are_those_of_the_original(tmp_path: Path) -> None:
     original = DramatiqHandler(
-        StubBroker(), store=SqlStore(f"sqlite:///{tmp_path}/events.db"), durability="response",
+        StubBroker(), store=MemoryStore(), durability="response",
         queue="shop", routes={"mail.*": "mail"}, retry=RetryPolicy(max_retries=1), inbox=None,
         strict_names=True,
     )  # fmt: skip
