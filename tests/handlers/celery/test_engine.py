@@ -141,7 +141,7 @@ def test_a_message_that_has_expired_is_given_up_and_can_be_replayed(
         [{"name": "feed", "args": (event,), "task_id": "m1", "queue": "events",
           "expires": datetime.now(UTC) - timedelta(seconds=5)}]
     )  # fmt: skip
-    until(lambda: store.dead_letters.count() == 1, "the dead letter")
+    until(lambda: diary.of("dead"), "the dead letter, of which observers hear once it is kept")
 
     [letter] = store.dead_letters.list()
     assert (letter.event_id, letter.subscription, letter.attempts) == ("1", "feed", 0)
