@@ -84,6 +84,17 @@ class KeepingConsumer(Consumer):  # type: ignore[misc]  # Celery comes without t
                 )  # fmt: skip
         return super().ensure_connected(conn)
 
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Let go of a connection that is lost, whatever it says of that.
+
+        A channel of kombu's to Redis may need its server to close: where that refuses connections at this
+        moment, an `AttributeError` would end the worker.
+        """
+        try:
+            super().on_connection_error_after_connected(exc)
+        except AttributeError as error:
+            logger.info("A lost connection could not be closed in order: %s", error)
+
     def connection_for_write(self, url: Any = None, heartbeat: Any = None) -> Any:
         """Connect for what Celery tells other workers of this one, which needs no confirm.
 

@@ -318,3 +318,19 @@ def test_the_address_of_a_broker_is_spelled_as_people_write_it(transport: str | 
     app.conf.broker_transport = transport
 
     assert address_of(app.connection_for_read()) == "redis://:**@localhost:6390/3"
+
+
+def test_a_lost_connection_that_cannot_be_closed_does_not_end_the_worker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def close(consumer: Consumer, error: Exception) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'hostname'")
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(Consumer, "on_connection_error_after_connected", close)
+
+    KeepingConsumer.__new__(KeepingConsumer).on_connection_error_after_connected(OSError("lost"))
+
+    assert caplog.messages == [
+        "A lost connection could not be closed in order: 'NoneType' object has no attribute 'hostname'"
+    ]
